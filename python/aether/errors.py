@@ -1,0 +1,317 @@
+"""Every error that Aether raises, under one root.
+
+    AetherError
+    ├── InvalidIdError (ValueError)            an id, event type or namespace that cannot be a name
+    ├── EncodeError (ValueError)               a value that event data may not hold; names the path
+    ├── DecodeError (ValueError)               bytes that are not what they should be; names the offset
+    ├── CommitTooLargeError (ValueError)       a commit larger than the server or the store takes
+    ├── VersionConflictError                   somebody else wrote first; names the version really there
+    ├── CorruptEventError                      a damaged or foreign message; names stream and position
+    ├── StoreFullError                         a stated bound of the store is reached
+    ├── NamespaceMismatchError                 the stream differs from what this store needs
+    ├── OutcomeUnknownError                    sent, but nobody can say whether it was stored
+    ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
+    ├── ServerUnavailableError (ConnectionError)   no server, or it cannot serve now
+    │   └── UnsupportedServerError             too old, or without JetStream
+    ├── AccessDeniedError (PermissionError)    the server refused these credentials
+    ├── StoreDirectoryInUseError               another process owns the embedded server's directory
+    ├── LoopInUseError (RuntimeError)          a blocking call inside a running event loop
+    └── MissingExtraError (ImportError)        an optional dependency is not installed
+
+Each carries its facts as attributes, in the order of its constructor, and survives pickling. The message says what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDeniedError",
+    "AetherError",
+    "CommitTooLargeError",
+    "CorruptEventError",
+    "DeadlineError",
+    "DecodeError",
+    "EncodeError",
+    "InvalidIdError",
+    "LoopInUseError",
+    "MissingExtraError",
+    "NamespaceMismatchError",
+    "OutcomeUnknownError",
+    "ServerUnavailableError",
+    "StoreDirectoryInUseError",
+    "StoreFullError",
+    "UnsupportedServerError",
+    "VersionConflictError",
+]
+
+
+class AetherError(Exception):
+    """The root: catch this to catch everything Aether raises on purpose."""
+
+
+class InvalidIdError(AetherError, ValueError):
+    """A name that is empty, too long, or cannot be written as UTF-8.
+
+    Attributes:
+        what: which name it is, as "actor_id" or "namespace".
+        value: the name as given.
+        reason: what is wrong with it, and what is allowed.
+    """
+
+    def __init__(self, what: str, value: str, reason: str) -> None:
+        super().__init__(what, value, reason)
+        self.what, self.value, self.reason = what, value, reason
+
+    def __str__(self) -> str:
+        shown = self.value if len(self.value) <= 60 else self.value[:57] + "..."  # noqa: PLR2004 - a line of a terminal
+        return f"{self.what} {shown!a}: {self.reason}"
+
+
+class EncodeError(AetherError, ValueError):
+    """A value that event data may not hold.
+
+    Attributes:
+        path: where it stands, as "data.items[3].price".
+        reason: what it is, and what to use instead.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class DecodeError(AetherError, ValueError):
+    """Bytes that are not valid msgpack, break a limit, or do not fit the type asked for.
+
+    Attributes:
+        offset: the byte where it was noticed, from 0; -1 where no single byte is to blame.
+        reason: what is wrong.
+    """
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(offset, reason)
+        self.offset, self.reason = offset, reason
+
+    def __str__(self) -> str:
+        return self.reason if self.offset < 0 else f"byte {self.offset}: {self.reason}"
+
+
+class CommitTooLargeError(AetherError, ValueError):
+    """A commit that does not fit one message.
+
+    Attributes:
+        actor_id: whose commit it is.
+        size: its bytes, headers included.
+        limit: the bytes that fit: the server's max_payload, or 1 MiB in memory.
+    """
+
+    def __init__(self, actor_id: str, size: int, limit: int) -> None:
+        super().__init__(actor_id, size, limit)
+        self.actor_id, self.size, self.limit = actor_id, size, limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.actor_id!r}: the commit has {self.size:,} bytes, the limit is {self.limit:,}; save fewer events at once, "
+            "keep large blobs elsewhere and store their address, or raise the server's max_payload"
+        )
+
+
+class VersionConflictError(AetherError):
+    """Another write came first: reload the actor, decide again, save again.
+
+    Attributes:
+        actor_id: the actor.
+        expected: the latest version the caller counted on (for `save_event` of version v that is v - 1 or less).
+        actual: the latest version really there.
+    """
+
+    def __init__(self, actor_id: str, expected: int, actual: int) -> None:
+        super().__init__(actor_id, expected, actual)
+        self.actor_id, self.expected, self.actual = actor_id, expected, actual
+
+    def __str__(self) -> str:
+        return (
+            f"{self.actor_id!r} is at version {self.actual}, not {self.expected} as this write expected; "
+            "reload its events, decide again and save again"
+        )
+
+
+class CorruptEventError(AetherError):
+    """A message that is foreign, truncated or altered. Reading stops here rather than guess.
+
+    Attributes:
+        stream: where it lies.
+        position: its place there; `read_all(after=error.position)` goes on behind it.
+        actor_id: the actor that was read, or None where that cannot be told.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, stream: str, position: int, actor_id: str | None, reason: str) -> None:
+        super().__init__(stream, position, actor_id, reason)
+        self.stream, self.position, self.actor_id, self.reason = stream, position, actor_id, reason
+
+    def __str__(self) -> str:
+        who = "" if self.actor_id is None else f" of {self.actor_id!r}"
+        cure = "" if self.actor_id is None else f"; to go on without it: aether repair {self.actor_id!r}"
+        return f"message {self.position}{who} in {self.stream}: {self.reason}{cure}"
+
+
+class StoreFullError(AetherError):
+    """A bound of the store is reached; nothing of this write was stored.
+
+    Attributes:
+        what: the store or stream.
+        limit: the bound in words, as "max_events=1000".
+        remedy: what makes room.
+    """
+
+    def __init__(self, what: str, limit: str, remedy: str) -> None:
+        super().__init__(what, limit, remedy)
+        self.what, self.limit, self.remedy = what, limit, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} is full ({self.limit}); {self.remedy}"
+
+
+class NamespaceMismatchError(AetherError):
+    """The namespace's stream exists, but with settings this store must not write under.
+
+    Attributes:
+        namespace: the namespace.
+        differences: one sentence a setting: "guard mode is 'shard', this store needs 'actor'".
+    """
+
+    def __init__(self, namespace: str, differences: tuple[str, ...]) -> None:
+        super().__init__(namespace, differences)
+        self.namespace, self.differences = namespace, differences
+
+    def __str__(self) -> str:
+        return f"namespace {self.namespace!r} does not fit: {'; '.join(self.differences)}; use another namespace, or correct the stream"
+
+
+class OutcomeUnknownError(AetherError):
+    """A write was sent and no answer could be had within the deadline: it may be stored, or not, or still be on its way.
+
+    Saving the same events again is safe: what is there already is recognised.
+
+    Attributes:
+        actor_id: whose write it was.
+        timeout_s: the deadline that passed, in seconds.
+    """
+
+    def __init__(self, actor_id: str, timeout_s: float) -> None:
+        super().__init__(actor_id, timeout_s)
+        self.actor_id, self.timeout_s = actor_id, timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.actor_id!r}: no answer within {self.timeout_s:g} s, the write may or may not be stored; "
+            "saving the same event again is safe, an append is best followed by a load"
+        )
+
+
+class DeadlineError(AetherError, TimeoutError):
+    """The time is up, and nothing was changed.
+
+    Attributes:
+        what: what was being done.
+        timeout_s: the deadline that passed, in seconds.
+    """
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        super().__init__(what, timeout_s)
+        self.what, self.timeout_s = what, timeout_s
+
+    def __str__(self) -> str:
+        return f"{self.what}: no answer within {self.timeout_s:g} s; try again, or allow more with timeout_s="
+
+
+class ServerUnavailableError(AetherError, ConnectionError):
+    """No server answers, or the one that does cannot serve now.
+
+    Attributes:
+        url: where it was looked for, without credentials.
+        reason: what happened, and what to type next.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class UnsupportedServerError(ServerUnavailableError):
+    """The server answers, but lacks what Aether needs: its version is too old, or JetStream is off."""
+
+
+class AccessDeniedError(AetherError, PermissionError):
+    """The server refused the credentials, or the account may not do this.
+
+    Attributes:
+        url: the server, without credentials.
+        reason: what it refused.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class StoreDirectoryInUseError(AetherError):
+    """Another embedded server owns this directory.
+
+    Attributes:
+        directory: the directory.
+        owner_pid: the owning process, or 0 where that cannot be told.
+    """
+
+    def __init__(self, directory: str, owner_pid: int) -> None:
+        super().__init__(directory, owner_pid)
+        self.directory, self.owner_pid = directory, owner_pid
+
+    def __str__(self) -> str:
+        owner = f"process {self.owner_pid}" if self.owner_pid else "another process"
+        return (
+            f"{self.directory} is in use by {owner}; connect to that server by its URL, end it, or name another directory"
+        )
+
+
+class LoopInUseError(AetherError, RuntimeError):
+    """A blocking call was made inside a running event loop, which it would have stopped.
+
+    Attributes:
+        call: the call, as "JetStreamEventStore".
+    """
+
+    def __init__(self, call: str) -> None:
+        super().__init__(call)
+        self.call = call
+
+    def __str__(self) -> str:
+        return (
+            f"aether.sync.{self.call} would block the event loop that runs here; use aether.{self.call} with await, "
+            "or call this from a thread (asyncio.to_thread)"
+        )
+
+
+class MissingExtraError(AetherError, ImportError):
+    """An optional dependency is needed and not installed.
+
+    Attributes:
+        feature: what needs it.
+        extra: the extra that brings it.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(feature, extra)
+        self.feature, self.extra = feature, extra
+
+    def __str__(self) -> str:
+        return f'{self.feature} needs an optional dependency; type: python3 -m pip install "aether-events[{self.extra}]"'

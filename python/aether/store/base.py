@@ -1,0 +1,108 @@
+"""What an event store is: two protocols and the value that `append` returns.
+
+`aether.testing.StoreContract` says the same as tests; every store passes it unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from aether.event import Event, NewEvent, Snapshot
+
+__all__ = ["Appended", "EventStore", "SnapshotStore"]
+
+
+class Appended(NamedTuple):
+    """What an append did.
+
+    Attributes:
+        version: the actor's latest version now, that of the last event appended.
+        position: the commit's place in its namespace.
+    """
+
+    version: int
+    position: int
+
+
+@runtime_checkable
+class EventStore(Protocol):
+    """Events by actor, in strictly increasing versions: the optimistic concurrency of Young's and Vernon's event stores.
+
+    A *commit* is one append of 1..n events of one actor: it is stored whole or not at all.
+    """
+
+    async def save_event(self, event: Event) -> int:
+        """Store one event if its version is greater than the actor's latest, and return the commit's position.
+
+        Saving an event that is already stored (equal as a whole) succeeds and returns its position, so retries are safe for ever.
+
+        Raises:
+            VersionConflictError: the actor is already at this version or beyond.
+            CommitTooLargeError: the event does not fit one message.
+            OutcomeUnknownError: it was sent, and the deadline passed without an answer.
+        """
+        ...
+
+    async def save_events(self, events: Iterable[Event]) -> int:
+        """Store the events of one actor as one commit, all or nothing, and return its position.
+
+        Their versions must strictly increase, and the first must be greater than the actor's latest.
+        If all of them are stored already (each equal as a whole) the position of the last one is returned.
+
+        Raises:
+            ValueError: no events, several actors, or versions that do not increase.
+            VersionConflictError: the actor is already at the first event's version or beyond.
+        """
+        ...
+
+    async def append(
+        self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
+    ) -> Appended:
+        """Number the events latest + 1, + 2, … and store them as one commit.
+
+        Args:
+            actor_id: whose events these are, any string of 1 to 255 UTF-8 bytes.
+            events: one or more, in order.
+            expected_version: the latest version must be exactly this (0: the actor must be new); None: any.
+
+        Raises:
+            VersionConflictError: `expected_version` is given and is not the latest version.
+        """
+        ...
+
+    async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`."""
+        ...
+
+    def read_events(
+        self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000
+    ) -> AsyncIterator[list[Event]]:
+        """Iterate over the actor's events in version order, in batches of at most `batch_size`, in bounded memory.
+
+        What was there when iteration began is read; no batch is empty.
+        """
+        ...
+
+    async def get_latest_version(self, actor_id: str) -> int:
+        """Return the actor's latest version; 0 means it has no event yet."""
+        ...
+
+
+@runtime_checkable
+class SnapshotStore(Protocol):
+    """The latest snapshot of each actor: a shortcut that never changes what a load yields."""
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep this snapshot if none of a later version is kept.
+
+        Raises:
+            VersionConflictError: the snapshot is newer than the actor's events (a snapshot never runs ahead of the log).
+        """
+        ...
+
+    async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
+        """Return the snapshot of the highest version, or None. A damaged, unknown or too new one is ignored, never trusted."""
+        ...
