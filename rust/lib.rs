@@ -1,0 +1,26 @@
+//! The native core of Aether. Table of contents:
+//!
+//! - [`msgpack`]: the wire marks: write, read, skip, limits
+//! - [`event`]: one event in memory, one allocation for all its text
+//! - [`commit`]: a commit, and a snapshot, as bytes and back
+//! - [`log`]: the in-memory store's index: actors, versions, positions
+//! - [`token`], [`shard`]: actor id to subject token to shard
+//! - [`spine`]: the skew-binary list that reaches every earlier commit in O(log n) steps
+//! - [`heads`]: the bounded cache of what a writer knows of its actors
+//! - [`ids`]: `UUIDv7`, strictly increasing within a process
+//! - [`bindings`]: the Python classes; the only folder that names pyo3
+
+pub mod commit;
+pub mod error;
+pub mod event;
+pub mod heads;
+pub mod ids;
+pub mod log;
+pub mod msgpack;
+pub mod shard;
+pub mod snapshot;
+pub mod spine;
+pub mod token;
+
+#[cfg(feature = "python")]
+mod bindings;

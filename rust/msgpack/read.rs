@@ -1,0 +1,296 @@
+//! Reading: a cursor over bytes that nobody vouches for. Every length is checked against what is left before it is used.
+
+use super::{DEPTH_CEILING, Limits};
+use crate::error::{Error, Result};
+
+/// One mark, with its length or value; containers are only announced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mark<'a> {
+    Nil,
+    Bool(bool),
+    UInt(u64),
+    /// Always negative.
+    Int(i64),
+    Float(f64),
+    /// Not yet checked to be UTF-8.
+    Str(&'a [u8]),
+    Bin(&'a [u8]),
+    Ext(i8, &'a [u8]),
+    Array(usize),
+    Map(usize),
+}
+
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The offset of the next byte.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// The bytes from the cursor to `end`.
+    pub fn ahead(&self, end: usize) -> &'a [u8] {
+        &self.bytes[self.at..end]
+    }
+
+    /// The bytes from `start` to the cursor.
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        &self.bytes[start..self.at]
+    }
+
+    pub fn end(&self) -> Result<()> {
+        match self.left() {
+            0 => Ok(()),
+            left => Err(Error::decode(self.at, format!("{left} bytes follow the value"))),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        if len > self.left() {
+            return Err(Error::decode(self.at, format!("{len} bytes announced, {} are left", self.left())));
+        }
+        let start = self.at;
+        self.at += len;
+        Ok(&self.bytes[start..self.at])
+    }
+
+    #[inline]
+    fn number<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    #[inline]
+    fn length<const N: usize>(&mut self) -> Result<usize> {
+        Ok(self.number::<N>()?.iter().fold(0, |len, &byte| len << 8 | usize::from(byte)))
+    }
+
+    fn ext(&mut self, len: usize) -> Result<Mark<'a>> {
+        let [kind] = self.number::<1>()?;
+        Ok(Mark::Ext(kind.cast_signed(), self.take(len)?))
+    }
+
+    /// A container's length, which needs at least `each` more bytes an item to be true.
+    fn announced(&self, len: usize, each: usize) -> Result<usize> {
+        if len > self.left() / each {
+            return Err(Error::decode(self.at, format!("{len} items announced, {} bytes are left", self.left())));
+        }
+        Ok(len)
+    }
+
+    fn array_of(&self, len: usize) -> Result<Mark<'a>> {
+        Ok(Mark::Array(self.announced(len, 1)?))
+    }
+
+    fn map_of(&self, len: usize) -> Result<Mark<'a>> {
+        Ok(Mark::Map(self.announced(len, 2)?))
+    }
+
+    fn signed(value: i64) -> Mark<'a> {
+        u64::try_from(value).map_or(Mark::Int(value), Mark::UInt)
+    }
+
+    /// Reads one mark. The caller reads the items of a container itself.
+    #[inline]
+    pub fn mark(&mut self) -> Result<Mark<'a>> {
+        let start = self.at;
+        let [mark] = self.number::<1>()?;
+        Ok(match mark {
+            0x00..=0x7f => Mark::UInt(u64::from(mark)),
+            0x80..=0x8f => self.map_of(usize::from(mark & 15))?,
+            0x90..=0x9f => self.array_of(usize::from(mark & 15))?,
+            0xa0..=0xbf => Mark::Str(self.take(usize::from(mark & 31))?),
+            0xc0 => Mark::Nil,
+            0xc1 => return Err(Error::decode(start, "0xc1 is no msgpack mark")),
+            0xc2 | 0xc3 => Mark::Bool(mark == 0xc3),
+            0xc4..=0xc6 => {
+                let len = self.sized(mark - 0xc4)?;
+                Mark::Bin(self.take(len)?)
+            }
+            0xc7..=0xc9 => {
+                let len = self.sized(mark - 0xc7)?;
+                self.ext(len)?
+            }
+            0xca => Mark::Float(f64::from(f32::from_be_bytes(self.number()?))),
+            0xcb => Mark::Float(f64::from_be_bytes(self.number()?)),
+            0xcc => Mark::UInt(u64::from(u8::from_be_bytes(self.number()?))),
+            0xcd => Mark::UInt(u64::from(u16::from_be_bytes(self.number()?))),
+            0xce => Mark::UInt(u64::from(u32::from_be_bytes(self.number()?))),
+            0xcf => Mark::UInt(u64::from_be_bytes(self.number()?)),
+            0xd0 => Self::signed(i64::from(i8::from_be_bytes(self.number()?))),
+            0xd1 => Self::signed(i64::from(i16::from_be_bytes(self.number()?))),
+            0xd2 => Self::signed(i64::from(i32::from_be_bytes(self.number()?))),
+            0xd3 => Self::signed(i64::from_be_bytes(self.number()?)),
+            0xd4..=0xd8 => self.ext(1 << (mark - 0xd4))?,
+            0xd9..=0xdb => {
+                let len = self.sized(mark - 0xd9)?;
+                Mark::Str(self.take(len)?)
+            }
+            0xdc => { let len = self.length::<2>()?; self.array_of(len)? }
+            0xdd => { let len = self.length::<4>()?; self.array_of(len)? }
+            0xde => { let len = self.length::<2>()?; self.map_of(len)? }
+            0xdf => { let len = self.length::<4>()?; self.map_of(len)? }
+            0xe0..=0xff => Mark::Int(i64::from(mark.cast_signed())),
+        })
+    }
+
+    /// A length of 1, 2 or 4 bytes.
+    fn sized(&mut self, width: u8) -> Result<usize> {
+        match width {
+            0 => self.length::<1>(),
+            1 => self.length::<2>(),
+            _ => self.length::<4>(),
+        }
+    }
+
+    pub fn str(&mut self) -> Result<&'a str> {
+        let start = self.at;
+        match self.mark()? {
+            Mark::Str(bytes) => text(bytes, self.at - bytes.len()),
+            other => Err(expected(start, "a string", other)),
+        }
+    }
+
+    pub fn uint(&mut self) -> Result<u64> {
+        let start = self.at;
+        match self.mark()? {
+            Mark::UInt(value) => Ok(value),
+            other => Err(expected(start, "a number from 0", other)),
+        }
+    }
+
+    pub fn int(&mut self) -> Result<i64> {
+        let start = self.at;
+        match self.mark()? {
+            Mark::Int(value) => Ok(value),
+            Mark::UInt(value) => i64::try_from(value).map_err(|_| Error::decode(start, "the number does not fit 64 bits with a sign")),
+            other => Err(expected(start, "a whole number", other)),
+        }
+    }
+
+    pub fn array(&mut self) -> Result<usize> {
+        let start = self.at;
+        match self.mark()? {
+            Mark::Array(len) => Ok(len),
+            other => Err(expected(start, "a list", other)),
+        }
+    }
+
+    pub fn map(&mut self) -> Result<usize> {
+        let start = self.at;
+        match self.mark()? {
+            Mark::Map(len) => Ok(len),
+            other => Err(expected(start, "a map", other)),
+        }
+    }
+
+    /// Steps over one value, checking it whole: marks, lengths, UTF-8 and limits.
+    pub fn skip(&mut self, limits: &Limits) -> Result<()> {
+        let start = self.at;
+        let mut elements = limits.elements;
+        self.skip_value(limits.depth.min(DEPTH_CEILING), &mut elements, limits)?;
+        let size = self.at - start;
+        if size > limits.payload_bytes {
+            return Err(Error::decode(start, format!("the payload has {size} bytes, the limit is {}", limits.payload_bytes)));
+        }
+        Ok(())
+    }
+
+    fn skip_value(&mut self, depth: usize, elements: &mut usize, limits: &Limits) -> Result<()> {
+        let start = self.at;
+        let (len, values) = match self.mark()? {
+            Mark::Str(bytes) => return text(bytes, self.at - bytes.len()).map(|_| ()),
+            Mark::Array(len) => (len, len),
+            Mark::Map(len) => (len, 2 * len),
+            _ => return Ok(()),
+        };
+        if depth == 0 {
+            return Err(Error::decode(start, format!("nested deeper than {} levels", limits.depth.min(DEPTH_CEILING))));
+        }
+        *elements = elements
+            .checked_sub(len)
+            .ok_or_else(|| Error::decode(start, format!("more than {} elements", limits.elements)))?;
+        for _ in 0..values {
+            self.skip_value(depth - 1, elements, limits)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checked UTF-8; `offset` is where the bytes start.
+pub fn text(bytes: &[u8], offset: usize) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|error| Error::decode(offset + error.valid_up_to(), "the string is not UTF-8"))
+}
+
+fn expected(offset: usize, what: &str, found: Mark<'_>) -> Error {
+    let found = match found {
+        Mark::Nil => "nil",
+        Mark::Bool(_) => "a bool",
+        Mark::UInt(_) | Mark::Int(_) => "a number",
+        Mark::Float(_) => "a float",
+        Mark::Str(_) => "a string",
+        Mark::Bin(_) => "bytes",
+        Mark::Ext(..) => "an extension",
+        Mark::Array(_) => "a list",
+        Mark::Map(_) => "a map",
+    };
+    Error::decode(offset, format!("{what} was expected, not {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msgpack::write;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut reader = Reader::new(&bytes);
+            let _ = reader.skip(&Limits::DEFAULT);
+            prop_assert!(reader.offset() <= bytes.len());
+        }
+
+        #[test]
+        fn numbers_come_back(value: i64) {
+            let mut out = Vec::new();
+            write::int(&mut out, value);
+            prop_assert_eq!(Reader::new(&out).int(), Ok(value));
+        }
+
+        #[test]
+        fn strings_come_back(value in ".{0,300}") {
+            let mut out = Vec::new();
+            write::str(&mut out, &value);
+            prop_assert_eq!(Reader::new(&out).str(), Ok(value.as_str()));
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_in_containers() {
+        let nested = |depth: usize| { let mut b = vec![0x91; depth]; b.push(0xc0); b };
+        assert!(Reader::new(&nested(32)).skip(&Limits::DEFAULT).is_ok());
+        assert!(Reader::new(&nested(33)).skip(&Limits::DEFAULT).is_err());
+        assert!(Reader::new(&nested(100_000)).skip(&Limits { depth: usize::MAX, ..Limits::DEFAULT }).is_err());
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_true_is_refused_at_once() {
+        assert!(Reader::new(&[0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0]).mark().is_err());
+        assert!(Reader::new(&[0xdb, 0xff, 0xff, 0xff, 0xff, b'a']).mark().is_err());
+    }
+}

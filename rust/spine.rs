@@ -1,0 +1,328 @@
+//! The spine: how one actor's commits are found without scanning the stream.
+//!
+//! Every way JetStream offers to read one subject scans the messages between two matches, so its cost grows with the log;
+//! fetching by stream sequence does not. So each commit carries the roots of a skew-binary random-access list (Myers 1983,
+//! Okasaki 1998) over the sequences of its actor's earlier commits. A root is a commit and the size of the tree under it;
+//! a tree of more than one commit has as children the first two roots that its root commit itself carries. From the head
+//! every earlier commit is reached in about log2(n) dependent steps, all fetches of a step at once.
+//!
+//! The spine is checked, never trusted: [`Broken`] sends the reader to the scan.
+
+use crate::commit::Commit;
+
+/// One tree: its newest commit and how many commits it holds, always 2^k - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root {
+    pub sequence: u64,
+    pub size: u64,
+}
+
+/// A list of 2^63 commits has at most 64 roots.
+pub const ROOTS_MAX: usize = 64;
+
+/// Why the spine cannot be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken(pub &'static str);
+
+/// The spine of the commit after the one at `sequence`, which carries `spine` itself.
+pub fn cons(sequence: u64, spine: &[Root]) -> Vec<Root> {
+    let mut out = Vec::with_capacity(spine.len() + 1);
+    match spine {
+        [first, second, rest @ ..] if first.size == second.size => {
+            out.push(Root { sequence, size: 1 + first.size + second.size });
+            out.extend_from_slice(rest);
+        }
+        _ => {
+            out.push(Root { sequence, size: 1 });
+            out.extend_from_slice(spine);
+        }
+    }
+    out
+}
+
+/// A commit to fetch: the root of a tree, with its own ordinal (0: the actor's first commit).
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    sequence: u64,
+    size: u64,
+    ordinal: u64,
+}
+
+impl Node {
+    fn oldest(self) -> u64 {
+        self.ordinal + 1 - self.size
+    }
+}
+
+/// The head's roots as nodes, newest first, and how many commits the actor has.
+fn nodes(head: &Commit, sequence: u64) -> Result<(Vec<Node>, u64), Broken> {
+    let roots = head.spine.as_deref().ok_or(Broken("the head carries no spine"))?;
+    let mut below = sequence;
+    let mut earlier = 0_u64;
+    for root in roots {
+        if root.sequence == 0 || root.sequence >= below || !(root.size.wrapping_add(1)).is_power_of_two() || root.size == 0 || root.size > root.sequence {
+            return Err(Broken("the roots are not those of a spine"));
+        }
+        below = root.sequence;
+        // Sizes are at most their sequence and sequences fall, so 64 of them cannot pass u64 unless they are made up.
+        earlier = earlier.checked_add(root.size).ok_or(Broken("the sizes pass 64 bits"))?;
+    }
+    if earlier >= sequence {
+        return Err(Broken("more commits than the stream has messages"));
+    }
+    let mut next = earlier;
+    let nodes = roots
+        .iter()
+        .map(|root| {
+            let ordinal = next - 1;
+            next -= root.size;
+            Node { sequence: root.sequence, size: root.size, ordinal }
+        })
+        .collect();
+    Ok((nodes, earlier + 1))
+}
+
+/// The two halves under a root, as its own commit names them.
+fn children(node: Node, commit: &Commit) -> Result<Option<[Node; 2]>, Broken> {
+    if node.size == 1 {
+        return Ok(None);
+    }
+    let half = (node.size - 1) / 2;
+    match commit.spine.as_deref() {
+        Some([newer, older, ..])
+            if newer.size == half && older.size == half && newer.sequence < node.sequence && older.sequence < newer.sequence =>
+        {
+            let newer = Node { sequence: newer.sequence, size: half, ordinal: node.ordinal - 1 };
+            let older = Node { sequence: older.sequence, size: half, ordinal: node.ordinal - 1 - half };
+            Ok(Some([newer, older]))
+        }
+        _ => Err(Broken("a tree's root does not carry its children")),
+    }
+}
+
+fn pick(wanted: &mut Vec<Node>, sequence: u64) -> Result<Node, Broken> {
+    let at = wanted.iter().rposition(|node| node.sequence == sequence).ok_or(Broken("a commit nobody asked for"))?;
+    Ok(wanted.swap_remove(at))
+}
+
+/// How many commits an actor has, by its head alone.
+pub fn commits(head: &Commit, sequence: u64) -> Result<u64, Broken> {
+    nodes(head, sequence).map(|(_, total)| total)
+}
+
+/// Collects the commits of a window of ordinals that reach `from_version` or beyond.
+#[derive(Debug)]
+pub struct Walk {
+    actor: String,
+    from_version: u64,
+    first: u64,
+    end: u64,
+    wanted: Vec<Node>,
+    /// (ordinal, sequence, commit), in the order they came.
+    kept: Vec<(u64, u64, Commit)>,
+}
+
+impl Walk {
+    /// Starts at the head; the window is the ordinals `first..end`.
+    pub fn new(head: Commit, sequence: u64, from_version: u64, first: u64, end: u64) -> Result<Self, Broken> {
+        let (roots, total) = nodes(&head, sequence)?;
+        let mut walk = Self { actor: head.actor.clone(), from_version, first, end: end.min(total), wanted: Vec::new(), kept: Vec::new() };
+        if head.version >= from_version {
+            roots.into_iter().for_each(|node| walk.want(node));
+            walk.keep(total - 1, sequence, head);
+        }
+        Ok(walk)
+    }
+
+    fn want(&mut self, node: Node) {
+        if node.ordinal >= self.first && node.oldest() < self.end {
+            self.wanted.push(node);
+        }
+    }
+
+    fn keep(&mut self, ordinal: u64, sequence: u64, commit: Commit) {
+        if (self.first..self.end).contains(&ordinal) {
+            self.kept.push((ordinal, sequence, commit));
+        }
+    }
+
+    /// The sequences to fetch next, all at once; none: the walk is done.
+    pub fn wanted(&self) -> Vec<u64> {
+        self.wanted.iter().map(|node| node.sequence).collect()
+    }
+
+    pub fn feed(&mut self, sequence: u64, commit: Commit) -> Result<(), Broken> {
+        let node = pick(&mut self.wanted, sequence)?;
+        if commit.actor != self.actor {
+            return Err(Broken("the spine leads to another actor's commit"));
+        }
+        if commit.version < self.from_version {
+            return Ok(()); // all below it is older still
+        }
+        if let Some(pair) = children(node, &commit)? {
+            pair.into_iter().for_each(|child| self.want(child));
+        }
+        self.keep(node.ordinal, sequence, commit);
+        Ok(())
+    }
+
+    /// The commits, oldest first, with their sequences; versions are checked to increase.
+    pub fn finish(mut self) -> Result<Vec<(u64, Commit)>, Broken> {
+        if !self.wanted.is_empty() {
+            return Err(Broken("the walk is not done"));
+        }
+        self.kept.sort_unstable_by_key(|(ordinal, ..)| *ordinal);
+        for two in self.kept.windows(2) {
+            let ((older_ordinal, older_sequence, older), (ordinal, sequence, newer)) = (&two[0], &two[1]);
+            if ordinal - older_ordinal != 1 || older_sequence >= sequence || newer.version_before() < older.version {
+                return Err(Broken("the commits are not in order"));
+            }
+        }
+        Ok(self.kept.into_iter().map(|(_, sequence, commit)| (sequence, commit)).collect())
+    }
+}
+
+/// Finds the ordinal of the first commit that reaches a version, fetching O(log n) commits.
+#[derive(Debug)]
+pub struct Search {
+    actor: String,
+    from_version: u64,
+    found: u64,
+    wanted: Vec<Node>,
+    /// The oldest of this round that reaches the version, with its children.
+    best: Option<(u64, Option<[Node; 2]>)>,
+}
+
+impl Search {
+    pub fn new(head: &Commit, sequence: u64, from_version: u64) -> Result<Self, Broken> {
+        let (wanted, total) = nodes(head, sequence)?;
+        let reached = head.version >= from_version;
+        let found = if reached { total - 1 } else { total };
+        let wanted = if reached { wanted } else { Vec::new() };
+        Ok(Self { actor: head.actor.clone(), from_version, found, wanted, best: None })
+    }
+
+    pub fn wanted(&self) -> Vec<u64> {
+        self.wanted.iter().map(|node| node.sequence).collect()
+    }
+
+    pub fn feed(&mut self, sequence: u64, commit: &Commit) -> Result<(), Broken> {
+        let node = pick(&mut self.wanted, sequence)?;
+        if commit.actor != self.actor {
+            return Err(Broken("the spine leads to another actor's commit"));
+        }
+        let older = self.best.as_ref().is_none_or(|(ordinal, _)| node.ordinal < *ordinal);
+        if commit.version >= self.from_version && older {
+            self.best = Some((node.ordinal, children(node, commit)?));
+        }
+        if self.wanted.is_empty() && let Some((ordinal, below)) = self.best.take() {
+            self.found = ordinal;
+            self.wanted = below.map(Vec::from).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The ordinal; the number of commits where none reaches the version.
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// A log of one actor: `commits` commits, each with its spine, at every third sequence.
+    fn log(commits: u64) -> (BTreeMap<u64, Commit>, u64) {
+        let (mut log, mut spine, mut sequence) = (BTreeMap::new(), Vec::new(), 0);
+        for version in 1..=commits {
+            sequence += 3;
+            let commit = Commit { actor: "a".into(), version, spine: Some(spine.clone()), ..Commit::default() };
+            spine = cons(sequence, &spine);
+            log.insert(sequence, commit);
+        }
+        (log, sequence)
+    }
+
+    fn run(log: &BTreeMap<u64, Commit>, head: u64, from_version: u64, first: u64, end: u64) -> (Vec<u64>, u32, usize) {
+        let mut walk = Walk::new(log[&head].clone(), head, from_version, first, end).unwrap();
+        let (mut rounds, mut fetched) = (1, 1);
+        while !walk.wanted().is_empty() {
+            rounds += 1;
+            for sequence in walk.wanted() {
+                fetched += 1;
+                walk.feed(sequence, log[&sequence].clone()).unwrap();
+            }
+        }
+        (walk.finish().unwrap().iter().map(|(_, commit)| commit.version).collect(), rounds, fetched)
+    }
+
+    #[test]
+    fn every_commit_is_reached_in_log2_n_plus_1_rounds() {
+        for commits in (1..300).chain([1000, 1023, 1024, 4095, 5000]) {
+            let (log, head) = log(commits);
+            let (versions, rounds, fetched) = run(&log, head, 0, 0, u64::MAX);
+            assert_eq!(versions, (1..=commits).collect::<Vec<_>>());
+            assert_eq!(fetched as u64, commits, "each is fetched once");
+            assert!(rounds <= commits.ilog2() + 1 + u32::from(!commits.is_power_of_two()), "{commits} commits took {rounds} rounds");
+            assert!(log[&head].spine.as_ref().unwrap().len() <= 13);
+        }
+    }
+
+    #[test]
+    fn old_subtrees_and_what_is_outside_the_window_are_not_fetched() {
+        let (log, head) = log(5000);
+        let (versions, _, fetched) = run(&log, head, 4990, 0, u64::MAX);
+        assert_eq!(versions, (4990..=5000).collect::<Vec<_>>());
+        assert!(fetched < 60, "{fetched}");
+        let (versions, rounds, fetched) = run(&log, head, 0, 100, 164);
+        assert_eq!(versions, (101..=164).collect::<Vec<_>>());
+        assert!(rounds <= 13 && fetched < 64 + 60, "{rounds} {fetched}");
+    }
+
+    #[test]
+    fn a_search_finds_the_first_commit_that_reaches_a_version() {
+        let (log, head) = log(777);
+        for version in 0..=779 {
+            let mut search = Search::new(&log[&head], head, version).unwrap();
+            let mut fetched = 0;
+            while !search.wanted().is_empty() {
+                for sequence in search.wanted() {
+                    fetched += 1;
+                    search.feed(sequence, &log[&sequence]).unwrap();
+                }
+            }
+            assert_eq!(search.found(), version.saturating_sub(1).min(777));
+            assert!(fetched < 40, "{fetched}");
+        }
+    }
+
+    #[test]
+    fn made_up_roots_are_refused() {
+        let head = |spine: &[(u64, u64)]| Commit {
+            actor: "a".into(),
+            version: 9,
+            spine: Some(spine.iter().map(|&(sequence, size)| Root { sequence, size }).collect()),
+            ..Commit::default()
+        };
+        for bad in [&[(10, 1)][..], &[(9, 2)], &[(9, 0)], &[(9, 15)], &[(5, 1), (5, 1)], &[(9, 7), (8, 7)], &[(0, 1)], &[(9, u64::MAX)]] {
+            assert!(Walk::new(head(bad), 10, 0, 0, 9).is_err(), "{bad:?}");
+        }
+        assert!(Walk::new(Commit { spine: None, ..head(&[]) }, 10, 0, 0, 9).is_err());
+    }
+
+    #[test]
+    fn commits_of_another_actor_or_out_of_order_are_refused() {
+        let (log, head) = log(4);
+        let mut walk = Walk::new(log[&head].clone(), head, 0, 0, 9).unwrap();
+        let sequence = walk.wanted()[0];
+        assert!(walk.feed(sequence, Commit { actor: "b".into(), ..log[&sequence].clone() }).is_err());
+        let mut walk = Walk::new(log[&6].clone(), 6, 0, 0, 9).unwrap();
+        walk.feed(3, Commit { version: 5, ..log[&3].clone() }).unwrap();
+        assert!(walk.finish().is_err());
+        let mut walk = Walk::new(log[&6].clone(), 6, 0, 0, 9).unwrap();
+        assert!(walk.feed(4, log[&3].clone()).is_err());
+    }
+}
