@@ -7,7 +7,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::event::{EventData, Id, Parts};
-use crate::msgpack::{Limits, read::{Mark, Reader}, write};
+use crate::msgpack::{
+    Limits,
+    read::{Mark, Reader},
+    write,
+};
 use crate::spine::{self, Root};
 use crate::token::check_id;
 
@@ -87,7 +91,7 @@ impl Commit {
         let mut stated_version = None;
         let keys = open(&mut reader, &mut |key, start, reader| {
             match key {
-                "actor" => commit.actor = name(reader, "actor_id")?.to_owned(),
+                "actor" => name(reader, "actor_id")?.clone_into(&mut commit.actor),
                 "events" => {
                     let len = reader.array()?;
                     // An event takes 20 bytes or more, so a false length cannot reserve much.
@@ -151,14 +155,22 @@ pub(crate) fn open<'a>(
         match (index, key) {
             (0, "format") => match reader.uint()? {
                 FORMAT => {}
-                other => return Err(Error::decode(start, format!("format {other}; this version of Aether reads format {FORMAT}, upgrade it"))),
+                other => {
+                    return Err(Error::decode(
+                        start,
+                        format!("format {other}; this version of Aether reads format {FORMAT}, upgrade it"),
+                    ));
+                }
             },
             (0, _) => return Err(Error::decode(start, "this is no message of Aether: its first key is not \"format\"")),
             (_, CRC_KEY) => {
                 let stored = reader.uint()?;
                 let counted = crc32fast::hash(body_start.ahead(start));
                 if stored != u64::from(counted) {
-                    return Err(Error::decode(start, format!("the checksum is {counted:#010x}, {stored:#010x} is written: the bytes were altered")));
+                    return Err(Error::decode(
+                        start,
+                        format!("the checksum is {counted:#010x}, {stored:#010x} is written: the bytes were altered"),
+                    ));
                 }
                 if index + 1 != pairs {
                     return Err(Error::decode(start, "the checksum is not the last key"));

@@ -63,7 +63,9 @@ impl EventData {
         };
         let pieces = [id.as_bytes(), parts.actor.as_bytes(), parts.kind.as_bytes(), parts.payload, parts.meta, parts.extra];
         let mut blob = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-        pieces.iter().for_each(|piece| blob.extend_from_slice(piece));
+        for piece in pieces {
+            blob.extend_from_slice(piece);
+        }
         Self {
             uuid,
             version: parts.version,
@@ -79,6 +81,7 @@ impl EventData {
     }
 
     /// The same event with an actor and a version: how a store numbers what has none yet.
+    #[must_use]
     pub fn numbered(&self, actor: &str, version: u64) -> Self {
         Self::new(&Parts { actor, version, ..self.parts() })
     }
@@ -184,7 +187,9 @@ mod tests {
     fn only_the_canonical_form_of_a_uuid_takes_16_bytes() {
         let canonical = "59679dbb-4e81-5039-952e-0842fb6bc8bf";
         assert!(matches!(Id::parse(canonical), Id::Uuid(_)));
-        for other in [&canonical.to_uppercase(), "59679dbb4e815039952e0842fb6bc8bf", "{59679dbb-4e81-5039-952e-0842fb6bc8bf}", "x", ""] {
+        for other in
+            [&canonical.to_uppercase(), "59679dbb4e815039952e0842fb6bc8bf", "{59679dbb-4e81-5039-952e-0842fb6bc8bf}", "x", ""]
+        {
             assert_eq!(Id::parse(other), Id::Text(other));
         }
     }

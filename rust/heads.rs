@@ -30,6 +30,7 @@ impl Head {
     }
 
     /// The head after a commit that was written on top of this one.
+    #[must_use]
     pub fn after(&self, version: u64, sequence: u64) -> Self {
         let spine = self.spine.as_deref().map(|spine| cons(sequence, spine));
         Self { version, sequence, spine }

@@ -16,6 +16,10 @@ pub struct Generator {
 }
 
 impl Generator {
+    pub const fn new() -> Self {
+        Self { last: 0 }
+    }
+
     /// The next id, greater than all before it.
     pub fn next(&mut self, unix_ms: u64, random: [u8; RANDOM_BYTES]) -> [u8; 16] {
         let mut wide = [0; 16];

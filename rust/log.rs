@@ -96,10 +96,13 @@ impl Log {
             return Err(Error::Misuse("a commit has at least one event"));
         }
         let latest = self.latest(actor);
-        if let Some(expected) = expected && expected != latest {
+        if let Some(expected) = expected
+            && expected != latest
+        {
             return Err(Error::Conflict { expected, actual: latest });
         }
-        let events: Vec<_> = drafts.iter().zip(latest + 1..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
+        let events: Vec<_> =
+            drafts.iter().zip(latest + 1..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
         self.check_size(&events)?;
         let position = self.add(&events)?;
         Ok((latest + events.len() as u64, position))
@@ -122,13 +125,18 @@ impl Log {
         Ok(position)
     }
 
-    /// The commit as JetStream would hold it must fit; the exact size is counted only when it may not.
+    /// The commit as `JetStream` would hold it must fit; the exact size is counted only when it may not.
     fn check_size(&self, events: &[Arc<EventData>]) -> Result<()> {
         let bound = FRAME_BYTES + events.iter().map(|event| event.wire_size_bound()).sum::<usize>();
         if bound <= self.commit_bytes_max {
             return Ok(());
         }
-        let commit = Commit { actor: events.first().map_or("", |event| event.actor()).to_owned(), events: events.to_vec(), spine: Some(Vec::new()), ..Commit::default() };
+        let commit = Commit {
+            actor: events.first().map_or("", |event| event.actor()).to_owned(),
+            events: events.to_vec(),
+            spine: Some(Vec::new()),
+            ..Commit::default()
+        };
         let size = commit.encode().len();
         if size > self.commit_bytes_max {
             return Err(Error::TooLarge { size, limit: self.commit_bytes_max });
@@ -177,7 +185,17 @@ mod tests {
     use crate::event::{Id, Parts};
 
     fn event(actor: &str, version: u64, id: &str) -> Arc<EventData> {
-        Arc::new(EventData::new(&Parts { id: Id::Text(id), actor, kind: "T", version, time_ns: 0, payload: &[0xc0], meta: &[], extra: &[], extra_pairs: 0 }))
+        Arc::new(EventData::new(&Parts {
+            id: Id::Text(id),
+            actor,
+            kind: "T",
+            version,
+            time_ns: 0,
+            payload: &[0xc0],
+            meta: &[],
+            extra: &[],
+            extra_pairs: 0,
+        }))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The spine: how one actor's commits are found without scanning the stream.
 //!
-//! Every way JetStream offers to read one subject scans the messages between two matches, so its cost grows with the log;
+//! Every way `JetStream` offers to read one subject scans the messages between two matches, so its cost grows with the log;
 //! fetching by stream sequence does not. So each commit carries the roots of a skew-binary random-access list (Myers 1983,
 //! Okasaki 1998) over the sequences of its actor's earlier commits. A root is a commit and the size of the tree under it;
 //! a tree of more than one commit has as children the first two roots that its root commit itself carries. From the head
@@ -60,7 +60,12 @@ fn nodes(head: &Commit, sequence: u64) -> Result<(Vec<Node>, u64), Broken> {
     let mut below = sequence;
     let mut earlier = 0_u64;
     for root in roots {
-        if root.sequence == 0 || root.sequence >= below || !(root.size.wrapping_add(1)).is_power_of_two() || root.size == 0 || root.size > root.sequence {
+        if root.sequence == 0
+            || root.sequence >= below
+            || !(root.size.wrapping_add(1)).is_power_of_two()
+            || root.size == 0
+            || root.size > root.sequence
+        {
             return Err(Broken("the roots are not those of a spine"));
         }
         below = root.sequence;
@@ -126,9 +131,12 @@ impl Walk {
     /// Starts at the head; the window is the ordinals `first..end`.
     pub fn new(head: Commit, sequence: u64, from_version: u64, first: u64, end: u64) -> Result<Self, Broken> {
         let (roots, total) = nodes(&head, sequence)?;
-        let mut walk = Self { actor: head.actor.clone(), from_version, first, end: end.min(total), wanted: Vec::new(), kept: Vec::new() };
+        let mut walk =
+            Self { actor: head.actor.clone(), from_version, first, end: end.min(total), wanted: Vec::new(), kept: Vec::new() };
         if head.version >= from_version {
-            roots.into_iter().for_each(|node| walk.want(node));
+            for node in roots {
+                walk.want(node);
+            }
             walk.keep(total - 1, sequence, head);
         }
         Ok(walk)
@@ -160,7 +168,9 @@ impl Walk {
             return Ok(()); // all below it is older still
         }
         if let Some(pair) = children(node, &commit)? {
-            pair.into_iter().for_each(|child| self.want(child));
+            for child in pair {
+                self.want(child);
+            }
         }
         self.keep(node.ordinal, sequence, commit);
         Ok(())
@@ -215,7 +225,9 @@ impl Search {
         if commit.version >= self.from_version && older {
             self.best = Some((node.ordinal, children(node, commit)?));
         }
-        if self.wanted.is_empty() && let Some((ordinal, below)) = self.best.take() {
+        if self.wanted.is_empty()
+            && let Some((ordinal, below)) = self.best.take()
+        {
             self.found = ordinal;
             self.wanted = below.map(Vec::from).unwrap_or_default();
         }
@@ -266,7 +278,10 @@ mod tests {
             let (versions, rounds, fetched) = run(&log, head, 0, 0, u64::MAX);
             assert_eq!(versions, (1..=commits).collect::<Vec<_>>());
             assert_eq!(fetched as u64, commits, "each is fetched once");
-            assert!(rounds <= commits.ilog2() + 1 + u32::from(!commits.is_power_of_two()), "{commits} commits took {rounds} rounds");
+            assert!(
+                rounds <= commits.ilog2() + 1 + u32::from(!commits.is_power_of_two()),
+                "{commits} commits took {rounds} rounds"
+            );
             assert!(log[&head].spine.as_ref().unwrap().len() <= 13);
         }
     }
@@ -307,7 +322,9 @@ mod tests {
             spine: Some(spine.iter().map(|&(sequence, size)| Root { sequence, size }).collect()),
             ..Commit::default()
         };
-        for bad in [&[(10, 1)][..], &[(9, 2)], &[(9, 0)], &[(9, 15)], &[(5, 1), (5, 1)], &[(9, 7), (8, 7)], &[(0, 1)], &[(9, u64::MAX)]] {
+        for bad in
+            [&[(10, 1)][..], &[(9, 2)], &[(9, 0)], &[(9, 15)], &[(5, 1), (5, 1)], &[(9, 7), (8, 7)], &[(0, 1)], &[(9, u64::MAX)]]
+        {
             assert!(Walk::new(head(bad), 10, 0, 0, 9).is_err(), "{bad:?}");
         }
         assert!(Walk::new(Commit { spine: None, ..head(&[]) }, 10, 0, 0, 9).is_err());

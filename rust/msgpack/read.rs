@@ -140,10 +140,22 @@ impl<'a> Reader<'a> {
                 let len = self.sized(mark - 0xd9)?;
                 Mark::Str(self.take(len)?)
             }
-            0xdc => { let len = self.length::<2>()?; self.array_of(len)? }
-            0xdd => { let len = self.length::<4>()?; self.array_of(len)? }
-            0xde => { let len = self.length::<2>()?; self.map_of(len)? }
-            0xdf => { let len = self.length::<4>()?; self.map_of(len)? }
+            0xdc => {
+                let len = self.length::<2>()?;
+                self.array_of(len)?
+            }
+            0xdd => {
+                let len = self.length::<4>()?;
+                self.array_of(len)?
+            }
+            0xde => {
+                let len = self.length::<2>()?;
+                self.map_of(len)?
+            }
+            0xdf => {
+                let len = self.length::<4>()?;
+                self.map_of(len)?
+            }
             0xe0..=0xff => Mark::Int(i64::from(mark.cast_signed())),
         })
     }
@@ -177,7 +189,9 @@ impl<'a> Reader<'a> {
         let start = self.at;
         match self.mark()? {
             Mark::Int(value) => Ok(value),
-            Mark::UInt(value) => i64::try_from(value).map_err(|_| Error::decode(start, "the number does not fit 64 bits with a sign")),
+            Mark::UInt(value) => {
+                i64::try_from(value).map_err(|_| Error::decode(start, "the number does not fit 64 bits with a sign"))
+            }
             other => Err(expected(start, "a whole number", other)),
         }
     }
@@ -221,9 +235,8 @@ impl<'a> Reader<'a> {
         if depth == 0 {
             return Err(Error::decode(start, format!("nested deeper than {} levels", limits.depth.min(DEPTH_CEILING))));
         }
-        *elements = elements
-            .checked_sub(len)
-            .ok_or_else(|| Error::decode(start, format!("more than {} elements", limits.elements)))?;
+        *elements =
+            elements.checked_sub(len).ok_or_else(|| Error::decode(start, format!("more than {} elements", limits.elements)))?;
         for _ in 0..values {
             self.skip_value(depth - 1, elements, limits)?;
         }
@@ -282,7 +295,11 @@ mod tests {
 
     #[test]
     fn depth_is_counted_in_containers() {
-        let nested = |depth: usize| { let mut b = vec![0x91; depth]; b.push(0xc0); b };
+        let nested = |depth: usize| {
+            let mut b = vec![0x91; depth];
+            b.push(0xc0);
+            b
+        };
         assert!(Reader::new(&nested(32)).skip(&Limits::DEFAULT).is_ok());
         assert!(Reader::new(&nested(33)).skip(&Limits::DEFAULT).is_err());
         assert!(Reader::new(&nested(100_000)).skip(&Limits { depth: usize::MAX, ..Limits::DEFAULT }).is_err());

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from aether.event import Event, NewEvent, Snapshot
 
-__all__ = ["Appended", "EventStore", "SnapshotStore"]
+__all__ = ["Appended", "EventStore", "SnapshotStore", "StoreInfo"]
 
 
 class Appended(NamedTuple):
@@ -25,6 +25,62 @@ class Appended(NamedTuple):
 
     version: int
     position: int
+
+
+class StoreInfo(NamedTuple):
+    """What a store is and what its acks mean.
+
+    Attributes:
+        store: "memory" or "jetstream".
+        namespace: the namespace, "" in memory.
+        transport: how messages travel: "nats-py", or "none" in memory.
+        server_version: the server's version, "" in memory.
+        storage: "file" or "memory".
+        replicas: how many servers hold each acked commit.
+        sync: when an acked commit is on the disk itself, in words; "unknown" where the server does not tell.
+        commit_bytes_max: the largest commit in bytes, headers included.
+    """
+
+    store: str
+    namespace: str
+    transport: str
+    server_version: str
+    storage: str
+    replicas: int
+    sync: str
+    commit_bytes_max: int
+
+    @property
+    def ack_means(self) -> str:
+        """One sentence that says what survives what."""
+        if self.store == "memory":
+            return "held in this process's memory, gone with it"
+        kept = "one server" if self.replicas == 1 else f"{self.replicas // 2 + 1} of {self.replicas} servers"
+        return f"held by {kept} in {self.storage} storage; synced to disk: {self.sync}"
+
+
+def check_from_version(from_version: int) -> None:
+    """Refuse what is no version to start from."""
+    if from_version < 0:
+        raise ValueError(f"from_version must be 0 or more, not {from_version}; it is inclusive, 0 and 1 both mean all events")
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse what is no limit."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be 1 or more, or None for all events, not {limit}")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse what is no batch size."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+
+
+def check_expected_version(expected_version: int | None) -> None:
+    """Refuse what is no expected version."""
+    if expected_version is not None and expected_version < 0:
+        raise ValueError(f"expected_version must be 0 (the actor is new) or more, or None for any, not {expected_version}")
 
 
 @runtime_checkable

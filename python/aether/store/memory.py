@@ -1,0 +1,115 @@
+"""The in-memory store: for tests, prototypes and state that may be lost. Index, versions and positions are native."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from aether._native import MemoryLog
+from aether.store.base import Appended, StoreInfo, check_batch_size, check_expected_version, check_from_version, check_limit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from aether.event import Event, NewEvent, Snapshot
+
+__all__ = ["InMemoryEventStore"]
+
+COMMIT_BYTES_MAX = 1_048_576
+"""What one commit may take: the server's default max_payload, so that what works here works there."""
+
+
+class InMemoryEventStore:
+    """An `EventStore` and `SnapshotStore` in this process's memory.
+
+    Safe from many threads and many tasks: every call is one step under a native lock.
+
+    Args:
+        max_events: how many events it holds at most, 1 or more; None: as many as memory allows.
+        commit_bytes_max: what one commit may take in bytes, as JetStream's max_payload would bound it.
+
+    Raises:
+        StoreFullError: by a save that would pass `max_events`; nothing of it is stored.
+    """
+
+    def __init__(self, *, max_events: int | None = None, commit_bytes_max: int = COMMIT_BYTES_MAX) -> None:
+        if max_events is not None and max_events < 1:
+            raise ValueError(f"max_events must be 1 or more, or None for no bound, not {max_events}")
+        if commit_bytes_max < 1:
+            raise ValueError(f"commit_bytes_max must be 1 or more bytes, not {commit_bytes_max}")
+        self._log = MemoryLog(max_events, commit_bytes_max)
+        self._max_events = max_events
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Do nothing: memory needs no ending. It is here so that stores can be exchanged."""
+
+    def __repr__(self) -> str:
+        events, actors = self._log.counts()
+        return f"<InMemoryEventStore: {events} events of {actors} actors>"
+
+    async def save_event(self, event: Event) -> int:
+        """Store one event if its version is greater than the actor's latest; see `EventStore.save_event`."""
+        return self._log.save_event(event)
+
+    async def save_events(self, events: Iterable[Event]) -> int:
+        """Store the events of one actor as one commit, all or nothing; see `EventStore.save_events`."""
+        return self._log.save_events(events)
+
+    async def append(
+        self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
+    ) -> Appended:
+        """Number the events latest + 1, + 2, … and store them as one commit; see `EventStore.append`."""
+        check_expected_version(expected_version)
+        return Appended(*self._log.append(actor_id, events, expected_version))
+
+    async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`."""
+        check_from_version(from_version)
+        check_limit(limit)
+        return self._log.get_events(actor_id, from_version, limit)
+
+    async def read_events(
+        self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000
+    ) -> AsyncIterator[list[Event]]:
+        """Iterate over the actor's events in batches of at most `batch_size`; see `EventStore.read_events`."""
+        check_from_version(from_version)
+        check_batch_size(batch_size)
+        latest = self._log.get_latest_version(actor_id)
+        while from_version <= latest:
+            batch = self._log.get_events(actor_id, from_version, batch_size)
+            if not batch:
+                return
+            from_version = batch[-1].version + 1
+            if from_version > latest + 1:
+                batch = [event for event in batch if event.version <= latest]
+            yield batch
+
+    async def get_latest_version(self, actor_id: str) -> int:
+        """Return the actor's latest version; 0 means it has no event yet."""
+        return self._log.get_latest_version(actor_id)
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep this snapshot if none of a later version is kept; see `SnapshotStore.save_snapshot`."""
+        self._log.save_snapshot(snapshot)
+
+    async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
+        """Return the snapshot of the highest version, or None."""
+        return self._log.get_latest_snapshot(actor_id)
+
+    async def info(self) -> StoreInfo:
+        """Say what an ack means here: held in this process's memory, gone with it."""
+        return StoreInfo(
+            store="memory",
+            namespace="",
+            transport="none",
+            server_version="",
+            storage="memory",
+            replicas=1,
+            sync="never: gone when the process ends",
+            commit_bytes_max=COMMIT_BYTES_MAX,
+        )

@@ -1,0 +1,83 @@
+//! `Head` and `HeadCache`: what a writer knows of its actors.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::heads::{Head as HeadData, Heads};
+
+#[pyclass(frozen, eq, module = "aether._native")]
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    pub data: HeadData,
+}
+
+#[pymethods]
+impl Head {
+    /// The head of an actor without commits.
+    #[new]
+    fn new() -> Self {
+        Self { data: HeadData::new_actor() }
+    }
+
+    #[getter]
+    fn version(&self) -> u64 {
+        self.data.version
+    }
+
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.data.sequence
+    }
+
+    /// The head once a commit that was written on top of this one lies at `sequence`.
+    fn after(&self, version: u64, sequence: u64) -> Self {
+        Self { data: self.data.after(version, sequence) }
+    }
+
+    fn __repr__(&self) -> String {
+        let HeadData { version, sequence, spine } = &self.data;
+        format!("<Head version {version} at {sequence}, {} roots>", spine.as_ref().map_or(0, Vec::len))
+    }
+}
+
+#[pyclass(frozen, module = "aether._native")]
+pub struct HeadCache {
+    heads: Mutex<Heads>,
+}
+
+impl HeadCache {
+    fn lock(&self) -> MutexGuard<'_, Heads> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl HeadCache {
+    #[new]
+    fn new(capacity: usize) -> PyResult<Self> {
+        let capacity =
+            NonZeroUsize::new(capacity).ok_or_else(|| PyValueError::new_err("the cache of heads needs room for one actor"))?;
+        Ok(Self { heads: Mutex::new(Heads::new(capacity)) })
+    }
+
+    fn get(&self, actor_id: &str) -> Option<Head> {
+        let found = self.lock().get(actor_id).cloned();
+        found.map(|data| Head { data })
+    }
+
+    fn put(&self, actor_id: &str, head: &Bound<'_, Head>) {
+        let head = head.get().data.clone();
+        self.lock().put(actor_id, head);
+    }
+
+    fn forget(&self, actor_id: &str) {
+        self.lock().forget(actor_id);
+    }
+
+    fn __len__(&self) -> usize {
+        self.lock().len()
+    }
+}

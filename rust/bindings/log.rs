@@ -1,0 +1,100 @@
+//! `MemoryLog`: the in-memory store's index behind a lock.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString};
+
+use super::event::{Event, drafts, events_of, handles};
+use super::names::name;
+use super::raise;
+use super::snapshot::Snapshot;
+use crate::log::Log;
+
+#[pyclass(frozen, module = "aether._native")]
+pub struct MemoryLog {
+    log: Mutex<Log>,
+}
+
+impl MemoryLog {
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl MemoryLog {
+    #[new]
+    #[pyo3(signature = (max_events=None, commit_bytes_max=1_048_576))]
+    fn new(max_events: Option<usize>, commit_bytes_max: usize) -> Self {
+        Self { log: Mutex::new(Log::new(max_events.unwrap_or(usize::MAX), commit_bytes_max)) }
+    }
+
+    fn save_event(&self, event: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let Ok(event) = event.cast::<Event>() else {
+            return Err(PyTypeError::new_err(format!(
+                "save_event takes an Event, not {}; append takes NewEvent",
+                event.get_type().name()?
+            )));
+        };
+        let handle = &event.get().data;
+        let outcome = self.lock().save(std::slice::from_ref(handle));
+        outcome.map_err(|error| raise(error, handle.actor()))
+    }
+
+    fn save_events(&self, events: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let handles = handles(events)?;
+        let outcome = self.lock().save(&handles);
+        outcome.map_err(|error| raise(error, handles.first().map_or("", |event| event.actor())))
+    }
+
+    #[pyo3(signature = (actor_id, events, expected_version=None))]
+    fn append(
+        &self,
+        actor_id: &Bound<'_, PyString>,
+        events: &Bound<'_, PyAny>,
+        expected_version: Option<u64>,
+    ) -> PyResult<(u64, u64)> {
+        let actor = name("actor_id", actor_id)?;
+        let drafts = drafts(events)?;
+        let outcome = self.lock().append(actor, &drafts, expected_version);
+        outcome.map_err(|error| raise(error, actor))
+    }
+
+    #[pyo3(signature = (actor_id, from_version, limit=None))]
+    fn get_events<'py>(
+        &self,
+        py: Python<'py>,
+        actor_id: &Bound<'py, PyString>,
+        from_version: u64,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let actor = name("actor_id", actor_id)?;
+        let handles = self.lock().events(actor, from_version, limit.unwrap_or(usize::MAX));
+        events_of(py, handles)
+    }
+
+    fn get_latest_version(&self, actor_id: &Bound<'_, PyString>) -> PyResult<u64> {
+        let actor = name("actor_id", actor_id)?;
+        Ok(self.lock().latest(actor))
+    }
+
+    fn save_snapshot(&self, snapshot: &Bound<'_, Snapshot>) -> PyResult<()> {
+        let handle = &snapshot.get().data;
+        let outcome = self.lock().save_snapshot(Arc::clone(handle));
+        outcome.map_err(|error| raise(error, &handle.actor))
+    }
+
+    fn get_latest_snapshot(&self, actor_id: &Bound<'_, PyString>) -> PyResult<Option<Snapshot>> {
+        let actor = name("actor_id", actor_id)?;
+        let found = self.lock().snapshot(actor);
+        Ok(found.map(|data| Snapshot { data }))
+    }
+
+    /// Events held, and actors that have any.
+    fn counts(&self) -> (usize, usize) {
+        let log = self.lock();
+        (log.len(), log.actors())
+    }
+}

@@ -1,0 +1,69 @@
+//! The Python face of the core, one file per class. The only folder that names pyo3.
+//!
+//! While a Rust lock is held here no Python object is made or released: that can run the garbage collector and so user
+//! code, which may come back for the same lock. Handles are cloned, the lock is let go, then objects are built.
+
+mod clock;
+mod codec;
+mod commit;
+mod decode;
+mod encode;
+mod event;
+mod heads;
+mod log;
+mod names;
+mod snapshot;
+mod spine;
+
+use pyo3::prelude::*;
+
+use crate::error::Error;
+
+pyo3::import_exception!(aether.errors, CommitTooLargeError);
+pyo3::import_exception!(aether.errors, DecodeError);
+pyo3::import_exception!(aether.errors, EncodeError);
+pyo3::import_exception!(aether.errors, InvalidIdError);
+pyo3::import_exception!(aether.errors, StoreFullError);
+pyo3::import_exception!(aether.errors, VersionConflictError);
+
+/// The exception for a refusal; `name` is the actor or the refused name.
+fn raise(error: Error, name: &str) -> PyErr {
+    match error {
+        Error::Decode { offset, reason } => DecodeError::new_err((offset, reason)),
+        Error::InvalidId { what, reason } => InvalidIdError::new_err((what, name.to_owned(), reason)),
+        Error::TooLarge { size, limit } => CommitTooLargeError::new_err((name.to_owned(), size, limit)),
+        Error::Conflict { expected, actual } => VersionConflictError::new_err((name.to_owned(), expected, actual)),
+        Error::Full { max_events } => StoreFullError::new_err((
+            "the in-memory store",
+            format!("max_events={max_events}"),
+            "give it a larger max_events, or use a JetStreamEventStore",
+        )),
+        Error::Misuse(reason) => pyo3::exceptions::PyValueError::new_err(reason),
+    }
+}
+
+/// The native core of Aether; import these names from `aether`.
+#[pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use super::codec::{Limits, decode, encode, get_default_limits, set_default_limits};
+    #[pymodule_export]
+    use super::commit::{Commit, encode_commit, number_events};
+    #[pymodule_export]
+    use super::event::{Event, NewEvent};
+    #[pymodule_export]
+    use super::heads::{Head, HeadCache};
+    #[pymodule_export]
+    use super::log::MemoryLog;
+    #[pymodule_export]
+    use super::names::{actor_subject, check_actor_id, shard_of, token_decode, token_encode};
+    #[pymodule_export]
+    use super::snapshot::Snapshot;
+    #[pymodule_export]
+    use super::spine::{SpineSearch, SpineWalk, commit_count};
+
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        super::clock::reseed_after_fork(module)
+    }
+}

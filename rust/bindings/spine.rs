@@ -1,0 +1,92 @@
+//! `SpineWalk` and `SpineSearch`: which sequences to fetch next, decided from the commits fetched so far.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::commit::Commit;
+use super::event::events_of;
+use super::{DecodeError, raise};
+use crate::commit::Commit as CommitData;
+use crate::spine::{Broken, Search, Walk, commits};
+
+fn broken(Broken(reason): Broken) -> PyErr {
+    DecodeError::new_err((-1, reason))
+}
+
+fn used_up() -> PyErr {
+    pyo3::exceptions::PyRuntimeError::new_err("the walk has ended")
+}
+
+/// How many commits the actor of this head has.
+#[pyfunction]
+pub fn commit_count(head: &Bound<'_, Commit>, sequence: u64) -> PyResult<u64> {
+    commits(&head.get().data, sequence).map_err(broken)
+}
+
+#[pyclass(frozen, module = "aether._native")]
+pub struct SpineWalk {
+    walk: Mutex<Option<Walk>>,
+    from_version: u64,
+}
+
+#[pymethods]
+impl SpineWalk {
+    #[new]
+    #[pyo3(signature = (head, sequence, from_version=0, first=0, end=u64::MAX))]
+    fn new(head: &Bound<'_, Commit>, sequence: u64, from_version: u64, first: u64, end: u64) -> PyResult<Self> {
+        let walk = Walk::new(head.get().data.clone(), sequence, from_version, first, end).map_err(broken)?;
+        Ok(Self { walk: Mutex::new(Some(walk)), from_version })
+    }
+
+    /// The sequences to fetch now, all at once; none when the walk is done.
+    fn wanted(&self) -> PyResult<Vec<u64>> {
+        let walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
+        walk.as_ref().map(Walk::wanted).ok_or_else(used_up)
+    }
+
+    /// Takes a message's body that was wanted.
+    fn feed(&self, sequence: u64, body: &[u8]) -> PyResult<()> {
+        let commit = CommitData::decode(body).map_err(|error| raise(error, ""))?;
+        let mut walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
+        walk.as_mut().ok_or_else(used_up)?.feed(sequence, commit).map_err(broken)
+    }
+
+    /// Ends the walk: the events in version order, from `from_version` on, at most `limit`.
+    #[pyo3(signature = (limit=None))]
+    fn events<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+        let walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let commits = walk.ok_or_else(used_up)?.finish().map_err(broken)?;
+        let events = commits.iter().flat_map(|(_, commit)| &commit.events).filter(|event| event.version() >= self.from_version);
+        events_of(py, events.take(limit.unwrap_or(usize::MAX)).map(Arc::clone).collect())
+    }
+}
+
+#[pyclass(frozen, module = "aether._native")]
+pub struct SpineSearch {
+    search: Mutex<Search>,
+}
+
+#[pymethods]
+impl SpineSearch {
+    #[new]
+    fn new(head: &Bound<'_, Commit>, sequence: u64, from_version: u64) -> PyResult<Self> {
+        let search = Search::new(&head.get().data, sequence, from_version).map_err(broken)?;
+        Ok(Self { search: Mutex::new(search) })
+    }
+
+    fn wanted(&self) -> Vec<u64> {
+        self.search.lock().unwrap_or_else(PoisonError::into_inner).wanted()
+    }
+
+    fn feed(&self, sequence: u64, body: &[u8]) -> PyResult<()> {
+        let commit = CommitData::decode(body).map_err(|error| raise(error, ""))?;
+        self.search.lock().unwrap_or_else(PoisonError::into_inner).feed(sequence, &commit).map_err(broken)
+    }
+
+    /// The ordinal of the first commit that reaches the version; the number of commits where none does.
+    fn found(&self) -> u64 {
+        self.search.lock().unwrap_or_else(PoisonError::into_inner).found()
+    }
+}
