@@ -141,6 +141,20 @@ impl Commit {
     }
 }
 
+/// What makes events one commit: at least one, all of one actor, versions that strictly increase.
+pub fn check_events(events: &[Arc<EventData>]) -> Result<&Arc<EventData>> {
+    let first = events.first().ok_or(Error::Misuse("a commit has at least one event"))?;
+    if events.windows(2).any(|two| two[0].version() >= two[1].version()) {
+        return Err(Error::Misuse("the versions of a commit's events must strictly increase"));
+    }
+    if events.iter().any(|event| event.actor() != first.actor()) {
+        return Err(Error::Misuse(
+            "the events of a commit belong to one actor; save those of another actor in a call of their own",
+        ));
+    }
+    Ok(first)
+}
+
 /// Reads the map's pairs up to the checksum, and checks it. `format` comes first, so a later format is told apart at once.
 /// Returns the offset behind the last byte.
 pub(crate) fn open<'a>(

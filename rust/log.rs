@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::commit::Commit;
+use crate::commit::{Commit, check_events};
 use crate::error::{Error, Result};
 use crate::event::EventData;
 use crate::snapshot::SnapshotData;
@@ -68,14 +68,7 @@ impl Log {
 
     /// Stores events of one actor, versions strictly increasing, as one commit; returns its position.
     pub fn save(&mut self, events: &[Arc<EventData>]) -> Result<u64> {
-        let first = events.first().ok_or(Error::Misuse("a commit has at least one event"))?;
-        let increasing = events.windows(2).all(|two| two[0].version() < two[1].version());
-        if !increasing {
-            return Err(Error::Misuse("the versions of a commit's events must strictly increase"));
-        }
-        if events.iter().any(|event| event.actor() != first.actor()) {
-            return Err(Error::Misuse("the events of a commit belong to one actor"));
-        }
+        let first = check_events(events)?;
         self.check_size(events)?;
         let latest = match self.actors.get(first.actor()) {
             Some(actor) if first.version() <= actor.latest() => {

@@ -9,7 +9,7 @@ use super::event::{drafts, events_of, handles};
 use super::heads::Head;
 use super::names::name;
 use super::raise;
-use crate::commit::Commit as CommitData;
+use crate::commit::{self, Commit as CommitData};
 use crate::error::Error;
 use crate::heads::Head as HeadData;
 
@@ -75,14 +75,23 @@ impl Commit {
     }
 }
 
-/// The body of a commit on top of `head`.
+/// What makes these events one commit: the actor, the first and the last version.
 #[pyfunction]
-#[pyo3(signature = (actor_id, events, head, bytes_max, *, passed=Vec::new()))]
+pub fn check_events<'py>(py: Python<'py>, events: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, u64, u64)> {
+    let handles = handles(events)?;
+    let first = commit::check_events(&handles).map_err(|error| raise(error, ""))?;
+    let last = handles.last().map_or(0, |event| event.version());
+    Ok((PyString::new(py, first.actor()), first.version(), last))
+}
+
+/// The body of a commit on top of `head`; with `header_bytes` beside it, it fits `bytes_max`.
+#[pyfunction]
+#[pyo3(signature = (actor_id, events, head, *, header_bytes, bytes_max, passed=Vec::new()))]
 pub fn encode_commit<'py>(
-    py: Python<'py>,
     actor_id: &Bound<'py, PyString>,
     events: &Bound<'py, PyAny>,
     head: &Bound<'py, Head>,
+    header_bytes: usize,
     bytes_max: usize,
     passed: Vec<u64>,
 ) -> PyResult<Bound<'py, PyBytes>> {
@@ -97,10 +106,46 @@ pub fn encode_commit<'py>(
         ..CommitData::default()
     };
     let body = commit.encode();
-    if body.len() > bytes_max {
-        return Err(raise(Error::TooLarge { size: body.len(), limit: bytes_max }, actor));
+    let size = body.len() + header_bytes;
+    if size > bytes_max {
+        return Err(raise(Error::TooLarge { size, limit: bytes_max }, actor));
     }
-    Ok(PyBytes::new(py, &body))
+    Ok(PyBytes::new(actor_id.py(), &body))
+}
+
+/// Commits with their positions, as a walk or a scan yields them.
+type Placed<'py> = Vec<(u64, Bound<'py, Commit>)>;
+
+/// The events of these commits from `from_version` on, at most `limit`, in order.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // taken from a Python list
+#[pyo3(signature = (commits, from_version=0, limit=None))]
+pub fn events_in<'py>(
+    py: Python<'py>,
+    commits: Placed<'py>,
+    from_version: u64,
+    limit: Option<usize>,
+) -> PyResult<Bound<'py, PyList>> {
+    let events = commits.iter().flat_map(|(_, commit)| &commit.get().data.events).filter(|event| event.version() >= from_version);
+    events_of(py, events.take(limit.unwrap_or(usize::MAX)).map(Arc::clone).collect())
+}
+
+/// The position of the last of `events` if the commits hold an equal event for each of them.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // taken from a Python list
+pub fn position_of(commits: Placed<'_>, events: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    let wanted = handles(events)?;
+    let mut stored =
+        commits.iter().flat_map(|(position, commit)| commit.get().data.events.iter().map(|event| (*position, event)));
+    // Both run in version order, so one pass finds them all.
+    let mut last = None;
+    for event in &wanted {
+        match stored.find(|(_, held)| held.version() >= event.version()) {
+            Some((position, held)) if held == event => last = Some(position),
+            _ => return Ok(None),
+        }
+    }
+    Ok(last)
 }
 
 /// Gives new events an actor and the versions from `first_version` on.

@@ -322,6 +322,11 @@ impl Event {
         decode_as(py, self.data.payload(), r#type)
     }
 
+    /// The same event as a `NewEvent`, without actor and version.
+    fn _draft(&self) -> NewEvent {
+        NewEvent { data: Arc::new(self.data.draft()) }
+    }
+
     fn __hash__(&self) -> u64 {
         hash_of(&self.data)
     }

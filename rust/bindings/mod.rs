@@ -48,7 +48,7 @@ mod _native {
     #[pymodule_export]
     use super::codec::{Limits, decode, encode, get_default_limits, set_default_limits};
     #[pymodule_export]
-    use super::commit::{Commit, encode_commit, number_events};
+    use super::commit::{Commit, check_events, encode_commit, events_in, number_events, position_of};
     #[pymodule_export]
     use super::event::{Event, NewEvent};
     #[pymodule_export]

@@ -1,12 +1,10 @@
 //! `SpineWalk` and `SpineSearch`: which sequences to fetch next, decided from the commits fetched so far.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
 use super::commit::Commit;
-use super::event::events_of;
 use super::{DecodeError, raise};
 use crate::commit::Commit as CommitData;
 use crate::spine::{Broken, Search, Walk, commits};
@@ -28,7 +26,6 @@ pub fn commit_count(head: &Bound<'_, Commit>, sequence: u64) -> PyResult<u64> {
 #[pyclass(frozen, module = "aether._native")]
 pub struct SpineWalk {
     walk: Mutex<Option<Walk>>,
-    from_version: u64,
 }
 
 #[pymethods]
@@ -37,7 +34,7 @@ impl SpineWalk {
     #[pyo3(signature = (head, sequence, from_version=0, first=0, end=u64::MAX))]
     fn new(head: &Bound<'_, Commit>, sequence: u64, from_version: u64, first: u64, end: u64) -> PyResult<Self> {
         let walk = Walk::new(head.get().data.clone(), sequence, from_version, first, end).map_err(broken)?;
-        Ok(Self { walk: Mutex::new(Some(walk)), from_version })
+        Ok(Self { walk: Mutex::new(Some(walk)) })
     }
 
     /// The sequences to fetch now, all at once; none when the walk is done.
@@ -53,13 +50,11 @@ impl SpineWalk {
         walk.as_mut().ok_or_else(used_up)?.feed(sequence, commit).map_err(broken)
     }
 
-    /// Ends the walk: the events in version order, from `from_version` on, at most `limit`.
-    #[pyo3(signature = (limit=None))]
-    fn events<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+    /// Ends the walk: the commits with their sequences, oldest first.
+    fn commits(&self) -> PyResult<Vec<(u64, Commit)>> {
         let walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner).take();
         let commits = walk.ok_or_else(used_up)?.finish().map_err(broken)?;
-        let events = commits.iter().flat_map(|(_, commit)| &commit.events).filter(|event| event.version() >= self.from_version);
-        events_of(py, events.take(limit.unwrap_or(usize::MAX)).map(Arc::clone).collect())
+        Ok(commits.into_iter().map(|(sequence, data)| (sequence, Commit { data })).collect())
     }
 }
 
