@@ -1,0 +1,82 @@
+"""What all tests and benches share: how large they are, and that no server outlives the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+RUN_VARIABLE = "AETHER_TEST_RUN"
+"""Set for this run and inherited by every process it starts, so that those left over can be told from other people's."""
+
+ORPHAN_WAIT_S = 20.0
+"""A server whose owner was killed may take its grace to end."""
+
+ORPHANS = pytest.StashKey[dict[int, str]]()
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the tests are, from `--size`."""
+
+    name: Literal["quick", "ci", "full"]
+
+    def pick(self, quick: T, ci: T, full: T) -> T:
+        """Return the value for this size."""
+        return {"quick": quick, "ci": ci, "full": full}[self.name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--size`."""
+    parser.addoption("--size", choices=("quick", "ci", "full"), default="quick", help="how large the larger tests are")
+
+
+def pytest_configure() -> None:
+    """Mark this run."""
+    os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def size(request: pytest.FixtureRequest) -> Size:
+    """How large tests with a choice should be: `size.pick(quick, ci, full)`."""
+    return Size(request.config.getoption("--size"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if it leaves a server behind."""
+    deadline = time.monotonic() + ORPHAN_WAIT_S
+    while (left := _servers_of_this_run()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    session.config.stash[ORPHANS] = left
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was left behind."""
+    for pid, command in config.stash.get(ORPHANS, {}).items():
+        terminalreporter.write_line(f"FAILED a server started by this run outlived it, process {pid}: {command}", red=True)
+
+
+def _servers_of_this_run() -> dict[int, str]:
+    """The command lines of living nats-servers and watchdogs that inherited this run's mark; found on Linux only."""
+    mark = f"{RUN_VARIABLE}={os.environ[RUN_VARIABLE]}".encode()
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+            if (b"nats-server" in command or b"_watchdog.py" in command) and mark in (process / "environ").read_bytes():
+                found[int(process.name)] = command.decode(errors="replace").strip()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended meanwhile, or it is not ours
+    return found
