@@ -10,6 +10,7 @@ from aether import codec
 from aether.errors import *  # noqa: F403 - every error, as errors.__all__ lists them
 from aether.errors import __all__ as _errors
 from aether.event import Event, NewEvent, Snapshot
+from aether.nats.server import EmbeddedServer
 from aether.store.base import Appended, EventStore, SnapshotStore, StoreInfo
 from aether.store.memory import InMemoryEventStore
 
@@ -17,6 +18,7 @@ __all__ = sorted(
     [
         *_errors,
         "Appended",
+        "EmbeddedServer",
         "Event",
         "EventStore",
         "InMemoryEventStore",
