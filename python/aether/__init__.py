@@ -12,6 +12,7 @@ from aether.errors import __all__ as _errors
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.server import EmbeddedServer
 from aether.store.base import Appended, EventStore, SnapshotStore, StoreInfo
+from aether.store.jetstream import JetStreamEventStore
 from aether.store.memory import InMemoryEventStore
 
 __all__ = sorted(
@@ -22,6 +23,7 @@ __all__ = sorted(
         "Event",
         "EventStore",
         "InMemoryEventStore",
+        "JetStreamEventStore",
         "NewEvent",
         "Snapshot",
         "SnapshotStore",

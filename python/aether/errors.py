@@ -13,6 +13,7 @@
     ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
     ├── ServerUnavailableError (ConnectionError)   no server, or it cannot serve now
     │   └── UnsupportedServerError             too old, or without JetStream
+    ├── ServerRefusedError                     the server answered no, with a number of its own
     ├── AccessDeniedError (PermissionError)    the server refused these credentials
     ├── StoreDirectoryInUseError               another process owns the embedded server's directory
     ├── LoopInUseError (RuntimeError)          a blocking call inside a running event loop
@@ -36,6 +37,7 @@ __all__ = [
     "MissingExtraError",
     "NamespaceMismatchError",
     "OutcomeUnknownError",
+    "ServerRefusedError",
     "ServerUnavailableError",
     "StoreDirectoryInUseError",
     "StoreFullError",
@@ -246,6 +248,23 @@ class ServerUnavailableError(AetherError, ConnectionError):
 
 class UnsupportedServerError(ServerUnavailableError):
     """The server answers, but lacks what Aether needs: its version is too old, or JetStream is off."""
+
+
+class ServerRefusedError(AetherError):
+    """JetStream answered no, for a reason that Aether has no name for; nothing was stored.
+
+    Attributes:
+        what: the stream or the call.
+        err_code: JetStream's number for it, as its documentation lists them.
+        description: JetStream's own words.
+    """
+
+    def __init__(self, what: str, err_code: int, description: str) -> None:
+        super().__init__(what, err_code, description)
+        self.what, self.err_code, self.description = what, err_code, description
+
+    def __str__(self) -> str:
+        return f"{self.what}: JetStream refused with error {self.err_code}: {self.description}"
 
 
 class AccessDeniedError(AetherError, PermissionError):

@@ -133,9 +133,7 @@ class EventStore(Protocol):
         """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`."""
         ...
 
-    def read_events(
-        self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000
-    ) -> AsyncIterator[list[Event]]:
+    def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
         """Iterate over the actor's events in version order, in batches of at most `batch_size`, in bounded memory.
 
         What was there when iteration began is read; no batch is empty.

@@ -73,9 +73,7 @@ class InMemoryEventStore:
         check_limit(limit)
         return self._log.get_events(actor_id, from_version, limit)
 
-    async def read_events(
-        self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000
-    ) -> AsyncIterator[list[Event]]:
+    async def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
         """Iterate over the actor's events in batches of at most `batch_size`; see `EventStore.read_events`."""
         check_from_version(from_version)
         check_batch_size(batch_size)

@@ -1,0 +1,247 @@
+"""One stream as a log of messages by subject and position: what JetStream is asked, and what its answers mean.
+
+Two ways to read, with different promises. The leader (`last`, `next`) reads your own writes; a message at a position never
+changes, so `at` takes it from any replica and asks the leader only where a replica does not have it yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
+from aether.nats.connection import pause
+from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from aether.nats.connection import Connection
+    from aether.nats.transport import Reply, Transport
+
+__all__ = ["Message", "Published", "StreamLog"]
+
+T = TypeVar("T")
+
+GUARD = "Nats-Expected-Last-Subject-Sequence"
+_HEADER_FRAME = len(f"NATS/1.0\r\n{GUARD}: \r\n\r\n")
+
+ATTEMPT_S_MIN = 0.25
+FETCH_BYTES = 8 * 2**20
+"""What is asked for at once, so that answers take bounded memory whatever the size of a message."""
+FETCH_MIN, FETCH_MAX = 8, 512
+SCAN_BATCH = 256
+
+
+class Message(NamedTuple):
+    """A stored message.
+
+    Attributes:
+        position: its place in the stream, the stream sequence.
+        subject: where it was published.
+        body: its bytes.
+    """
+
+    position: int
+    subject: str
+    body: bytes
+
+
+class Published(NamedTuple):
+    """What became of a guarded publish that was answered.
+
+    Attributes:
+        position: where it lies; 0 where it was not stored.
+        refused: the guard did not hold, or another write to the subject is in flight.
+    """
+
+    position: int
+    refused: bool
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Ack(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    error: _ApiError | None = None
+
+
+class _Stored(msgspec.Struct):
+    subject: str
+    seq: int
+    data: bytes = b""
+
+
+class _Got(msgspec.Struct):
+    message: _Stored | None = None
+    error: _ApiError | None = None
+
+
+_ACK = msgspec.json.Decoder(_Ack)
+_GOT = msgspec.json.Decoder(_Got)
+
+
+def guard_bytes(guard: int) -> int:
+    """Return how many bytes the headers of a publish under this guard take."""
+    return _HEADER_FRAME + len(str(guard))
+
+
+class StreamLog:
+    """One stream, read and written over a connection.
+
+    Args:
+        connection: the connection; it is opened where it is not open yet.
+        stream: the stream's name.
+        timeout_s: what each call of the store is allowed, in seconds: an attempt gets a quarter, so that what is lost can be
+            asked again before the deadline.
+    """
+
+    def __init__(self, connection: Connection, stream: str, timeout_s: float) -> None:
+        self._connection = connection
+        self.stream = stream
+        self.timeout_s = timeout_s
+        self._attempt_s = max(ATTEMPT_S_MIN, timeout_s / 4)
+        self._get = f"$JS.API.STREAM.MSG.GET.{stream}"
+        self._direct = f"$JS.API.DIRECT.GET.{stream}"
+        self.scans = 0
+        """How many scans were made since the start: each is a fallback that the spine should have spared."""
+
+    async def publish(self, subject: str, body: bytes, guard: int, deadline: float) -> Published:
+        """Publish under the guard that the subject's last message is at `guard` (0: none); one attempt.
+
+        Raises:
+            UnansweredError: sent, and nobody knows what became of it.
+            NoRespondersError: no stream heard it, nothing was stored.
+            StoreFullError: a limit of stream, account or disk; nothing was stored.
+        """
+        transport = await self._connection.ready(deadline)
+        reply = await transport.request(subject, body, self._attempt(deadline), {GUARD: str(guard)})
+        try:
+            ack = _ACK.decode(reply.data)
+        except msgspec.DecodeError as error:
+            raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
+        if ack.error is None:
+            if ack.stream != self.stream or ack.seq <= guard:
+                raise AetherError(f"{subject}: acked by stream {ack.stream!r} at {ack.seq}, but it belongs to {self.stream}")
+            return Published(ack.seq, refused=False)
+        if ack.error.err_code in CONFLICT:
+            return Published(0, refused=True)
+        if ack.error.err_code in TRY_AGAIN:
+            raise NoRespondersError(ack.error.description)
+        raise self._error(ack.error)
+
+    async def last(self, subject: str, deadline: float) -> Message | None:
+        """Return the subject's last message, from the leader; None where it has none."""
+        return await self._leader({"last_by_subj": subject}, deadline)
+
+    async def next(self, subject: str, position: int, deadline: float) -> Message | None:
+        """Return the subject's first message at `position` or behind it, from the leader; None where there is none."""
+        return await self._leader({"seq": position, "next_by_subj": subject}, deadline)
+
+    async def at(self, positions: Sequence[int], deadline: float) -> list[Message]:
+        """Return the messages at these positions, all at once, from any replica.
+
+        Raises:
+            CorruptEventError: there is no message at one of them.
+        """
+        messages: list[Message] = []
+        done, count = 0, min(FETCH_MIN * 8, FETCH_MAX)
+        while done < len(positions):
+            part = positions[done : done + count]
+            found = await self._direct_each(part, deadline)
+            messages += found
+            done += len(part)
+            size = sum(len(message.body) for message in found) // len(found)
+            count = min(FETCH_MAX, max(FETCH_MIN, FETCH_BYTES // (size + 1)))
+        return messages
+
+    async def scan(self, subject: str, after: int, through: int, deadline: float) -> AsyncIterator[list[Message]]:
+        """Yield the subject's messages behind position `after`, up to and with the one at `through`, in batches.
+
+        The server looks through all messages in between, so this takes longer the longer the log is.
+        """
+        self.scans += 1
+        while after < through:
+            asked = {"seq": after + 1, "next_by_subj": subject, "batch": SCAN_BATCH, "max_bytes": FETCH_BYTES}
+            payload = msgspec.json.encode(asked)
+            replies = await self._ask(
+                "a scan", lambda transport, until: transport.request_batch(self._direct, payload, until), deadline
+            )
+            batch = [self._direct_message(reply) for reply in replies if not reply.status]
+            batch = [message for message in batch if after < message.position <= through]
+            if not batch:
+                # A replica that lags, or one message above max_bytes: the leader has it.
+                message = await self.next(subject, after + 1, deadline)
+                if message is None or message.position > through:
+                    return
+                batch = [message]
+            after = batch[-1].position
+            yield batch
+
+    async def _direct_each(self, positions: Sequence[int], deadline: float) -> list[Message]:
+        payloads = [b'{"seq":%d}' % position for position in positions]
+        replies = await self._ask(
+            "a read", lambda transport, until: transport.request_each(self._direct, payloads, until), deadline
+        )
+        messages: list[Message] = []
+        for position, reply in zip(positions, replies, strict=True):
+            message = await self._leader({"seq": position}, deadline) if reply.status else self._direct_message(reply)
+            if message is None:
+                raise CorruptEventError(self.stream, position, None, "the message is gone, though nothing may delete it")
+            messages.append(message)
+        return messages
+
+    @staticmethod
+    def _direct_message(reply: Reply) -> Message:
+        return Message(int(reply.headers["Nats-Sequence"]), reply.headers["Nats-Subject"], reply.data)
+
+    async def _leader(self, asked: dict[str, object], deadline: float) -> Message | None:
+        payload = msgspec.json.encode(asked)
+        attempt = 0
+        while True:
+            reply = await self._ask("a read", lambda transport, until: transport.request(self._get, payload, until), deadline)
+            got = _GOT.decode(reply.data)
+            if got.message is not None:
+                return Message(got.message.seq, got.message.subject, got.message.data)
+            error = got.error or _ApiError(description="an answer without a message")
+            if error.err_code in NO_MESSAGE:
+                return None
+            if error.err_code not in TRY_AGAIN:
+                raise self._error(error)
+            attempt += 1
+            await pause(attempt, deadline, f"reading {self.stream}", self.timeout_s)
+
+    async def _ask(self, what: str, send: Callable[[Transport, float], Awaitable[T]], deadline: float) -> T:
+        """Ask until it is answered: a read changes nothing, so it can be asked again."""
+        attempt = 0
+        while True:
+            transport = await self._connection.ready(deadline)
+            try:
+                return await send(transport, self._attempt(deadline))
+            except NoRespondersError:
+                silent = True
+            except UnansweredError:
+                silent = False
+            attempt += 1
+            try:
+                await pause(attempt, deadline, f"{what} of {self.stream}", self.timeout_s)
+            except DeadlineError as error:
+                if silent:
+                    raise ServerUnavailableError(
+                        self._connection.url,
+                        f"{self.stream} has no leader, or was deleted; nobody answered within {self.timeout_s:g} s",
+                    ) from error
+                raise
+
+    def _attempt(self, deadline: float) -> float:
+        return min(deadline, asyncio.get_running_loop().time() + self._attempt_s)
+
+    def _error(self, error: _ApiError) -> AetherError:
+        return api_error(self._connection.url, self.stream, error.code, error.err_code, error.description)

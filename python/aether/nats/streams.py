@@ -1,0 +1,198 @@
+"""The streams of a namespace: made as they must be, or checked to be so.
+
+An event stream takes no limit that drops a message and allows no delete and no purge. `max_bytes` is allowed, because with
+`discard: new` it refuses a write instead of dropping an old one, and some accounts demand it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import nats.errors
+import nats.js.errors
+from nats.js.api import DiscardPolicy, PersistMode, RetentionPolicy, StorageType, StreamConfig
+
+from aether.errors import DeadlineError, NamespaceMismatchError, ServerUnavailableError, UnsupportedServerError
+from aether.nats.connection import pause
+from aether.nats.errors import NO_STREAM, STREAM_EXISTS, TRY_AGAIN, client_error
+from aether.nats.subjects import events_filter, events_stream, snapshots_filter, snapshots_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from nats.js import JetStreamContext
+
+    from aether.nats.connection import Connection
+
+__all__ = ["StreamFacts", "open_streams"]
+
+T = TypeVar("T")
+
+METADATA = {"aether-format": "1", "aether-hash": "fnv1a32", "aether-shards": "1021", "aether-guard": "actor"}
+"""What a writer must agree on with every other writer of the namespace."""
+
+MUST_EQUAL = ("subjects", "retention", "discard", "deny_delete", "deny_purge", "allow_direct")
+NO_LIMIT = ("max_msgs", "max_age", "max_msgs_per_subject", "max_msg_size")
+MUST_BE_OFF = (
+    "mirror",
+    "sources",
+    "sealed",
+    "no_ack",
+    "allow_rollup_hdrs",
+    "subject_transform",
+    "allow_msg_counter",
+    "allow_msg_ttl",
+    "persist_mode",
+)
+OFF = (None, False, [], PersistMode.DEFAULT)
+
+CONTROL_TIMEOUT_S = 2.0
+"""How long one answer is waited for before the call is made again; all of them may be."""
+
+NO_RESPONDERS_S = 2.0
+"""How long silence from JetStream is taken for a server that starts; after that JetStream is off."""
+
+
+class StreamFacts(NamedTuple):
+    """What the event stream is.
+
+    Attributes:
+        storage: "file" or "memory".
+        replicas: how many servers hold it.
+    """
+
+    storage: str
+    replicas: int
+
+
+async def open_streams(
+    connection: Connection, namespace: str, replicas: int | None, storage: str | None, deadline: float, timeout_s: float
+) -> StreamFacts:
+    """Make the namespace's two streams where they are missing, check them where they are there.
+
+    Args:
+        connection: an open connection.
+        namespace: the namespace.
+        replicas: how many servers shall hold the streams; None: 1 for a new one, any for an existing one.
+        storage: "file" or "memory"; None: file for a new one, any for an existing one.
+        deadline: on the loop's clock, in seconds.
+        timeout_s: what the caller allowed, for errors.
+
+    Raises:
+        NamespaceMismatchError: a stream exists with other settings.
+        UnsupportedServerError: JetStream is off.
+    """
+    wanted = {"num_replicas": replicas or 1, "storage": StorageType(storage or "file")}
+    events = StreamConfig(
+        name=events_stream(namespace),
+        description=f"Events of Aether's namespace {namespace}",
+        subjects=[events_filter(namespace)],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.NEW,
+        deny_delete=True,
+        deny_purge=True,
+        allow_direct=True,
+        metadata=METADATA,
+        **wanted,
+    )
+    snapshots = StreamConfig(
+        name=snapshots_stream(namespace),
+        description=f"Snapshots of Aether's namespace {namespace}",
+        subjects=[snapshots_filter(namespace)],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+        metadata={"aether-format": METADATA["aether-format"]},
+        **wanted,
+    )
+    asked = {"num_replicas": replicas, "storage": storage and StorageType(storage)}
+    found = await _open(connection, events, namespace, asked, deadline, timeout_s)
+    await _open(connection, snapshots, namespace, asked, deadline, timeout_s)
+    return StreamFacts(StorageType(found.storage).value, found.num_replicas or 1)
+
+
+async def _open(
+    connection: Connection, config: StreamConfig, namespace: str, asked: dict[str, object], deadline: float, timeout_s: float
+) -> StreamConfig:
+    async def once(js: JetStreamContext) -> StreamConfig:
+        try:
+            return (await js.stream_info(config.name or "")).config
+        except nats.js.errors.NotFoundError as error:
+            if error.err_code not in NO_STREAM:
+                raise
+        try:
+            return (await js.add_stream(config)).config
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code not in STREAM_EXISTS:
+                raise
+            # Somebody made it meanwhile, with other settings: look at them.
+            return (await js.stream_info(config.name or "")).config
+
+    found = await control(connection, f"opening stream {config.name}", once, deadline, timeout_s)
+    differences = tuple(_differences(config, found, asked))
+    if differences:
+        raise NamespaceMismatchError(namespace, differences)
+    return found
+
+
+async def control(
+    connection: Connection, what: str, call: Callable[[JetStreamContext], Awaitable[T]], deadline: float, timeout_s: float
+) -> T:
+    """Run a call of nats-py's JetStream API until it answers, through reconnects and elections.
+
+    Raises:
+        UnsupportedServerError: nobody serves JetStream.
+        AccessDeniedError: this account may not make the call.
+        ServerUnavailableError: no server answered by the deadline.
+    """
+    loop = asyncio.get_running_loop()
+    started, attempt = loop.time(), 0
+    while True:
+        await connection.ready(deadline)
+        js = connection.client.jetstream(timeout=max(0.05, min(CONTROL_TIMEOUT_S, deadline - loop.time())))
+        try:
+            return await call(js)
+        except nats.js.errors.APIError as error:
+            silent = error.err_code is None
+            if silent and loop.time() - started > NO_RESPONDERS_S:
+                raise UnsupportedServerError(
+                    connection.url, "JetStream is off; start the server with: nats-server -js"
+                ) from error
+            if not silent and error.err_code not in TRY_AGAIN:
+                raise client_error(connection.url, error) from error
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            denied = connection.denied_since(started)
+            if denied is not None:
+                raise denied from error
+        attempt += 1
+        try:
+            await pause(attempt, deadline, what, timeout_s)
+        except DeadlineError as error:
+            raise ServerUnavailableError(connection.url, f"{what}: no answer within {timeout_s:g} s") from error
+
+
+def _differences(wanted: StreamConfig, found: StreamConfig, asked: dict[str, object]) -> Iterator[str]:
+    """Yield a sentence for each setting under which this store must not write."""
+    for name, value in asked.items():
+        if value is not None and getattr(found, name) != value:
+            yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, {_shown(value)} was asked for"
+    for name in MUST_EQUAL:
+        if getattr(found, name) != getattr(wanted, name):
+            yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}"
+    for name in NO_LIMIT:
+        limit = max(-1, getattr(found, name) or -1)
+        if limit != max(-1, getattr(wanted, name) or -1):
+            yield f"{wanted.name}: {name} is {limit:g}, not {getattr(wanted, name) or -1:g} (-1: no limit)"
+    for name in MUST_BE_OFF:
+        if getattr(found, name) not in OFF:
+            yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, it must be off"
+    for key, value in (wanted.metadata or {}).items():
+        there = (found.metadata or {}).get(key)
+        if there != value:
+            yield f"{wanted.name}: metadata {key} is {there!r}, not {value!r}"
+
+
+def _shown(value: object) -> str:
+    return str(getattr(value, "value", value))

@@ -1,0 +1,62 @@
+"""Namespaces, and the subjects and streams that belong to one.
+
+Events lie on `aether.<namespace>.<shard>.<token>`; no id can reach another actor's subject, because a token holds no dot, no
+wildcard and no space. `docs/format.md` has the whole scheme.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aether._native import actor_subject, token_encode
+from aether.errors import InvalidIdError
+
+__all__ = [
+    "actor_subject",
+    "check_namespace",
+    "events_filter",
+    "events_stream",
+    "snapshot_subject",
+    "snapshots_filter",
+    "snapshots_stream",
+]
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def check_namespace(namespace: str) -> str:
+    """Return the namespace, or refuse what cannot be one.
+
+    Raises:
+        InvalidIdError: it is not 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`.
+    """
+    if not isinstance(namespace, str):
+        raise TypeError(f"namespace must be a str, not {type(namespace).__name__}")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise InvalidIdError("namespace", namespace, "must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+    return namespace
+
+
+def events_stream(namespace: str) -> str:
+    """Name the stream that holds a namespace's events."""
+    return f"AETHER-EVENTS-{namespace}"
+
+
+def events_filter(namespace: str) -> str:
+    """Name every event subject of a namespace."""
+    return f"aether.{namespace}.*.*"
+
+
+def snapshots_stream(namespace: str) -> str:
+    """Name the stream that holds a namespace's snapshots."""
+    return f"AETHER-SNAPSHOTS-{namespace}"
+
+
+def snapshots_filter(namespace: str) -> str:
+    """Name every snapshot subject of a namespace."""
+    return f"aether-snap.{namespace}.*"
+
+
+def snapshot_subject(namespace: str, actor_id: str) -> str:
+    """Name the subject of one actor's snapshots."""
+    return f"aether-snap.{namespace}.{token_encode(actor_id)}"

@@ -1,0 +1,184 @@
+"""Drives guarded writes over the network: the I/O around `GuardedWrite`, with deadlines, and one write at a time per actor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from aether._native import Head, HeadCache, actor_subject, encode_commit, position_of
+from aether.errors import AetherError, CorruptEventError, DeadlineError, DecodeError, OutcomeUnknownError, VersionConflictError
+from aether.nats.connection import pause
+from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.stream_log import guard_bytes
+from aether.store.guarded_write import GuardedWrite, SaveRequest, Step
+from aether.store.reading import ActorReader
+
+if TYPE_CHECKING:
+    from aether.nats.connection import Connection
+    from aether.nats.stream_log import StreamLog
+    from aether.store.guarded_write import WriteRequest
+    from aether.store.reading import Placed
+
+__all__ = ["CommitWriter"]
+
+
+class CommitWriter:
+    """Writes commits of a namespace.
+
+    Args:
+        connection: the open connection, which knows how large a message may be.
+        log: the namespace's event stream.
+        namespace: the namespace.
+        heads_max: of how many actors the head is remembered, so that their next commit costs one round trip.
+    """
+
+    def __init__(self, connection: Connection, log: StreamLog, namespace: str, heads_max: int) -> None:
+        self._connection = connection
+        self._log = log
+        self._namespace = namespace
+        self.heads = HeadCache(heads_max)
+        # Writers of one actor in this process queue here, instead of refusing each other at the server.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def write(self, request: WriteRequest, deadline: float) -> tuple[int, int]:
+        """Store the request's events as one commit; return its version and position.
+
+        Raises:
+            VersionConflictError: the actor is elsewhere than the request expects.
+            OutcomeUnknownError: sent, and the deadline passed before anybody could say what became of it.
+        """
+        actor_id = request.actor_id
+        turn = self._turns.get(actor_id)
+        if turn is None:
+            turn = self._turns[actor_id] = asyncio.Lock()
+        if turn.locked():
+            return await self._queue(turn, request, deadline)
+        async with turn:
+            return await self._write(request, deadline)
+
+    async def _queue(self, turn: asyncio.Lock, request: WriteRequest, deadline: float) -> tuple[int, int]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await turn.acquire()
+        except TimeoutError as error:
+            raise DeadlineError(f"waiting for earlier writes to {request.actor_id!r}", self._log.timeout_s) from error
+        try:
+            return await self._write(request, deadline)
+        finally:
+            turn.release()
+
+    async def _write(self, request: WriteRequest, deadline: float) -> tuple[int, int]:
+        actor_id = request.actor_id
+        subject = actor_subject(self._namespace, actor_id)
+        write = GuardedWrite(request, self.heads.get(actor_id))
+        attempt = 0
+        try:
+            while write.step not in (Step.DONE, Step.CONFLICT):
+                if write.step is Step.SEND:
+                    if attempt:
+                        await pause(attempt, deadline, f"writing to {actor_id!r}", self._log.timeout_s)
+                    attempt += 1
+                await self._do(write, subject, deadline)
+        except AetherError as error:
+            if write.in_doubt:
+                raise OutcomeUnknownError(actor_id, self._log.timeout_s) from error
+            raise
+        if write.head is not None and write.head.sequence:
+            self.heads.put(actor_id, write.head)
+        if write.step is Step.CONFLICT:
+            raise VersionConflictError(actor_id, request.expected, write.actual)
+        return write.version, write.position
+
+    async def _do(self, write: GuardedWrite, subject: str, deadline: float) -> None:
+        """Do the write's next step, and tell it what came of it."""
+        try:
+            match write.step:
+                case Step.SEND:
+                    await self._send(write, subject, deadline)
+                case Step.READ_HEAD:
+                    write.on_head(await self._log.last(subject, deadline))
+                case Step.LOOK_BEHIND:
+                    write.on_behind(await self._log.next(subject, _head(write).sequence + 1, deadline))
+                case Step.FIND_STORED:
+                    write.on_stored(await self._find(write, deadline))
+        except DecodeError as error:
+            position = write.latest.position if write.latest is not None else 0
+            raise CorruptEventError(self._log.stream, position, write.request.actor_id, str(error)) from error
+
+    async def _send(self, write: GuardedWrite, subject: str, deadline: float) -> None:
+        head = _head(write)
+        if not write.body:
+            # The connection first: only an open one knows how large a message may be.
+            await self._connection.ready(deadline)
+            write.body = encode_commit(
+                write.request.actor_id,
+                write.events,
+                head,
+                header_bytes=guard_bytes(head.sequence),
+                bytes_max=self._connection.max_payload,
+            )
+        try:
+            published = await self._log.publish(subject, write.body, head.sequence, deadline)
+        except NoRespondersError:
+            write.on_unheard()
+        except UnansweredError:
+            write.on_unanswered()
+        else:
+            if published.refused:
+                write.on_refused()
+            else:
+                write.on_ack(published.position)
+
+    async def _find(self, write: GuardedWrite, deadline: float) -> int | None:
+        """Return the position of the last of the very same events, if all of them are stored."""
+        request, latest = write.request, write.latest
+        if not isinstance(request, SaveRequest) or latest is None:
+            return None
+        reader = ActorReader(self._log, self._namespace, request.actor_id, self._log.timeout_s)
+        stored: Placed = []
+        async with asyncio.timeout_at(deadline):
+            async for placed in reader.windows(latest, request.first, len(request.events)):
+                stored += placed
+                if placed[-1][1].version >= request.last:
+                    break
+        return position_of(stored, request.events)
+
+    async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
+        """Make readers of this actor step over what is damaged; return those positions, none where nothing is.
+
+        Appends a commit without events that names them, on top of the last good commit, under the guard as any write.
+        """
+        subject = actor_subject(self._namespace, actor_id)
+        attempt = 0
+        while True:
+            latest = await self._log.last(subject, deadline)
+            if latest is None:
+                return ()
+            reader = ActorReader(self._log, self._namespace, actor_id, self._log.timeout_s)
+            good, damaged = await reader.survey(latest)
+            if not damaged:
+                return ()
+            head = good.head if good is not None else Head()
+            body = encode_commit(
+                actor_id,
+                [],
+                head,
+                header_bytes=guard_bytes(latest.position),
+                bytes_max=self._connection.max_payload,
+                passed=damaged,
+            )
+            try:
+                published = await self._log.publish(subject, body, latest.position, deadline)
+            except (NoRespondersError, UnansweredError):
+                published = None  # what became of it shows in the next survey
+            if published is not None and not published.refused:
+                return tuple(damaged)
+            attempt += 1
+            await pause(attempt, deadline, f"repairing {actor_id!r}", self._log.timeout_s)
+
+
+def _head(write: GuardedWrite) -> Head:
+    if write.head is None:
+        raise AssertionError("a write has a head before it is sent")
+    return write.head

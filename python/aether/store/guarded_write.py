@@ -1,0 +1,250 @@
+"""What a guarded write does next, as a pure state machine: no clock, no network, so every course can be tested.
+
+A commit goes out under a guard: "the actor's last message is at this position". Four things can come back. An ack ends it. A
+refusal says that the head moved, or (on several replicas) that some write to the actor is in flight. Silence says nothing:
+the write may be stored, lost, or on its way. And sometimes nobody listened, which changed nothing.
+
+The rules after silence, in which all the care lies (the write is *in doubt*):
+
+- The head is where the guard points: the write is still open. The same bytes go out again under the same guard; whichever of
+  the two copies comes first, the other is refused.
+- The head moved: it is final. The first message behind the guard is ours, byte for byte, or ours can never be stored.
+- A refusal alone proves nothing while in doubt: it may have been refused by our own first copy.
+
+The idea is that of TigerBeetle's and etcd's clients: retries are safe because the log itself tells copies apart.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from aether._native import Commit, Event, Head, NewEvent, check_events, number_events
+from aether.errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aether.nats.stream_log import Message
+
+__all__ = ["AppendRequest", "GuardedWrite", "SaveRequest", "Step", "WriteRequest"]
+
+
+class Step(Enum):
+    """What the driver of a write does next."""
+
+    READ_HEAD = auto()
+    """Read the actor's last message from the leader, then call `on_head`."""
+    SEND = auto()
+    """Publish `events` under the guard `head.sequence`, then call the `on_…` for what came back."""
+    LOOK_BEHIND = auto()
+    """Read the first message behind the guard from the leader, then call `on_behind`."""
+    FIND_STORED = auto()
+    """Look whether the very same events are stored already, then call `on_stored`."""
+    DONE = auto()
+    """Stored, up to `version`, at `position`."""
+    CONFLICT = auto()
+    """Not stored: the actor is at `actual`, the request counted on `request.expected`."""
+
+
+class WriteRequest(Protocol):
+    """What a caller wants written."""
+
+    actor_id: str
+
+    @property
+    def expected(self) -> int:
+        """The latest version that the request counts on, for the error."""
+        ...
+
+    @property
+    def may_be_new(self) -> bool:
+        """Whether it is worth guessing that the actor has no commit yet."""
+        ...
+
+    def plan(self, version: int) -> list[Event] | None:
+        """Return the events to write on top of `version`; None: they cannot go there."""
+        ...
+
+    def may_be_stored(self, version: int) -> bool:
+        """Whether an actor at `version` may hold these very events already."""
+        ...
+
+
+class SaveRequest:
+    """Events with versions of their own.
+
+    Raises:
+        ValueError: no events, of several actors, or versions that do not increase.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.actor_id, self.first, self.last = check_events(events)
+        self.events = list(events)
+
+    @property
+    def expected(self) -> int:
+        """The version before the first event."""
+        return self.first - 1
+
+    @property
+    def may_be_new(self) -> bool:
+        """Only an event of version 1 is likely to be the first."""
+        return self.first == 1
+
+    def plan(self, version: int) -> list[Event] | None:
+        """Return the events if all of them lie above `version`."""
+        return self.events if self.first > version else None
+
+    def may_be_stored(self, version: int) -> bool:
+        """Saving again what is stored is no conflict."""
+        return self.last <= version
+
+
+class AppendRequest:
+    """New events, numbered from the latest version on."""
+
+    def __init__(self, actor_id: str, events: NewEvent | Sequence[NewEvent], expected_version: int | None) -> None:
+        self.actor_id = actor_id
+        self.events = [events] if isinstance(events, NewEvent) else list(events)
+        if not self.events:
+            raise ValueError("a commit has at least one event")
+        self.expected_version = expected_version
+        number_events(actor_id, self.events, 1)  # says what is wrong with them before anything is sent
+
+    @property
+    def expected(self) -> int:
+        """The version that was asked for."""
+        return self.expected_version or 0
+
+    @property
+    def may_be_new(self) -> bool:
+        """A guess that fails costs one refused write; one that holds saves a read."""
+        return not self.expected_version
+
+    def plan(self, version: int) -> list[Event] | None:
+        """Return the events numbered from `version` + 1 on, if the latest version is the expected one."""
+        if self.expected_version not in (None, version):
+            return None
+        return number_events(self.actor_id, self.events, version + 1)
+
+    def may_be_stored(self, version: int) -> bool:  # noqa: ARG002 - of the protocol
+        """An append knows no earlier ids: it is always a new one."""
+        return False
+
+
+class GuardedWrite:
+    """The course of one write.
+
+    Args:
+        request: what to write.
+        head: what the caller remembers of the actor, or None. It may be out of date; the guard will tell.
+
+    Attributes:
+        step: what to do next.
+        head: the head that the events go on top of; once DONE, the one they made.
+        latest: the actor's last message, as last read.
+        events: what to send.
+        body: the bytes to send, set by the driver; the same for every copy.
+        in_doubt: a copy was sent and nobody knows what became of it.
+        version, position: what was stored and where, once DONE.
+        actual: the version really there, on CONFLICT.
+    """
+
+    def __init__(self, request: WriteRequest, head: Head | None) -> None:
+        self.request = request
+        self.head = head if head is not None or not request.may_be_new else Head()
+        self.events: list[Event] = []
+        self.body = b""
+        self.in_doubt = False
+        self.version = self.position = self.actual = 0
+        self.latest: Message | None = None
+        self._fresh = False
+        self._sent = False
+        self.step = self._decide()
+
+    def _decide(self) -> Step:
+        if self.head is None:
+            return Step.READ_HEAD
+        events = self.request.plan(self.head.version)
+        if events is not None:
+            self.events, self.body, self._sent = events, b"", False
+            return Step.SEND
+        if not self._fresh:
+            return Step.READ_HEAD
+        self.actual = self.head.version
+        return Step.FIND_STORED if self.request.may_be_stored(self.actual) else Step.CONFLICT
+
+    def _stored(self, position: int) -> None:
+        self.version, self.position, self.in_doubt = self.events[-1].version, position, False
+        if self.head is not None:
+            self.head = self.head.after(self.version, position)
+        self.step = Step.DONE
+
+    def on_ack(self, position: int) -> None:
+        """Take the position at which the server stored it."""
+        self._stored(position)
+
+    def on_refused(self) -> None:
+        """Take a refusal: the guard did not hold, or another write was in flight; only the head tells which."""
+        self._sent = True
+        self.step = Step.READ_HEAD
+
+    def on_unheard(self) -> None:
+        """Take it that nobody listened: nothing changed, and the same can be tried again."""
+        self.step = Step.READ_HEAD if self.in_doubt else Step.SEND
+
+    def on_unanswered(self) -> None:
+        """Take it that it was sent and no answer came."""
+        self._sent = self.in_doubt = True
+        self.step = Step.READ_HEAD
+
+    def on_head(self, latest: Message | None) -> None:
+        """Take the actor's last message.
+
+        Raises:
+            DecodeError: it is no commit; the driver says where.
+        """
+        position = latest.position if latest is not None else 0
+        if self._sent and self.head is not None and position <= self.head.sequence:
+            # Where the guard points, or behind a partition, where a deposed leader still shows an older head.
+            self.step = Step.SEND
+            return
+        self.latest = latest
+        if self.in_doubt:
+            self.step = Step.LOOK_BEHIND
+        else:
+            self._adopt()
+
+    def on_behind(self, message: Message | None) -> None:
+        """Take the first message behind the guard, once the head has moved.
+
+        Raises:
+            DecodeError: the head is no commit; the driver says where.
+        """
+        if message is None:
+            self.step = Step.READ_HEAD  # a leader that does not know of the move yet
+        elif message.body == self.body:
+            self._stored(message.position)
+        else:
+            self.in_doubt = False
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Judge again, on top of the head as the leader has it."""
+        if self.latest is None:
+            self.head = Head()
+        else:
+            commit = Commit.decode(self.latest.body)
+            if commit.actor_id != self.request.actor_id:
+                raise DecodeError(-1, f"it is a commit of the actor {commit.actor_id!r}")
+            self.head = commit.head(self.latest.position)
+        self._fresh = True
+        self.step = self._decide()
+
+    def on_stored(self, position: int | None) -> None:
+        """Take the position of the very same events, or None: they are not there."""
+        if position is None:
+            self.step = Step.CONFLICT
+        else:
+            self.version, self.position, self.step = self.actual, position, Step.DONE

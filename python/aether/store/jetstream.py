@@ -1,0 +1,230 @@
+"""The store on NATS JetStream: one message for each commit, guarded by the actor's own subject."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+from aether._native import check_actor_id, events_in
+from aether.nats.connection import Connection
+from aether.nats.stream_log import StreamLog
+from aether.nats.streams import StreamFacts, open_streams
+from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
+from aether.store.base import Appended, StoreInfo, check_batch_size, check_expected_version, check_from_version, check_limit
+from aether.store.commit_writer import CommitWriter
+from aether.store.guarded_write import AppendRequest, SaveRequest
+from aether.store.reading import ActorReader
+from aether.store.snapshots import SnapshotKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from nats.aio.client import Client
+
+    from aether.event import Event, NewEvent, Snapshot
+    from aether.nats.stream_log import Message
+
+__all__ = ["JetStreamEventStore"]
+
+HEADS_MAX = 100_000
+LIMITED_READ_COMMITS = 256
+
+
+class JetStreamEventStore:
+    """An `EventStore` and `SnapshotStore` on NATS JetStream.
+
+    A plain call that connects at first use, or as an async context manager on enter. Safe for many tasks of one event loop;
+    any number of processes may write to one namespace.
+
+    Args:
+        url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
+            connected nats-py client, which is borrowed and stays open.
+        namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`. Nothing of one is visible from another.
+        timeout_s: what each call may take, in seconds; `read_events` may take it for each batch.
+        replicas: how many servers hold the namespace, 1 to 5; None: 1 for a new one, whatever it is for an existing one.
+        storage: "file" or "memory"; None: file for a new one, whatever it is for an existing one.
+        heads_max: of how many actors the latest version is remembered, so that an append to them takes one round trip; about
+            200 bytes each.
+
+    Raises:
+        NamespaceMismatchError: on opening: the namespace's stream exists with other settings.
+        ServerUnavailableError: on opening: no server answers, or (`UnsupportedServerError`) it lacks what is needed.
+    """
+
+    def __init__(
+        self,
+        url_or_client: str | Client,
+        *,
+        namespace: str = "default",
+        timeout_s: float = 10.0,
+        replicas: int | None = None,
+        storage: Literal["file", "memory"] | None = None,
+        heads_max: int = HEADS_MAX,
+    ) -> None:
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s must be more than 0 seconds, not {timeout_s}")
+        if replicas not in (None, 1, 2, 3, 4, 5):
+            raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
+        if storage not in (None, "file", "memory"):
+            raise ValueError(f'storage must be "file" or "memory", or None, not {storage!r}')
+        self._namespace = check_namespace(namespace)
+        self._timeout_s = timeout_s
+        self._asked = (replicas, storage)
+        self._connection = Connection(url_or_client, timeout_s)
+        self._events = StreamLog(self._connection, events_stream(namespace), timeout_s)
+        snapshots = StreamLog(self._connection, snapshots_stream(namespace), timeout_s)
+        self._writer = CommitWriter(self._connection, self._events, namespace, heads_max)
+        self._snapshots = SnapshotKeeper(self._connection, snapshots, self._events, namespace, self._writer.heads)
+        self._facts: StreamFacts | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the connection, and the server of an "embedded:DIR" URL; a borrowed client stays open."""
+        await self._connection.aclose()
+
+    def __repr__(self) -> str:
+        return f"<JetStreamEventStore {self._namespace!r} at {self._connection.url}>"
+
+    async def _open(self) -> float:
+        """Open what is not open yet; return the deadline of this call."""
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        if self._facts is None:
+            async with self._opening:
+                if self._facts is None:
+                    await self._connection.ready(deadline)
+                    self._facts = await open_streams(self._connection, self._namespace, *self._asked, deadline, self._timeout_s)
+        return deadline
+
+    def _reader(self, actor_id: str) -> ActorReader:
+        return ActorReader(self._events, self._namespace, actor_id, self._timeout_s)
+
+    async def save_event(self, event: Event) -> int:
+        """Store one event if its version is greater than the actor's latest; see `EventStore.save_event`."""
+        return (await self._writer.write(SaveRequest([event]), await self._open()))[1]
+
+    async def save_events(self, events: Iterable[Event]) -> int:
+        """Store the events of one actor as one commit, all or nothing; see `EventStore.save_events`."""
+        return (await self._writer.write(SaveRequest(list(events)), await self._open()))[1]
+
+    async def append(
+        self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
+    ) -> Appended:
+        """Number the events latest + 1, + 2, … and store them as one commit; see `EventStore.append`."""
+        check_expected_version(expected_version)
+        request = AppendRequest(actor_id, events, expected_version)
+        return Appended(*await self._writer.write(request, await self._open()))
+
+    async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`.
+
+        For an actor that may not fit memory, or take longer than `timeout_s`, use `read_events`.
+
+        Raises:
+            CorruptEventError: a message of this actor is damaged or foreign.
+        """
+        check_from_version(from_version)
+        check_limit(limit)
+        if limit is not None:
+            return await self._limited(actor_id, from_version, limit)
+        reader = self._reader(actor_id)
+        deadline = await self._open()
+        latest = await reader.latest(deadline)
+        if latest is None:
+            return []
+        placed = await reader.all(latest, from_version, deadline)
+        self._remember(actor_id, latest, reader)
+        return events_in(placed, from_version)
+
+    async def _limited(self, actor_id: str, from_version: int, limit: int) -> list[Event]:
+        events: list[Event] = []
+        async for batch in self.read_events(actor_id, from_version, batch_size=min(limit, LIMITED_READ_COMMITS)):
+            events += batch
+            if len(events) >= limit:
+                break
+        return events[:limit]
+
+    async def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
+        """Iterate over the actor's events in batches of at most `batch_size`; see `EventStore.read_events`.
+
+        Memory is bounded by the batch and about 8 MiB of messages; each batch may take `timeout_s`.
+        """
+        check_from_version(from_version)
+        check_batch_size(batch_size)
+        reader = self._reader(actor_id)
+        latest = await reader.latest(await self._open())
+        if latest is None:
+            return
+        events: list[Event] = []
+        async for placed in reader.windows(latest, from_version, batch_size):
+            events += events_in(placed, from_version)
+            while len(events) >= batch_size:
+                yield events[:batch_size]
+                del events[:batch_size]
+        if events:
+            yield events
+
+    async def get_latest_version(self, actor_id: str) -> int:
+        """Return the actor's latest version, from the leader; 0 means it has no event yet."""
+        reader = self._reader(actor_id)
+        latest = await reader.latest(await self._open())
+        return 0 if latest is None else self._remember(actor_id, latest, reader)
+
+    def _remember(self, actor_id: str, latest: Message, reader: ActorReader) -> int:
+        """Keep the head for the next write to this actor; return its version."""
+        commit = reader.decode(latest)
+        self._writer.heads.put(actor_id, commit.head(latest.position))
+        return commit.version
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep this snapshot if none of a later version is kept; see `SnapshotStore.save_snapshot`."""
+        await self._snapshots.save(snapshot, await self._open())
+
+    async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
+        """Return the snapshot of the highest version, or None; see `SnapshotStore.get_latest_snapshot`."""
+        check_actor_id(actor_id)
+        return await self._snapshots.latest(actor_id, await self._open())
+
+    async def repair(self, actor_id: str) -> tuple[int, ...]:
+        """Make readers of this actor step over its damaged or foreign messages.
+
+        Nothing is deleted: a commit without events is appended that names their positions.
+
+        Returns:
+            The positions that are now stepped over; none: nothing was damaged, and nothing was written.
+        """
+        check_actor_id(actor_id)
+        return await self._writer.repair(actor_id, await self._open())
+
+    async def info(self) -> StoreInfo:
+        """Say what an ack means here, and what server this is."""
+        await self._open()
+        transport = await self._connection.ready(asyncio.get_running_loop().time() + self._timeout_s)
+        facts = self._facts or StreamFacts("", 0)
+        embedded = self._connection.embedded
+        return StoreInfo(
+            store="jetstream",
+            namespace=self._namespace,
+            transport=transport.name,
+            server_version=self._connection.server_version,
+            storage=facts.storage,
+            replicas=facts.replicas,
+            sync="unknown: the server does not tell (sync_interval is 2 minutes by default)"
+            if embedded is None
+            else embedded.sync,
+            commit_bytes_max=self._connection.max_payload,
+        )
