@@ -128,7 +128,7 @@ class Connection:
             async with asyncio.timeout_at(deadline):
                 async with self._opening:
                     if self._transport is None or self._client is None or (self._client.is_closed and self._borrowed is None):
-                        await self._open(deadline)
+                        await self._open()
                 if self._borrowed is None:
                     await self._up.wait()
                 else:
@@ -154,7 +154,7 @@ class Connection:
         )
         return ServerUnavailableError(self.url, f"{reason}; is it running? To start one: aether dev")
 
-    async def _open(self, deadline: float) -> None:
+    async def _open(self) -> None:
         if self._borrowed is not None:
             self._client = self._borrowed
             if self._borrowed.is_closed:
@@ -192,17 +192,17 @@ class Connection:
         )
         try:
             await asyncio.wait({connecting, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
-            if self._fatal.done():
-                raise self._fatal.result()
-            await connecting
+            if not self._fatal.done():
+                await connecting
+                return client
+            refused = self._fatal.result()
         except BaseException:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
-            await client.close()
+            await _abandon(connecting, client)
             raise
         finally:
             self._fatal = None
-        return client
+        await _abandon(connecting, client)
+        raise refused
 
     def _check_version(self) -> None:
         version = self.client.connected_server_version
@@ -253,6 +253,12 @@ class Connection:
                 stack.push_async_callback(self._client.close)
             if self._transport is not None:
                 stack.push_async_callback(self._transport.aclose)
+
+
+async def _abandon(connecting: asyncio.Future[None], client: Client) -> None:
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+    await client.close()
 
 
 def _servers(urls: str) -> list[str]:

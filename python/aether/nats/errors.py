@@ -31,6 +31,9 @@ TRY_AGAIN = frozenset({10004, 10006, 10007, 10008, 10009, 10118, 10163, 10167})
 FULL = frozenset({10002, 10023, 10028, 10047, 10077})
 """A limit of stream, account or disk."""
 
+UNAVAILABLE = 503
+"""HTTP's status, which the protocol also uses for "no responders"."""
+
 JETSTREAM_OFF = frozenset({10035, 10039, 10076})
 NO_MESSAGE = frozenset({10037, 10043})
 NO_STREAM = frozenset({10059})
@@ -77,7 +80,7 @@ def api_error(url: str, what: str, code: int, err_code: int, description: str) -
         return UnsupportedServerError(
             url, f"{description} (error {err_code}); start the server with -js, or allow the account JetStream"
         )
-    if err_code in TRY_AGAIN or code == 503:
+    if err_code in TRY_AGAIN or code == UNAVAILABLE:
         return ServerUnavailableError(url, f"{what}: {description} (error {err_code}); try again in a moment")
     return ServerRefusedError(what, err_code, description)
 

@@ -169,11 +169,7 @@ class StreamLog:
         """
         self.scans += 1
         while after < through:
-            asked = {"seq": after + 1, "next_by_subj": subject, "batch": SCAN_BATCH, "max_bytes": FETCH_BYTES}
-            payload = msgspec.json.encode(asked)
-            replies = await self._ask(
-                "a scan", lambda transport, until: transport.request_batch(self._direct, payload, until), deadline
-            )
+            replies = await self._scan_once(subject, after, deadline)
             batch = [self._direct_message(reply) for reply in replies if not reply.status]
             batch = [message for message in batch if after < message.position <= through]
             if not batch:
@@ -184,6 +180,10 @@ class StreamLog:
                 batch = [message]
             after = batch[-1].position
             yield batch
+
+    async def _scan_once(self, subject: str, after: int, deadline: float) -> list[Reply]:
+        payload = msgspec.json.encode({"seq": after + 1, "next_by_subj": subject, "batch": SCAN_BATCH, "max_bytes": FETCH_BYTES})
+        return await self._ask("a scan", lambda transport, until: transport.request_batch(self._direct, payload, until), deadline)
 
     async def _direct_each(self, positions: Sequence[int], deadline: float) -> list[Message]:
         payloads = [b'{"seq":%d}' % position for position in positions]

@@ -33,7 +33,7 @@ METADATA = {"aether-format": "1", "aether-hash": "fnv1a32", "aether-shards": "10
 """What a writer must agree on with every other writer of the namespace."""
 
 MUST_EQUAL = ("subjects", "retention", "discard", "deny_delete", "deny_purge", "allow_direct")
-NO_LIMIT = ("max_msgs", "max_age", "max_msgs_per_subject", "max_msg_size")
+LIMITS = ("max_msgs", "max_age", "max_msgs_per_subject", "max_msg_size")
 MUST_BE_OFF = (
     "mirror",
     "sources",
@@ -67,7 +67,7 @@ class StreamFacts(NamedTuple):
 
 
 async def open_streams(
-    connection: Connection, namespace: str, replicas: int | None, storage: str | None, deadline: float, timeout_s: float
+    connection: Connection, namespace: str, *, replicas: int | None, storage: str | None, deadline: float, timeout_s: float
 ) -> StreamFacts:
     """Make the namespace's two streams where they are missing, check them where they are there.
 
@@ -83,7 +83,7 @@ async def open_streams(
         NamespaceMismatchError: a stream exists with other settings.
         UnsupportedServerError: JetStream is off.
     """
-    wanted = {"num_replicas": replicas or 1, "storage": StorageType(storage or "file")}
+    copies, kept_in = replicas or 1, StorageType(storage or "file")
     events = StreamConfig(
         name=events_stream(namespace),
         description=f"Events of Aether's namespace {namespace}",
@@ -94,7 +94,8 @@ async def open_streams(
         deny_purge=True,
         allow_direct=True,
         metadata=METADATA,
-        **wanted,
+        num_replicas=copies,
+        storage=kept_in,
     )
     snapshots = StreamConfig(
         name=snapshots_stream(namespace),
@@ -105,17 +106,20 @@ async def open_streams(
         max_msgs_per_subject=1,
         allow_direct=True,
         metadata={"aether-format": METADATA["aether-format"]},
-        **wanted,
+        num_replicas=copies,
+        storage=kept_in,
     )
-    asked = {"num_replicas": replicas, "storage": storage and StorageType(storage)}
-    found = await _open(connection, events, namespace, asked, deadline, timeout_s)
-    await _open(connection, snapshots, namespace, asked, deadline, timeout_s)
-    return StreamFacts(StorageType(found.storage).value, found.num_replicas or 1)
+    asked = [name for name, value in (("num_replicas", replicas), ("storage", storage)) if value is not None]
+    found = await _open(connection, events, deadline, timeout_s)
+    differences = [*_differences(events, found, asked)]
+    if not differences:
+        differences += _differences(snapshots, await _open(connection, snapshots, deadline, timeout_s), asked)
+    if differences:
+        raise NamespaceMismatchError(namespace, tuple(differences))
+    return StreamFacts("memory" if found.storage == StorageType.MEMORY else "file", found.num_replicas or 1)
 
 
-async def _open(
-    connection: Connection, config: StreamConfig, namespace: str, asked: dict[str, object], deadline: float, timeout_s: float
-) -> StreamConfig:
+async def _open(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamConfig:
     async def once(js: JetStreamContext) -> StreamConfig:
         try:
             return (await js.stream_info(config.name or "")).config
@@ -130,11 +134,7 @@ async def _open(
             # Somebody made it meanwhile, with other settings: look at them.
             return (await js.stream_info(config.name or "")).config
 
-    found = await control(connection, f"opening stream {config.name}", once, deadline, timeout_s)
-    differences = tuple(_differences(config, found, asked))
-    if differences:
-        raise NamespaceMismatchError(namespace, differences)
-    return found
+    return await control(connection, f"opening stream {config.name}", once, deadline, timeout_s)
 
 
 async def control(
@@ -173,25 +173,27 @@ async def control(
             raise ServerUnavailableError(connection.url, f"{what}: no answer within {timeout_s:g} s") from error
 
 
-def _differences(wanted: StreamConfig, found: StreamConfig, asked: dict[str, object]) -> Iterator[str]:
-    """Yield a sentence for each setting under which this store must not write."""
-    for name, value in asked.items():
-        if value is not None and getattr(found, name) != value:
-            yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, {_shown(value)} was asked for"
-    for name in MUST_EQUAL:
+def _differences(wanted: StreamConfig, found: StreamConfig, asked: list[str]) -> Iterator[str]:
+    """Yield a sentence for each setting under which this store must not write, or that was asked for and is another."""
+    for name in (*asked, *MUST_EQUAL):
         if getattr(found, name) != getattr(wanted, name):
             yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}"
-    for name in NO_LIMIT:
-        limit = max(-1, getattr(found, name) or -1)
-        if limit != max(-1, getattr(wanted, name) or -1):
-            yield f"{wanted.name}: {name} is {limit:g}, not {getattr(wanted, name) or -1:g} (-1: no limit)"
+    for name in LIMITS:
+        if _limit(found, name) != _limit(wanted, name):
+            yield f"{wanted.name}: {name} is {_limit(found, name):g}, not {_limit(wanted, name):g} (-1: no limit)"
     for name in MUST_BE_OFF:
         if getattr(found, name) not in OFF:
             yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, it must be off"
+    there = found.metadata or {}
     for key, value in (wanted.metadata or {}).items():
-        there = (found.metadata or {}).get(key)
-        if there != value:
-            yield f"{wanted.name}: metadata {key} is {there!r}, not {value!r}"
+        if there.get(key) != value:
+            yield f"{wanted.name}: metadata {key} is {there.get(key)!r}, not {value!r}"
+
+
+def _limit(config: StreamConfig, name: str) -> float:
+    """Return a limit, -1 for the several ways to say that there is none."""
+    value: float | None = getattr(config, name)
+    return value if value and value > 0 else -1
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import nats.errors
 
-from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.errors import UNAVAILABLE, NoRespondersError, UnansweredError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +201,7 @@ def _reply(msg: Msg) -> Reply:
 
 
 def _heard(reply: Reply) -> Reply:
-    if reply.status == 503:  # noqa: PLR2004 - the protocol's "no responders"
+    if reply.status == UNAVAILABLE:
         raise NoRespondersError("nobody listens on the subject")
     return reply
 

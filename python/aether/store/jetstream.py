@@ -107,7 +107,15 @@ class JetStreamEventStore:
             async with self._opening:
                 if self._facts is None:
                     await self._connection.ready(deadline)
-                    self._facts = await open_streams(self._connection, self._namespace, *self._asked, deadline, self._timeout_s)
+                    replicas, storage = self._asked
+                    self._facts = await open_streams(
+                        self._connection,
+                        self._namespace,
+                        replicas=replicas,
+                        storage=storage,
+                        deadline=deadline,
+                        timeout_s=self._timeout_s,
+                    )
         return deadline
 
     def _reader(self, actor_id: str) -> ActorReader:
