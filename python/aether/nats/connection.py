@@ -180,7 +180,7 @@ class Connection:
                 name="aether",
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_WAIT_S,
+                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # it sleeps so long, and a fraction works
                 connect_timeout=max(1, round(self._timeout_s)),
                 # Subjects are made of tokens here; to check each again costs a third of a publish.
                 skip_subject_validation=True,
@@ -190,8 +190,9 @@ class Connection:
                 closed_cb=self._on_disconnect,
             )
         )
+        either: list[asyncio.Future[Any]] = [connecting, self._fatal]
         try:
-            await asyncio.wait({connecting, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not self._fatal.done():
                 await connecting
                 return client

@@ -45,7 +45,7 @@ MUST_BE_OFF = (
     "allow_msg_ttl",
     "persist_mode",
 )
-OFF = (None, False, [], PersistMode.DEFAULT)
+OFF: tuple[object, ...] = (None, False, [], PersistMode.DEFAULT)
 
 CONTROL_TIMEOUT_S = 2.0
 """How long one answer is waited for before the call is made again; all of them may be."""
