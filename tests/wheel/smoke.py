@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import pathlib
+import sys
 import tempfile
 
 import aether
@@ -34,4 +35,4 @@ for needed in ("aether/py.typed", "aether/_native.pyi", "aether/data/flights-sam
     assert needed in files, f"the wheel lacks {needed}"
 assert not [file for file in files if file.startswith(("tests", "benches", "docs"))], "the wheel holds what is no part of it"
 assert "site-packages" in str(pathlib.Path(aether.__file__)), f"this tested {aether.__file__}, not the wheel"
-print(f"the wheel of aether-events {importlib.metadata.version('aether-events')} works")
+sys.stdout.write(f"the wheel of aether-events {importlib.metadata.version('aether-events')} works\n")
