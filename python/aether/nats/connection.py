@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import random
+from typing import Any
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
