@@ -145,7 +145,7 @@ class CorruptEventError(AetherError):
 
     Attributes:
         stream: where it lies.
-        position: its place there; `read_all(after=error.position)` goes on behind it.
+        position: its place there, the stream sequence.
         actor_id: the actor that was read, or None where that cannot be told.
         reason: what is wrong with it.
     """
