@@ -129,13 +129,12 @@ def write_settings(directory: Path, settings: Mapping[str, Any]) -> None:
     (directory / SETTINGS_FILE).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
-def lock_directory(directory: Path, timeout_s: float, *, patient: bool) -> int:
+def lock_directory(directory: Path, timeout_s: float) -> int:
     """Lock the directory for this process and return the descriptor that holds the lock.
 
     Args:
         directory: an existing directory.
         timeout_s: how long to wait for the server of a dead owner to end, in seconds.
-        patient: wait for a live owner too: it is us, and our last server is ending.
 
     Raises:
         StoreDirectoryInUseError: another owner is alive, or the lock did not come free in time.
@@ -146,7 +145,7 @@ def lock_directory(directory: Path, timeout_s: float, *, patient: bool) -> int:
     try:
         while not _try_lock(lock):
             owner = _recorded_owner(lock)
-            if time.monotonic() > deadline or (not patient and _is_running(owner)):
+            if time.monotonic() > deadline or _is_running(owner):
                 raise StoreDirectoryInUseError(str(directory), owner)  # noqa: TRY301 - the except below only closes
             time.sleep(LOCK_POLL_S)
         os.ftruncate(lock, 0)
@@ -155,6 +154,24 @@ def lock_directory(directory: Path, timeout_s: float, *, patient: bool) -> int:
         os.close(lock)
         raise
     return lock
+
+
+def wait_until_unlocked(directory: Path, timeout_s: float) -> None:
+    """Wait until the last server of this process has let go of its directory.
+
+    Raises:
+        StoreDirectoryInUseError: it does not in time.
+        OSError: the lock file cannot be opened.
+    """
+    lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    deadline = time.monotonic() + timeout_s
+    try:
+        while not _try_lock(lock):
+            if time.monotonic() > deadline:
+                raise StoreDirectoryInUseError(str(directory), _recorded_owner(lock))
+            time.sleep(LOCK_POLL_S)
+    finally:
+        os.close(lock)
 
 
 def _try_lock(lock: int) -> bool:

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +51,7 @@ class ServerProcess:
     def __init__(
         self, directory: Path | None, *, sync: str | float, port: int, timeout_s: float, settings: Mapping[str, Any]
     ) -> None:
+        self._pipe = -1  # first, for __del__ of an object that was refused
         self.directory = directory
         self.port = port
         self.timeout_s = timeout_s
@@ -62,7 +64,6 @@ class ServerProcess:
         self._temporary = directory is None
         self._lock = threading.RLock()
         self._watchdog: subprocess.Popen[bytes] | None = None
-        self._pipe = -1
         self._directory_lock = -1
         self._log_start = 0
         self._owner = os.getpid()
@@ -93,20 +94,23 @@ class ServerProcess:
         with self._lock:
             if self.alive:
                 return
-            again = self._watchdog is not None
-            self._forget()
+            self._end(_watchdog.STOP)
             binary = server_files.find_binary()
             deadline = time.monotonic() + self.timeout_s
-            directory = self._prepare(patient=again)
+            empty = self.directory is None
+            directory = self._prepare()
             try:
-                self._launch(binary, directory)
+                try:
+                    self._launch(binary, directory)
+                finally:
+                    self._release_lock()  # the watchdog and the server hold it from here on
                 self._await_ready(directory, deadline, abandon or threading.Event())
             except BaseException:
-                self._discard(keep=again)
+                with contextlib.suppress(ServerUnavailableError):  # the failed start is what is told
+                    self._end(_watchdog.STOP)
+                if empty:
+                    self._remove_temporary()
                 raise
-            finally:
-                os.close(self._directory_lock)
-                self._directory_lock = -1
 
     def stop(self) -> None:
         """End the server and keep its data, its directory and its port.
@@ -134,13 +138,10 @@ class ServerProcess:
             return
         with self._lock:
             try:
-                self._end(b"")
+                self._end(_watchdog.STOP)
             finally:
-                self._watchdog = None
-                if self._temporary and self.directory is not None:
-                    # The watchdog removes it when we are killed; here it may have left that to us.
-                    shutil.rmtree(self.directory, ignore_errors=True)
-                    self.directory = None
+                if self._temporary:
+                    self._remove_temporary()
 
     def _refuse_fork(self) -> None:
         if self._owner != os.getpid():
@@ -148,19 +149,17 @@ class ServerProcess:
                 f"this embedded server belongs to process {self._owner}; in process {os.getpid()} connect to it by its URL"
             )
 
-    def _prepare(self, *, patient: bool) -> Path:
+    def _prepare(self) -> Path:
         """Make, lock and fill the directory."""
         try:
             if self.directory is None:
                 self.directory = Path(tempfile.mkdtemp(prefix="aether-"))
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory_lock = server_files.lock_directory(self.directory, self.timeout_s, patient=patient)
+            self._directory_lock = server_files.lock_directory(self.directory, self.timeout_s)
             server_files.clear_ports(self.directory)
             server_files.write_settings(self.directory, server_files.server_settings(self._sync, self.port, self._settings))
         except OSError as error:
-            if self._directory_lock >= 0:
-                os.close(self._directory_lock)
-                self._directory_lock = -1
+            self._release_lock()
             raise ServerUnavailableError(
                 self.name, f"cannot use the directory: {error.strerror}; name one that this user may create and write to"
             ) from error
@@ -173,6 +172,7 @@ class ServerProcess:
         command += ["--ports_file_dir", str(directory), "-l", str(log)]
         scratch = str(directory) if self._temporary else ""
         orders = [str(os.getpid()), str(self._directory_lock), str(self.timeout_s), scratch]
+        self.pid = 0
         readable, self._pipe = os.pipe()
         with contextlib.ExitStack() as opened:
             opened.callback(os.close, readable)
@@ -226,37 +226,41 @@ class ServerProcess:
             self.name, f"{what}; the end of its log ({log}):{server_files.log_end(directory, self._log_start)}"
         )
 
-    def _discard(self, *, keep: bool) -> None:
-        """Undo a start that failed; a directory that had data before stays."""
-        with contextlib.suppress(ServerUnavailableError):  # the failed start is what is told
-            if keep:
-                self._end(_watchdog.STOP)
-            else:
-                self.close()
+    def _remove_temporary(self) -> None:
+        if self.directory is not None:
+            shutil.rmtree(self.directory)
+            self.directory = None
 
     def _end(self, order: bytes) -> None:
-        """Give the watchdog an order, b"" for the end of the pipe, and wait until it and the server are gone."""
-        watchdog = self._watchdog
-        if self._pipe < 0 or watchdog is None:
-            self._forget()
+        """Give the watchdog an order and wait until it and the server are gone; nothing if there is none."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is None or self.directory is None:
             return
-        if order:
-            with contextlib.suppress(BrokenPipeError):  # the watchdog is gone already, and the server with it
-                os.write(self._pipe, order)
-        self._forget()
+        with contextlib.suppress(BrokenPipeError):  # the watchdog is gone already, and the server with it
+            os.write(self._pipe, order)
         try:
             code = watchdog.wait(self.timeout_s + WATCHDOG_EXTRA_S)
         except subprocess.TimeoutExpired:
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)  # the watchdog is its parent, so the number cannot be another's yet
             watchdog.kill()
-            code = watchdog.wait()
+            watchdog.wait()
+            code = _watchdog.KILLED_AFTER_GRACE
+        self._close_pipe()
+        # A watchdog that was itself killed has not waited for the server's end; the lock tells it.
+        server_files.wait_until_unlocked(self.directory, self.timeout_s)
         if code == _watchdog.KILLED_AFTER_GRACE:
             raise ServerUnavailableError(
                 self.name,
                 f"nats-server did not end within {self.timeout_s:g} s and was killed; what it had acked is in its files",
             )
 
-    def _forget(self) -> None:
-        """Close our end of the pipe."""
+    def _release_lock(self) -> None:
+        if self._directory_lock >= 0:
+            os.close(self._directory_lock)
+            self._directory_lock = -1
+
+    def _close_pipe(self) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
@@ -264,15 +268,13 @@ class ServerProcess:
     def _disown(self) -> None:
         """In a forked child: close the copies that would keep pipe and lock open, and never touch a lock held in the parent."""
         self._lock = threading.RLock()
-        self._forget()
-        if self._directory_lock >= 0:
-            os.close(self._directory_lock)
-            self._directory_lock = -1
+        self._close_pipe()
+        self._release_lock()
 
     def __del__(self) -> None:
         if self._pipe >= 0:
             warnings.warn(f"{self.name} was never closed; use async with, or await aclose()", ResourceWarning, stacklevel=2)
-            self._forget()
+            self._close_pipe()
 
 
 def _is_taken(port: int) -> bool:
