@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 20.0
 
 PROGRAM = """
-import asyncio, json, os, signal, sys, threading
+import asyncio, contextlib, json, os, signal, sys, threading
 import nats
 from aether import EmbeddedServer
 
