@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 20.0
 
 PROGRAM = """
-import asyncio, contextlib, json, os, signal, sys, threading
+import asyncio, contextlib, json, os, signal, subprocess, sys
 import nats
 from aether import EmbeddedServer
 

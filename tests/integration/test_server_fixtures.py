@@ -55,7 +55,7 @@ async def test_cluster_survives_the_leader(nats_cluster):
         assert nats_cluster.servers[leader].alive
         async with asyncio.timeout(DEADLINE_S):
             # A leader calls a replica current when it has next heard from it.
-            while not await all_current(stream, "R3"):
+            while not await all_current(stream, "R3"):  # noqa: ASYNC110 - the server tells it to nobody unasked
                 await asyncio.sleep(0.05)
         await stream.delete_stream("R3")
     finally:

@@ -15,6 +15,12 @@ import pytest
 from processes import is_gone, owner_process, wait_until, wait_until_gone
 
 from aether import EmbeddedServer, StoreDirectoryInUseError
+from aether.nats.server_files import LOCK_FILE
+
+
+def holds_lock(pid: int) -> bool:
+    """Whether the process has the directory's lock file open."""
+    return any(file.readlink().name == LOCK_FILE for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -49,6 +55,20 @@ def test_forked_child_outlives_the_owner():
             while True:
                 signal.pause()
         print(child, flush=True)
+        await asyncio.Event().wait()
+    """
+    with owner_process(body=body) as owner:
+        child = int(owner.read_line())
+        owner.end()
+        wait_until_gone(owner.server, owner.watchdog)
+        assert not is_gone(child)
+
+
+def test_stray_copy_of_the_pipe():
+    """Even with a copy of its pipe open in another process the server ends with its owner."""
+    body = """
+        child = subprocess.Popen(["sleep", "60"], pass_fds=[server.process._pipe])
+        print(child.pid, flush=True)
         await asyncio.Event().wait()
     """
     with owner_process(body=body) as owner:
@@ -99,6 +119,21 @@ async def test_starting_thread_ends():
         assert server.alive
     finally:
         await server.aclose()
+
+
+def test_starting_thread_blocks_signals():
+    """A thread that has SIGTERM blocked starts a server that still ends when asked to, not by force."""
+    server = EmbeddedServer(timeout_s=2.0)
+
+    def start() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        server.process.start()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert server.alive
+    server.process.close()
 
 
 async def test_killed_watchdog():
@@ -169,6 +204,12 @@ async def test_second_owner(tmp_path):
         owner.end(signal.SIGTERM)
         async with EmbeddedServer(tmp_path) as server:
             assert server.alive
+
+
+async def test_lock_lives_with_the_server(tmp_path):
+    """Watchdog and server hold the lock themselves, the owner does not: it is free when both are gone, and not before."""
+    async with EmbeddedServer(tmp_path) as server:
+        assert [holds_lock(pid) for pid in (server.pid, server.process._watchdog.pid, os.getpid())] == [True, True, False]
 
 
 async def test_second_owner_in_the_same_process(tmp_path):
