@@ -16,7 +16,7 @@ from aether.nats.connection import pause
 from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
@@ -145,36 +145,40 @@ class StreamLog:
         """Return the subject's first message at `position` or behind it, from the leader; None where there is none."""
         return await self._leader({"seq": position, "next_by_subj": subject}, deadline)
 
-    async def at(self, positions: Sequence[int], deadline: float) -> list[Message]:
-        """Return the messages at these positions, all at once, from any replica.
+    async def at(self, positions: Sequence[int], deadline: float, size_hint: int) -> AsyncGenerator[list[Message]]:
+        """Yield the messages at these positions, from any replica: all at once as long as they are small, else in parts.
+
+        Args:
+            positions: where they lie.
+            deadline: on the loop's clock, in seconds.
+            size_hint: the largest of their neighbours that is known, in bytes.
 
         Raises:
             CorruptEventError: there is no message at one of them.
         """
-        messages: list[Message] = []
-        done, count = 0, min(FETCH_MIN * 8, FETCH_MAX)
+        done, largest = 0, size_hint
         while done < len(positions):
-            part = positions[done : done + count]
-            found = await self._direct_each(part, deadline)
-            messages += found
+            count = max(FETCH_MIN, min(FETCH_MAX, FETCH_BYTES // (largest + 1)))
+            part = await self._direct_each(positions[done : done + count], deadline)
             done += len(part)
-            size = sum(len(message.body) for message in found) // len(found)
-            count = min(FETCH_MAX, max(FETCH_MIN, FETCH_BYTES // (size + 1)))
-        return messages
+            largest = max(largest, *(len(message.body) for message in part))
+            yield part
 
-    async def scan(self, subject: str, after: int, through: int, deadline: float) -> AsyncIterator[list[Message]]:
+    async def scan(self, subject: str, after: int, through: int, deadline: Callable[[], float]) -> AsyncGenerator[list[Message]]:
         """Yield the subject's messages behind position `after`, up to and with the one at `through`, in batches.
 
-        The server looks through all messages in between, so this takes longer the longer the log is.
+        The server looks through all messages in between, so this takes longer the longer the log is. `deadline` is called
+        for each batch.
         """
         self.scans += 1
         while after < through:
-            replies = await self._scan_once(subject, after, deadline)
+            until = deadline()
+            replies = await self._scan_once(subject, after, until)
             batch = [self._direct_message(reply) for reply in replies if not reply.status]
             batch = [message for message in batch if after < message.position <= through]
             if not batch:
                 # A replica that lags, or one message above max_bytes: the leader has it.
-                message = await self.next(subject, after + 1, deadline)
+                message = await self.next(subject, after + 1, until)
                 if message is None or message.position > through:
                     return
                 batch = [message]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -72,15 +73,16 @@ class CommitWriter:
         actor_id = request.actor_id
         subject = actor_subject(self._namespace, actor_id)
         write = GuardedWrite(request, self.heads.get(actor_id))
-        attempt = 0
+        repeats = 0
         try:
             while write.step not in (Step.DONE, Step.CONFLICT):
-                if write.step is Step.SEND:
-                    if attempt:
-                        await pause(attempt, deadline, f"writing to {actor_id!r}", self._log.timeout_s)
-                    attempt += 1
+                if write.repeats > repeats:
+                    repeats = write.repeats
+                    await pause(repeats, deadline, f"writing to {actor_id!r}", self._log.timeout_s)
                 await self._do(write, subject, deadline)
         except AetherError as error:
+            # Should what is remembered be the trouble (a stream made anew), the next write starts without it.
+            self.heads.forget(actor_id)
             if write.in_doubt:
                 raise OutcomeUnknownError(actor_id, self._log.timeout_s) from error
             raise
@@ -135,10 +137,11 @@ class CommitWriter:
         request, latest = write.request, write.latest
         if not isinstance(request, SaveRequest) or latest is None:
             return None
-        reader = ActorReader(self._log, self._namespace, request.actor_id, self._log.timeout_s)
+        reader = ActorReader(self._log, self._namespace, request.actor_id)
+        tip = reader.tip_at(latest)
         stored: Placed = []
-        async with asyncio.timeout_at(deadline):
-            async for placed in reader.windows(latest, request.first, len(request.events)):
+        async with aclosing(reader.windows(tip, request.first, len(request.events), lambda: deadline)) as windows:
+            async for placed in windows:
                 stored += placed
                 if placed[-1][1].version >= request.last:
                     break
@@ -151,31 +154,36 @@ class CommitWriter:
         """
         subject = actor_subject(self._namespace, actor_id)
         attempt = 0
-        while True:
-            latest = await self._log.last(subject, deadline)
-            if latest is None:
-                return ()
-            reader = ActorReader(self._log, self._namespace, actor_id, self._log.timeout_s)
-            good, damaged = await reader.survey(latest)
-            if not damaged:
-                return ()
-            head = good.head if good is not None else Head()
-            body = encode_commit(
-                actor_id,
-                [],
-                head,
-                header_bytes=guard_bytes(latest.position),
-                bytes_max=self._connection.max_payload,
-                passed=damaged,
-            )
-            try:
-                published = await self._log.publish(subject, body, latest.position, deadline)
-            except (NoRespondersError, UnansweredError):
-                published = None  # what became of it shows in the next survey
-            if published is not None and not published.refused:
-                return tuple(damaged)
-            attempt += 1
-            await pause(attempt, deadline, f"repairing {actor_id!r}", self._log.timeout_s)
+        in_doubt: tuple[int, ...] = ()
+        try:
+            while True:
+                latest = await self._log.last(subject, deadline)
+                if latest is None:
+                    return ()
+                good, damaged = await ActorReader(self._log, self._namespace, actor_id).survey(latest, deadline)
+                if not damaged:
+                    return in_doubt
+                body = encode_commit(
+                    actor_id,
+                    [],
+                    Head() if good is None else good.head,
+                    header_bytes=guard_bytes(latest.position),
+                    bytes_max=self._connection.max_payload,
+                    passed=damaged,
+                )
+                try:
+                    if not (await self._log.publish(subject, body, latest.position, deadline)).refused:
+                        return tuple(damaged)
+                except NoRespondersError:
+                    pass  # nothing changed: the next round tries again
+                except UnansweredError:
+                    in_doubt = tuple(damaged)  # what became of it shows in the next survey
+                attempt += 1
+                await pause(attempt, deadline, f"repairing {actor_id!r}", self._log.timeout_s)
+        except AetherError as error:
+            if in_doubt:
+                raise OutcomeUnknownError(actor_id, self._log.timeout_s) from error
+            raise
 
 
 def _head(write: GuardedWrite) -> Head:

@@ -8,8 +8,11 @@ The rules after silence, in which all the care lies (the write is *in doubt*):
 
 - The head is where the guard points: the write is still open. The same bytes go out again under the same guard; whichever of
   the two copies comes first, the other is refused.
-- The head moved: it is final. The first message behind the guard is ours, byte for byte, or ours can never be stored.
+- The head moved: it is final. The head, or else the first message behind the guard, is ours byte for byte, or ours can never
+  be stored.
 - A refusal alone proves nothing while in doubt: it may have been refused by our own first copy.
+
+A head in front of one that is known can only come from a leader that was deposed or has just begun: it is read again.
 
 The idea is that of TigerBeetle's and etcd's clients: retries are safe because the log itself tells copies apart.
 """
@@ -147,6 +150,7 @@ class GuardedWrite:
         events: what to send.
         body: the bytes to send, set by the driver; the same for every copy.
         in_doubt: a copy was sent and nobody knows what became of it.
+        repeats: how often the same thing had to be done again, so that the driver waits a little before the next step.
         version, position: what was stored and where, once DONE.
         actual: the version really there, on CONFLICT.
     """
@@ -157,10 +161,12 @@ class GuardedWrite:
         self.events: list[Event] = []
         self.body = b""
         self.in_doubt = False
+        self.repeats = 0
         self.version = self.position = self.actual = 0
         self.latest: Message | None = None
         self._fresh = False
         self._sent = False
+        self._refused = False
         self.step = self._decide()
 
     def _decide(self) -> Step:
@@ -187,11 +193,14 @@ class GuardedWrite:
 
     def on_refused(self) -> None:
         """Take a refusal: the guard did not hold, or another write was in flight; only the head tells which."""
-        self._sent = True
+        # One refusal tells a guess from the truth at no delay; who is refused again stands in a crowd and steps aside.
+        self.repeats += self._refused
+        self._sent = self._refused = True
         self.step = Step.READ_HEAD
 
     def on_unheard(self) -> None:
         """Take it that nobody listened: nothing changed, and the same can be tried again."""
+        self.repeats += 1
         self.step = Step.READ_HEAD if self.in_doubt else Step.SEND
 
     def on_unanswered(self) -> None:
@@ -206,12 +215,16 @@ class GuardedWrite:
             DecodeError: it is no commit; the driver says where.
         """
         position = latest.position if latest is not None else 0
-        if self._sent and self.head is not None and position <= self.head.sequence:
-            # Where the guard points, or behind a partition, where a deposed leader still shows an older head.
-            self.step = Step.SEND
+        known = self.head.sequence if self.head is not None else 0
+        if position < known or (self._sent and position == known):
+            # Behind what is known, or where the guard points; a copy that nobody acked is sent again either way.
+            self.repeats += 1
+            self.step = Step.SEND if self._sent else Step.READ_HEAD
             return
         self.latest = latest
-        if self.in_doubt:
+        if self.in_doubt and latest is not None and latest.body == self.body:
+            self._stored(position)
+        elif self.in_doubt:
             self.step = Step.LOOK_BEHIND
         else:
             self._adopt()
@@ -223,6 +236,7 @@ class GuardedWrite:
             DecodeError: the head is no commit; the driver says where.
         """
         if message is None:
+            self.repeats += 1
             self.step = Step.READ_HEAD  # a leader that does not know of the move yet
         elif message.body == self.body:
             self._stored(message.position)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
 from aether._native import check_actor_id, events_in
-from aether.nats.connection import Connection
+from aether.errors import DeadlineError
+from aether.nats.connection import Connection, pause
 from aether.nats.stream_log import StreamLog
 from aether.nats.streams import StreamFacts, open_streams
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
@@ -17,19 +19,20 @@ from aether.store.reading import ActorReader
 from aether.store.snapshots import SnapshotKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from nats.aio.client import Client
 
     from aether.event import Event, NewEvent, Snapshot
-    from aether.nats.stream_log import Message
+    from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
 
 HEADS_MAX = 100_000
-LIMITED_READ_COMMITS = 256
+FIRST_WINDOW = 64
+"""How many commits a read in batches begins with, before it knows their size."""
 
 
 class JetStreamEventStore:
@@ -102,7 +105,7 @@ class JetStreamEventStore:
 
     async def _open(self) -> float:
         """Open what is not open yet; return the deadline of this call."""
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        deadline = self._deadline()
         if self._facts is None:
             async with self._opening:
                 if self._facts is None:
@@ -119,7 +122,7 @@ class JetStreamEventStore:
         return deadline
 
     def _reader(self, actor_id: str) -> ActorReader:
-        return ActorReader(self._events, self._namespace, actor_id, self._timeout_s)
+        return ActorReader(self._events, self._namespace, actor_id)
 
     async def save_event(self, event: Event) -> int:
         """Store one event if its version is greater than the actor's latest; see `EventStore.save_event`."""
@@ -151,19 +154,18 @@ class JetStreamEventStore:
             return await self._limited(actor_id, from_version, limit)
         reader = self._reader(actor_id)
         deadline = await self._open()
-        latest = await reader.latest(deadline)
-        if latest is None:
+        tip = await self._tip(reader, actor_id, deadline)
+        if tip is None:
             return []
-        placed = await reader.all(latest, from_version, deadline)
-        self._remember(actor_id, latest, reader)
-        return events_in(placed, from_version)
+        return events_in(await reader.all(tip, from_version, deadline), from_version)
 
     async def _limited(self, actor_id: str, from_version: int, limit: int) -> list[Event]:
         events: list[Event] = []
-        async for batch in self.read_events(actor_id, from_version, batch_size=min(limit, LIMITED_READ_COMMITS)):
-            events += batch
-            if len(events) >= limit:
-                break
+        async with aclosing(self._read(actor_id, from_version, limit)) as parts:
+            async for part in parts:
+                events += part
+                if len(events) >= limit:
+                    break
         return events[:limit]
 
     async def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
@@ -173,30 +175,54 @@ class JetStreamEventStore:
         """
         check_from_version(from_version)
         check_batch_size(batch_size)
-        reader = self._reader(actor_id)
-        latest = await reader.latest(await self._open())
-        if latest is None:
-            return
         events: list[Event] = []
-        async for placed in reader.windows(latest, from_version, batch_size):
-            events += events_in(placed, from_version)
-            while len(events) >= batch_size:
-                yield events[:batch_size]
-                del events[:batch_size]
+        async with aclosing(self._read(actor_id, from_version, FIRST_WINDOW)) as parts:
+            async for part in parts:
+                events += part
+                whole = len(events) - len(events) % batch_size
+                for start in range(0, whole, batch_size):
+                    yield events[start : start + batch_size]
+                del events[:whole]
         if events:
             yield events
 
+    async def _read(self, actor_id: str, from_version: int, window: int) -> AsyncGenerator[list[Event]]:
+        """Yield the actor's events in parts of bounded size; the first has the events of `window` commits."""
+        reader = self._reader(actor_id)
+        tip = await self._tip(reader, actor_id, await self._open())
+        if tip is None:
+            return
+        async with aclosing(reader.windows(tip, from_version, window, self._deadline)) as windows:
+            async for placed in windows:
+                yield events_in(placed, from_version)
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout_s
+
     async def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version, from the leader; 0 means it has no event yet."""
-        reader = self._reader(actor_id)
-        latest = await reader.latest(await self._open())
-        return 0 if latest is None else self._remember(actor_id, latest, reader)
+        tip = await self._tip(self._reader(actor_id), actor_id, await self._open())
+        return 0 if tip is None else tip.commit.version
 
-    def _remember(self, actor_id: str, latest: Message, reader: ActorReader) -> int:
-        """Keep the head for the next write to this actor; return its version."""
-        commit = reader.decode(latest)
-        self._writer.heads.put(actor_id, commit.head(latest.position))
-        return commit.version
+    async def _tip(self, reader: ActorReader, actor_id: str, deadline: float) -> Tip | None:
+        """Return the actor's last commit, none in front of one that this store has seen; remember it for the next write.
+
+        A leader that was deposed behind a partition, or has just begun, may answer with an older one: it is asked again.
+        """
+        heads, attempt = self._writer.heads, 0
+        while True:
+            tip = await reader.tip(deadline)
+            known = heads.get(actor_id)
+            if tip is not None and (known is None or known.sequence < tip.position):
+                heads.put(actor_id, tip.commit.head(tip.position))
+            if known is None or (tip is not None and known.sequence <= tip.position):
+                return tip
+            attempt += 1
+            try:
+                await pause(attempt, deadline, f"reading {actor_id!r} up to its position {known.sequence}", self._timeout_s)
+            except DeadlineError:
+                heads.forget(actor_id)  # should the stream have been made anew, the next call starts without it
+                raise
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep this snapshot if none of a later version is kept; see `SnapshotStore.save_snapshot`."""

@@ -6,24 +6,38 @@ spine at all, bytes that do not decode) sends the reader to the scan, and the sc
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Commit, Head, SpineSearch, SpineWalk, actor_subject, commit_count
 from aether.errors import CorruptEventError, DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Callable
 
     from aether.nats.stream_log import Message, StreamLog
 
-__all__ = ["ActorReader", "Placed"]
+__all__ = ["ActorReader", "Placed", "Tip"]
 
 _LOG = logging.getLogger("aether.store")
 
 Placed = list[tuple[int, Commit]]
 """Commits with their positions, oldest first."""
+
+
+class Tip(NamedTuple):
+    """An actor's last commit.
+
+    Attributes:
+        position: where it lies.
+        size: the bytes of its message.
+        commit: what it says.
+    """
+
+    position: int
+    size: int
+    commit: Commit
 
 
 class LastGood(NamedTuple):
@@ -34,9 +48,12 @@ class LastGood(NamedTuple):
 
 
 WINDOW_BYTES = 8 * 2**20
-"""What a window of commits may take in memory, as far as the last window's mean size tells."""
+"""What the messages of a window may take together; one that takes more is read again in halves."""
 
-END = 2**64 - 1
+WINDOW_COMMITS = 1024
+"""How many commits a window has at most, whatever their size."""
+
+ALL = range(2**63)
 
 
 class ActorReader:
@@ -46,30 +63,31 @@ class ActorReader:
         log: the stream.
         namespace: its namespace.
         actor_id: the actor.
-        timeout_s: what each window of commits may take, in seconds.
     """
 
-    def __init__(self, log: StreamLog, namespace: str, actor_id: str, timeout_s: float) -> None:
+    def __init__(self, log: StreamLog, namespace: str, actor_id: str) -> None:
         self._log = log
         self._actor_id = actor_id
         self._subject = actor_subject(namespace, actor_id)
-        self._timeout_s = timeout_s
-        self._mean_bytes = 1
 
-    def deadline(self) -> float:
-        """Return a fresh deadline on the loop's clock."""
-        return asyncio.get_running_loop().time() + self._timeout_s
-
-    async def latest(self, deadline: float) -> Message | None:
-        """Return the actor's last message, from the leader."""
-        return await self._log.last(self._subject, deadline)
-
-    def decode(self, message: Message) -> Commit:
-        """Decode a message that must be a commit of this actor.
+    async def tip(self, deadline: float) -> Tip | None:
+        """Return the actor's last commit, from the leader; None where it has none.
 
         Raises:
-            CorruptEventError: it is not.
+            CorruptEventError: the last message on the subject is no commit of this actor.
         """
+        latest = await self._log.last(self._subject, deadline)
+        return None if latest is None else self.tip_at(latest)
+
+    def tip_at(self, latest: Message) -> Tip:
+        """Take the actor's last message as its last commit.
+
+        Raises:
+            CorruptEventError: it is no commit of this actor.
+        """
+        return Tip(latest.position, len(latest.body), self._decode(latest))
+
+    def _decode(self, message: Message) -> Commit:
         try:
             commit = Commit.decode(message.body)
         except DecodeError as error:
@@ -81,35 +99,50 @@ class ActorReader:
     def _corrupt(self, position: int, reason: str) -> CorruptEventError:
         return CorruptEventError(self._log.stream, position, self._actor_id, reason)
 
-    async def all(self, latest: Message, from_version: int, deadline: float) -> Placed:
-        """Return every commit up to `latest` that reaches `from_version`."""
+    async def all(self, tip: Tip, from_version: int, deadline: float) -> Placed:
+        """Return every commit up to the tip that reaches `from_version`."""
         try:
-            return await self._walk(latest, from_version, 0, END, deadline)
+            placed, _ = await self._walk(tip, from_version, ALL, deadline)
         except (DecodeError, CorruptEventError) as error:
             self._fall_back(error)
-        return [placed async for part in self._scan(latest, 0, from_version) for placed in part]
+        else:
+            return placed or []
+        return [placed async for part in self._scan(tip, 0, from_version, lambda: deadline) for placed in part]
 
-    async def windows(self, latest: Message, from_version: int, commits_max: int) -> AsyncIterator[Placed]:
-        """Yield the commits up to `latest` that reach `from_version`, in windows of bounded size."""
-        read_to = 0
+    async def windows(self, tip: Tip, from_version: int, window: int, deadline: Callable[[], float]) -> AsyncGenerator[Placed]:
+        """Yield the commits up to the tip that reach `from_version`, in windows of bounded size.
+
+        Args:
+            tip: where to end.
+            from_version: where to begin.
+            window: how many commits the first window shall have; later ones have more, as far as their bytes allow.
+            deadline: called for each window, for the time on the loop's clock by which it must be there.
+        """
+        read_to = version = 0
         try:
-            head = self.decode(latest)
-            total = commit_count(head, latest.position)
-            first = await self._first(head, latest.position, from_version) if from_version > 1 else 0
-            window = max(1, min(commits_max, WINDOW_BYTES // max(1, len(latest.body))))
+            total = commit_count(tip.commit, tip.position)
+            first = await self._first(tip, from_version, deadline()) if from_version > 1 else 0
+            window = max(1, min(window, WINDOW_COMMITS))
             while first < total:
-                placed = await self._walk(latest, from_version, first, first + window, self.deadline())
+                placed, size = await self._walk(tip, from_version, range(first, first + window), deadline(), WINDOW_BYTES)
+                if placed is None:
+                    window //= 2
+                    continue
                 if placed:
+                    if placed[0][0] <= read_to or placed[0][1].version_before < version:
+                        raise DecodeError(-1, "the commits are not in order")  # noqa: TRY301 - judged as any other broken spine
                     yield placed
-                    read_to = placed[-1][0]
+                    read_to, version = placed[-1][0], placed[-1][1].version
                 first += window
-                window = max(1, min(commits_max, WINDOW_BYTES // max(1, self._mean_bytes)))
+                if 2 * size <= WINDOW_BYTES:
+                    window = min(2 * window, WINDOW_COMMITS)
         except (DecodeError, CorruptEventError) as error:
             self._fall_back(error)
         else:
             return
-        async for placed in self._scan(latest, read_to, from_version):
-            yield placed
+        async with aclosing(self._scan(tip, read_to, from_version, deadline, version)) as parts:
+            async for placed in parts:
+                yield placed
 
     def _fall_back(self, error: Exception) -> None:
         _LOG.warning(
@@ -119,79 +152,90 @@ class ActorReader:
             error,
         )
 
-    async def _first(self, head: Commit, position: int, from_version: int) -> int:
+    async def _first(self, tip: Tip, from_version: int, deadline: float) -> int:
         """Return the ordinal of the first commit that reaches `from_version`."""
-        search = SpineSearch(head, position, from_version)
-        deadline = self.deadline()
+        search = SpineSearch(tip.commit, tip.position, from_version)
         while wanted := search.wanted():
-            for message in await self._log.at(wanted, deadline):
-                self._expect_subject(message)
-                search.feed(message.position, message.body)
+            async for messages in self._log.at(wanted, deadline, tip.size):
+                for message in messages:
+                    self._expect_subject(message)
+                    search.feed(message.position, message.body)
         return search.found()
 
-    async def _walk(self, latest: Message, from_version: int, first: int, end: int, deadline: float) -> Placed:
-        """Return the commits of the ordinals `first` to `end` that reach `from_version`, by the spine."""
-        walk = SpineWalk(self.decode(latest), latest.position, from_version, first, end)
-        size, count = len(latest.body), 1
+    async def _walk(
+        self, tip: Tip, from_version: int, ordinals: range, deadline: float, bytes_max: int | None = None
+    ) -> tuple[Placed | None, int]:
+        """Return those of the commits `ordinals` that reach `from_version`, by the spine, and their bytes.
+
+        Returns:
+            None in place of the commits if they are more than one and take more than `bytes_max` bytes.
+        """
+        walk = SpineWalk(tip.commit, tip.position, from_version, ordinals.start, ordinals.stop)
+        # What lies on the way but outside the window is fetched too, and not kept.
+        way = 2 * commit_count(tip.commit, tip.position).bit_length()
+        size, largest = 0, tip.size
         while wanted := walk.wanted():
-            for message in await self._log.at(wanted, deadline):
-                self._expect_subject(message)
-                walk.feed(message.position, message.body)
-                size += len(message.body)
-                count += 1
-        self._mean_bytes = size // count
-        return walk.commits()
+            async for messages in self._log.at(wanted, deadline, largest):
+                for message in messages:
+                    self._expect_subject(message)
+                    walk.feed(message.position, message.body)
+                    size += len(message.body)
+                    largest = max(largest, len(message.body))
+                if bytes_max is not None and size - way * largest > bytes_max and len(ordinals) > 1:
+                    return None, size
+        return walk.commits(), size
 
     def _expect_subject(self, message: Message) -> None:
         if message.subject != self._subject:
             raise DecodeError(-1, f"the spine leads to position {message.position}, which is not the actor's")
 
-    async def _scan(self, latest: Message, after: int, from_version: int) -> AsyncIterator[Placed]:
-        """Yield the commits behind `after` that reach `from_version`, from every message on the subject."""
+    async def _scan(
+        self, tip: Tip, after: int, from_version: int, deadline: Callable[[], float], version: int = 0
+    ) -> AsyncGenerator[Placed]:
+        """Yield the commits behind `after`, which follow `version` and reach `from_version`, from all messages on the subject."""
         passed: frozenset[int] | None = None
-        version, through = 0, latest.position
-        batches = self._log.scan(self._subject, after, through, self.deadline())
-        async for batch in batches:
-            placed: Placed = []
-            for message in batch:
-                try:
-                    commit = self._in_order(message, version)
-                except CorruptEventError as error:
-                    if passed is None:
-                        passed = await self._passed(message.position, through)
-                    if message.position not in passed:
-                        raise error from error.__cause__
-                    continue
-                version = commit.version
-                if version >= from_version:
-                    placed.append((message.position, commit))
-            after = batch[-1].position
-            if placed:
-                yield placed
+        through = tip.position
+        async with aclosing(self._log.scan(self._subject, after, through, deadline)) as batches:
+            async for batch in batches:
+                placed: Placed = []
+                for message in batch:
+                    try:
+                        commit = self._in_order(message, version)
+                    except CorruptEventError as error:
+                        if passed is None:
+                            passed = await self._passed(message.position, through, deadline)
+                        if message.position not in passed:
+                            raise error from error.__cause__
+                        continue
+                    version = commit.version
+                    if version >= from_version:
+                        placed.append((message.position, commit))
+                if placed:
+                    yield placed
 
     def _in_order(self, message: Message, version: int) -> Commit:
-        commit = self.decode(message)
+        commit = self._decode(message)
         if commit.version_before < version:
             raise self._corrupt(message.position, f"version {commit.version_before + 1} follows version {version}")
         return commit
 
-    async def _passed(self, after: int, through: int) -> frozenset[int]:
+    async def _passed(self, after: int, through: int, deadline: Callable[[], float]) -> frozenset[int]:
         """Return the positions that later commits say to step over."""
         passed: set[int] = set()
-        async for batch in self._log.scan(self._subject, after, through, self.deadline()):
+        async for batch in self._log.scan(self._subject, after, through, deadline):
             for message in batch:
                 try:
-                    passed.update(self.decode(message).passed)
+                    passed.update(self._decode(message).passed)
                 except CorruptEventError:
                     continue
         return frozenset(passed)
 
-    async def survey(self, latest: Message) -> tuple[LastGood | None, list[int]]:
+    async def survey(self, latest: Message, deadline: float) -> tuple[LastGood | None, list[int]]:
         """Read every message on the subject; return the last good commit and the damaged positions that none passes yet."""
         good: LastGood | None = None
         damaged: list[int] = []
         passed: set[int] = set()
-        async for batch in self._log.scan(self._subject, 0, latest.position, self.deadline()):
+        async for batch in self._log.scan(self._subject, 0, latest.position, lambda: deadline):
             for message in batch:
                 try:
                     commit = self._in_order(message, good.version if good else 0)
