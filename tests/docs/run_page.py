@@ -1,0 +1,69 @@
+"""Runs the Python blocks of one page, in the current directory: `python3 run_page.py PAGE`.
+
+The blocks share their names, as at the prompt of `python3 -m asyncio`; a block that awaits runs on the page's event loop, any
+other without one. A ```text block directly after a Python block is what that block prints. A block whose first line is a
+comment with a file's name (`# test_x.py`) is that file; pytest runs it if its name begins with `test_`.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import io
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pages import blocks_of
+
+if TYPE_CHECKING:
+    from pages import Block
+
+_FILE = re.compile(r"# (\w+\.py)\n")
+
+
+def main(page: Path) -> None:
+    """Run the page; exit with what went wrong where."""
+    blocks = blocks_of(page)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with asyncio.Runner() as runner:
+        for block, following in itertools.zip_longest(blocks, blocks[1:]):
+            if block.language != "python":
+                continue
+            if (file := _FILE.match(block.text)) is not None:
+                run_file(Path(file[1]), block.text)
+                continue
+            printed = run_block(runner, block, names, page)
+            wanted = following.text if following and following.directly_after and following.language == "text" else ""
+            if printed != wanted:
+                sys.exit(f"{page}:{block.line}: this block prints\n{printed}and the page says\n{wanted}")
+
+
+def run_block(runner: asyncio.Runner, block: Block, names: dict[str, Any], page: Path) -> str:
+    """Run one block and return what it prints."""
+    # Empty lines before it, so that a traceback names the page's own line.
+    source = "\n" * (block.line - 1) + block.text
+    code = compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        if code.co_flags & inspect.CO_COROUTINE:
+            runner.run(eval(code, names))  # noqa: S307 - the page's own code, as its reader would run it
+        else:
+            exec(code, names)  # noqa: S102 - likewise
+    return printed.getvalue()
+
+
+def run_file(file: Path, text: str) -> None:
+    """Write a file that the page shows, and run its tests if it has some."""
+    file.write_text(text, encoding="utf-8")
+    if file.name.startswith("test_"):
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-W", "error", file.name], check=True)  # noqa: S603 - the page's own
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

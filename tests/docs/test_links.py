@@ -1,0 +1,72 @@
+"""What the documentation points at exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import aether
+from pages import PAGES, ROOT, commands_of, name_of, prose_of
+
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_PATH = re.compile(r"`((?:rust|python|tests|benches|docs|\.ci)/[\w./-]*)`")
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path):
+    """Every internal link leads to a file that is there, and to a heading on it."""
+    broken = []
+    for target in _LINK.findall(prose_of(page)):
+        if "://" in target:
+            continue
+        path, _, fragment = target.partition("#")
+        file = page if not path else (page.parent / path).resolve()
+        if not file.exists():
+            broken.append(target)
+        elif fragment and fragment not in {anchor(heading) for heading in _HEADING.findall(prose_of(file))}:
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_paths_exist(page: Path):
+    """Every path of the repository that a page names in code type exists."""
+    assert [path for path in _PATH.findall(prose_of(page)) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_commands_exist(page: Path):
+    """Every `aether …` command that a page names exists, with the options it names."""
+    click = pytest.importorskip("click")
+    from aether.cli import main
+
+    missing = []
+    for words in commands_of(page):
+        command = main.commands.get(words[0])
+        if command is None:
+            missing.append(words[0])
+            continue
+        known = {name for parameter in command.get_params(click.Context(command)) for name in parameter.opts}
+        missing += [f"{words[0]} {word}" for word in words[1:] if word.startswith("-") and len(word) > 1 and word not in known]
+    assert missing == []
+
+
+def test_every_error_is_explained():
+    """The page on errors has a row for every error there is."""
+    text = (ROOT / "docs" / "guide" / "errors.md").read_text(encoding="utf-8")
+    assert [name for name in aether.errors.__all__ if f"| `{name}`" not in text] == []
+
+
+def test_guide_lists_its_pages():
+    """The guide's first page links to each of the others."""
+    index = ROOT / "docs" / "guide" / "README.md"
+    linked = set(_LINK.findall(index.read_text(encoding="utf-8")))
+    assert {page.name for page in index.parent.glob("*.md")} - {index.name} <= linked
