@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 
-from aether.errors import AccessDeniedError, AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
-from aether.nats.errors import UnansweredError, client_error, denied_subject, login_refused
+from aether.errors import AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
+from aether.nats.errors import UnansweredError, client_error, denied, login_refused
 from aether.nats.server import EmbeddedServer, parse_embedded_url
 from aether.nats.transport import NatsPyTransport
 
@@ -55,10 +55,11 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._opening = asyncio.Lock()
-        self._up = asyncio.Event()
-        self._fatal: asyncio.Future[AccessDeniedError] | None = None
+        self._change = asyncio.Event()
+        self._give_up: asyncio.Future[AetherError] | None = None
         self._last_error: BaseException | None = None
-        self._denied: tuple[float, AetherError | None] = (-1.0, None)
+        self._refusal: BaseException | None = None
+        self._denied: tuple[float, BaseException | None] = (-1.0, None)
         self._closed = False
 
     @property
@@ -106,46 +107,56 @@ class Connection:
             UnsupportedServerError: the server is too old.
             AccessDeniedError: the server refuses the credentials.
         """
-        transport = self._transport
-        if transport is not None and self._client is not None and self._client.is_connected and not self._closed:
-            if self._loop is not asyncio.get_running_loop() or self._pid != os.getpid():
-                raise self._foreign()
-            return transport
-        if self._closed:
-            raise AetherError(f"{self.url}: this was closed; make a new one")
-        if self._loop not in (None, asyncio.get_running_loop()) or self._pid != os.getpid():
-            raise self._foreign()
-        return await self._wait(deadline)
-
-    def _foreign(self) -> AetherError:
-        return AetherError(
-            f"{self.url}: this connection belongs to another event loop or process; open one in each, or use aether.sync"
-        )
-
-    async def _wait(self, deadline: float) -> NatsPyTransport:
-        """Open, reopen, or wait for the reconnect."""
+        self._check_owner()
+        if self._transport is not None and self._usable():
+            return self._transport
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(deadline):
-                async with self._opening:
-                    if self._transport is None or self._client is None or (self._client.is_closed and self._borrowed is None):
-                        await self._open()
-                if self._borrowed is None:
-                    await self._up.wait()
-                else:
-                    await self._borrowed_up()
+                while True:
+                    async with self._opening:
+                        if not self._closed and (self._transport is None or self._lost()):
+                            await self._open()
+                    if self._usable() and self._transport is not None:
+                        return self._transport
+                    await self._changed()
         except TimeoutError:
             raise self._unavailable() from self._last_error
-        if self._transport is None:
-            raise self._unavailable()
-        return self._transport
 
-    async def _borrowed_up(self) -> None:
-        # A borrowed client's callbacks are its owner's, so its state can only be looked at.
-        while not self.client.is_connected:
-            if self.client.is_closed:
-                raise ServerUnavailableError(self.url, "the borrowed client is closed; connect it, and make a new store")
+    def _check_owner(self) -> None:
+        if self._pid != os.getpid() or (self._loop is not None and self._loop is not asyncio.get_running_loop()):
+            raise AetherError(
+                f"{self.url}: this connection belongs to another event loop or process; open one in each, or use aether.sync"
+            )
+
+    def _lost(self) -> bool:
+        """Say whether a client of ours has given up, so that another must be made."""
+        return self._borrowed is None and self.client.is_closed
+
+    def _usable(self) -> bool:
+        """Say whether the client is connected; raise where waiting for that is in vain."""
+        if self._closed:
+            raise self._was_closed()
+        if self._refusal is not None:
+            raise client_error(self.url, self._refusal) from self._refusal
+        if self._borrowed is not None and self._borrowed.is_closed:
+            raise ServerUnavailableError(self.url, "the borrowed client is closed; connect one, and make a new store with it")
+        return self.client.is_connected
+
+    async def _changed(self) -> None:
+        """Wait until `_usable` may answer otherwise."""
+        if self._borrowed is None:
+            await self._change.wait()
+        else:
+            # A borrowed client's callbacks are its owner's, so its state can only be looked at.
             await asyncio.sleep(POLL_BORROWED_S)
+
+    def _tell_change(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _was_closed(self) -> AetherError:
+        return AetherError(f"{self.url}: this was closed; make a new one")
 
     def _unavailable(self) -> ServerUnavailableError:
         reason = (
@@ -156,25 +167,38 @@ class Connection:
         return ServerUnavailableError(self.url, f"{reason}; is it running? To start one: aether dev")
 
     async def _open(self) -> None:
+        self._refusal = None
         if self._borrowed is not None:
             self._client = self._borrowed
-            if self._borrowed.is_closed:
-                raise ServerUnavailableError(self.url, "the borrowed client is closed; connect it first: await nats.connect(url)")
-            await self._borrowed_up()
+            while not self._usable():
+                await self._changed()
         else:
             if self._embedded_dir is not None and self._embedded is None:
-                server = EmbeddedServer(self._embedded_dir)
-                await server.start()
-                self._embedded = server
-                self._servers = [server.url]
+                self._embedded = await self._start_embedded(EmbeddedServer(self._embedded_dir))
             self._client = await self._connect()
-        self._check_version()
-        self._transport = await NatsPyTransport.open(self._client)
-        self._up.set()
+        try:
+            self._check_version()
+            self._transport = await NatsPyTransport.open(self._client)
+            # After a round trip a denied inbox has been told.
+            await self._client.flush(max(1, round(self._timeout_s)))
+            self._usable()
+        except BaseException:
+            self._transport = None
+            if self._borrowed is None:
+                await self._client.close()
+            raise
+
+    async def _start_embedded(self, server: EmbeddedServer) -> EmbeddedServer:
+        await server.start()
+        if self._closed:
+            await server.aclose()
+            raise self._was_closed()
+        self._servers = [server.url]
+        return server
 
     async def _connect(self) -> Client:
         client = Client()
-        self._fatal = asyncio.get_running_loop().create_future()
+        self._give_up = asyncio.get_running_loop().create_future()
         connecting = asyncio.ensure_future(
             client.connect(
                 servers=list(self._servers),
@@ -191,18 +215,18 @@ class Connection:
                 closed_cb=self._on_disconnect,
             )
         )
-        either: list[asyncio.Future[Any]] = [connecting, self._fatal]
+        either: list[asyncio.Future[Any]] = [connecting, self._give_up]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not self._fatal.done():
+            if not self._give_up.done():
                 await connecting
                 return client
-            refused = self._fatal.result()
+            refused = self._give_up.result()
         except BaseException:
             await _abandon(connecting, client)
             raise
         finally:
-            self._fatal = None
+            self._give_up = None
         await _abandon(connecting, client)
         raise refused
 
@@ -216,39 +240,59 @@ class Connection:
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
-        if login_refused(error) and self._fatal is not None and not self._fatal.done():
-            refused = client_error(self.url, error)
-            if isinstance(refused, AccessDeniedError):
-                self._fatal.set_result(refused)
-        subject = denied_subject(error)
-        if subject is not None:
-            denied = client_error(self.url, error)
-            self._denied = (asyncio.get_running_loop().time(), denied)
-            if self._transport is not None:
-                # A denied publish never gets an answer; a denied inbox means that no answer is ever heard.
-                inbox = not subject.startswith(("$JS.", "aether"))
-                self._transport.lose(denied, None if inbox else subject)
         _LOG.info("%s: %s", self.url, error)
+        what = denied(error)
+        if what is not None:
+            self._denied = (asyncio.get_running_loop().time(), error)
+        if what is not None and what.publish:
+            if self._transport is not None:
+                self._transport.lose(client_error(self.url, error), what.subject)  # it will not be answered
+        elif what is not None or login_refused(error):
+            self._turn_away(error)
+
+    def _turn_away(self, error: Exception) -> None:
+        """Let calls fail until the server takes us again, or lets us hear its answers."""
+        if self._give_up is not None:
+            self._stop_connecting(client_error(self.url, error))
+        else:
+            self._refusal = error
+            self._lose_all(str(error))
+
+    def _stop_connecting(self, reason: AetherError) -> None:
+        if self._give_up is not None and not self._give_up.done():
+            self._give_up.set_result(reason)
+
+    def _lose_all(self, reason: str) -> None:
+        # What was sent may have been done, whatever became of the connection.
+        if self._transport is not None:
+            self._transport.lose(UnansweredError(reason))
+        self._tell_change()
 
     def denied_since(self, started: float) -> AetherError | None:
         """Return the server's last refusal of a subject, if it came after `started` on the loop's clock."""
         at, error = self._denied
-        return error if at >= started else None
+        return client_error(self.url, error) if error is not None and at >= started else None
 
     async def _on_disconnect(self) -> None:
-        self._up.clear()
-        if self._transport is not None:
-            self._transport.lose(UnansweredError("the connection was lost"))
+        self._lose_all("the connection was lost")
 
     async def _on_reconnect(self) -> None:
-        self._up.set()
+        self._refusal = None
+        self._tell_change()
 
     async def aclose(self) -> None:
-        """End the connection, and the embedded server; a borrowed client stays open."""
+        """End the connection, and the embedded server; a borrowed client stays open.
+
+        Raises:
+            AetherError: called from another event loop or process than the one that opened it.
+        """
         if self._closed:
             return
+        self._check_owner()
         self._closed = True
-        async with contextlib.AsyncExitStack() as stack:
+        self._stop_connecting(self._was_closed())
+        self._tell_change()
+        async with self._opening, contextlib.AsyncExitStack() as stack:
             if self._embedded is not None:
                 stack.push_async_callback(self._embedded.aclose)
             if self._client is not None and self._borrowed is None:

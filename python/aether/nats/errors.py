@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -39,7 +40,7 @@ NO_MESSAGE = frozenset({10037, 10043})
 NO_STREAM = frozenset({10059})
 STREAM_EXISTS = frozenset({10058})
 
-_DENIED = re.compile(r"permissions violation for (?:publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
+_DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
 _REFUSED_LOGIN = re.compile(r"authorization violation|authentication (?:expired|revoked|timeout)", re.IGNORECASE)
 
 
@@ -51,10 +52,22 @@ class UnansweredError(Exception):
     """Sent, and no answer by the deadline or before the connection was lost: it may have had its effect. Internal."""
 
 
-def denied_subject(error: BaseException) -> str | None:
-    """Return the subject that a "permissions violation" names; None for any other error."""
+class Denied(NamedTuple):
+    """What a "permissions violation" names.
+
+    Attributes:
+        publish: a publish was denied; else a subscription.
+        subject: the subject in lower case, as nats-py folds it.
+    """
+
+    publish: bool
+    subject: str
+
+
+def denied(error: BaseException) -> Denied | None:
+    """Return what a "permissions violation" names; None for any other error."""
     found = _DENIED.search(str(error))
-    return found and found[1]
+    return found and Denied(found[1].lower() == "publish", found[2].lower())
 
 
 def login_refused(error: BaseException) -> bool:
@@ -112,7 +125,7 @@ def client_error(url: str, error: BaseException) -> AetherError:
         return error
     if isinstance(error, nats.js.errors.APIError):
         return api_error(url, "JetStream", error.code or 0, error.err_code or 0, error.description or "no description")
-    if login_refused(error) or denied_subject(error):
+    if login_refused(error) or denied(error):
         return AccessDeniedError(url, f"{_words(error)}; check the credentials in the URL and what they may do")
     if isinstance(error, _UNREACHABLE):
         return ServerUnavailableError(url, _words(error))

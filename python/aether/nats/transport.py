@@ -95,9 +95,12 @@ class NatsPyTransport:
             await self._subscription.unsubscribe()
 
     def lose(self, reason: Exception, subject: str | None = None) -> None:
-        """End what is in flight (to `subject`, or all) with `reason`: the connection is lost, or the subject is denied."""
+        """End what is in flight (to `subject`, or all) with `reason`: the connection is lost, or the subject is denied.
+
+        The subject is given in lower case, as nats-py tells it.
+        """
         for future, sent_to in self._waiting.items():
-            if (subject is None or sent_to == subject) and not future.done():
+            if (subject is None or sent_to.lower() == subject) and not future.done():
                 future.set_exception(reason)
 
     async def request(self, subject: str, payload: bytes, deadline: float, headers: dict[str, str] | None = None) -> Reply:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from aether._native import Commit
 from aether.errors import AetherError, CommitTooLargeError, DecodeError, OutcomeUnknownError, VersionConflictError
 from aether.event import Snapshot
 from aether.nats.connection import pause
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.stream_log import guard_bytes
-from aether.nats.subjects import actor_subject, snapshot_subject
+from aether.nats.subjects import snapshot_subject
+from aether.store.reading import ActorReader
 
 if TYPE_CHECKING:
     from aether._native import HeadCache
@@ -43,7 +42,7 @@ class SnapshotKeeper:
         self._heads = heads
 
     async def save(self, snapshot: Snapshot, deadline: float) -> None:
-        """Keep the snapshot unless a later one is kept.
+        """Keep the snapshot unless a later one is kept; one that is ahead of the log does not count.
 
         Raises:
             VersionConflictError: the snapshot is ahead of the actor's events.
@@ -56,7 +55,9 @@ class SnapshotKeeper:
             while True:
                 kept = await self._snapshots.last(subject, deadline)
                 current = self._decode(kept, snapshot.actor_id)
-                if current is not None and (current.version > snapshot.version or current == snapshot):
+                if current == snapshot:
+                    return
+                if current is not None and current.version > snapshot.version and not await self._is_ahead(current, deadline):
                     return
                 guard = 0 if kept is None else kept.position
                 size = len(body) + guard_bytes(guard)
@@ -85,22 +86,27 @@ class SnapshotKeeper:
             raise VersionConflictError(snapshot.actor_id, snapshot.version, version)
 
     async def _event_version(self, actor_id: str, deadline: float) -> int:
-        latest = await self._events.last(actor_subject(self._namespace, actor_id), deadline)
-        return 0 if latest is None else Commit.decode(latest.body).version
+        tip = await ActorReader(self._events, self._namespace, actor_id).tip(deadline)
+        return 0 if tip is None else tip.commit.version
 
-    async def latest(self, actor_id: str, deadline: float) -> Snapshot | None:
-        """Return the actor's snapshot; None where there is none that can be trusted."""
-        subject = snapshot_subject(self._namespace, actor_id)
-        kept, version = await asyncio.gather(self._snapshots.last(subject, deadline), self._event_version(actor_id, deadline))
-        snapshot = self._decode(kept, actor_id)
-        if snapshot is not None and snapshot.version > version:
+    async def _is_ahead(self, snapshot: Snapshot, deadline: float) -> bool:
+        version = await self._event_version(snapshot.actor_id, deadline)
+        if snapshot.version > version:
             _LOG.warning(
                 "%s: the snapshot of %r at version %d is ahead of its events at %d; it is ignored",
                 self._snapshots.stream,
-                actor_id,
+                snapshot.actor_id,
                 snapshot.version,
                 version,
             )
+        return snapshot.version > version
+
+    async def latest(self, actor_id: str, deadline: float) -> Snapshot | None:
+        """Return the actor's snapshot; None where there is none that can be trusted."""
+        kept = await self._snapshots.last(snapshot_subject(self._namespace, actor_id), deadline)
+        snapshot = self._decode(kept, actor_id)
+        # The log is read after the snapshot, so that one written meanwhile does not seem to be ahead.
+        if snapshot is None or await self._is_ahead(snapshot, deadline):
             return None
         return snapshot
 
