@@ -24,7 +24,7 @@ from pages import blocks_of
 if TYPE_CHECKING:
     from pages import Block
 
-_FILE = re.compile(r"# (\w+\.py)\n")
+_FILE = re.compile(r"# (\w+\.(?:py|ini))\n")
 
 
 def main(page: Path) -> None:
@@ -33,10 +33,10 @@ def main(page: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     with asyncio.Runner() as runner:
         for block, following in itertools.zip_longest(blocks, blocks[1:]):
-            if block.language != "python":
-                continue
             if (file := _FILE.match(block.text)) is not None:
                 run_file(Path(file[1]), block.text)
+                continue
+            if block.language != "python":
                 continue
             printed = run_block(runner, block, names, page)
             wanted = following.text if following and following.directly_after and following.language == "text" else ""
@@ -62,7 +62,8 @@ def run_file(file: Path, text: str) -> None:
     """Write a file that the page shows, and run its tests if it has some."""
     file.write_text(text, encoding="utf-8")
     if file.name.startswith("test_"):
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-W", "error", file.name], check=True)  # noqa: S603 - the page's own
+        options = ["-q", "-W", "error", "-p", "no:cacheprovider"]
+        subprocess.run([sys.executable, "-m", "pytest", *options, file.name], check=True)  # noqa: S603 - the page's own
 
 
 if __name__ == "__main__":
