@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import os
 import threading
+import types
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from aether.errors import AetherError, LoopInUseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Coroutine, Generator
 
-__all__ = ["Direct", "Portal"]
+__all__ = ["Direct", "Portal", "Runner"]
 
 T = TypeVar("T")
 
@@ -30,40 +30,58 @@ STOP_S = 5.0
 _END = object()
 
 
+class Runner(Protocol):
+    """What runs the coroutines of one object for callers that block."""
+
+    NOTE: str
+    """How calls run, a paragraph for the docstrings of the classes that use it."""
+
+    def __init__(self, name: str) -> None:
+        """Take the name of the class whose calls these are, for errors: "JetStreamEventStore"."""
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Return what the coroutine returns; its exceptions come through unchanged."""
+        ...
+
+    def iterate(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+        """Yield what the async generator yields; closing this one early closes that one."""
+        ...
+
+
 class Direct:
     """Runs coroutines that never suspend, in the calling thread and without a loop."""
 
     __slots__ = ()
 
-    def __init__(self, name: str = "") -> None:
-        """Take a name as `Portal` does; nothing needs it."""
+    NOTE = "Calls run in the calling thread; any thread may make them, also one that runs an event loop."
+
+    def __init__(self, name: str) -> None:
+        """Take a name as every runner does; nothing can go wrong here that needs it."""
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns."""
-        try:
-            call.send(None)
-        except StopIteration as done:
-            return cast("T", done.value)
-        call.close()
-        raise RuntimeError(f"{call!r} waited for something; only what never waits runs without an event loop")
+        result: list[T] = []
+        # Twice as fast as `call.send(None)`, which ends by raising StopIteration with the result.
+        for _ in _into(result, call):
+            raise RuntimeError(f"{call!r} waited for something; only what never waits runs without an event loop")
+        return result[0]
 
-    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
-        """Yield what the async iterator yields, and close it at the end."""
+    def iterate(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+        """Yield what the async generator yields, and close it at the end."""
         try:
             while True:
-                step = source.__anext__()
                 try:
-                    step.__await__().send(None)  # type: ignore[attr-defined]  # typeshed: an iterator; in fact a generator's
-                except StopIteration as done:
-                    item: T = done.value
+                    item = self.run(source.__anext__())
                 except StopAsyncIteration:
                     return
-                else:
-                    raise RuntimeError(f"{source!r} waited for something; only what never waits runs without an event loop")
                 yield item
         finally:
-            with contextlib.suppress(StopIteration):
-                _closing(source).send(None)
+            self.run(source.aclose())
+
+
+@types.coroutine
+def _into(result: list[T], call: Coroutine[Any, Any, T]) -> Generator[Any, Any, None]:
+    result.append((yield from call))
 
 
 class Portal:
@@ -74,6 +92,12 @@ class Portal:
     """
 
     __slots__ = ("_name", "_thread")
+
+    NOTE = (
+        "Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any\n"
+        "number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child\n"
+        "`AetherError`: open a new one there. Ctrl-C cancels the call that waits."
+    )
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -86,64 +110,72 @@ class Portal:
 
         Raises:
             LoopInUseError: this thread runs an event loop, which would stand still.
-            AetherError: this process was forked from the one that opened the object.
+            AetherError: this process was forked from the one that made the object.
         """
         try:
-            self._refuse_misuse(getattr(call, "__name__", ""))
+            self._refuse_misuse(call)
         except BaseException:
             call.close()
             raise
         return self._thread.run(call)
 
-    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
-        """Yield what the async iterator yields; closing this generator early closes it too."""
+    def iterate(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+        """Yield what the async generator yields; when this generator is closed early, that one is closed soon after."""
+        ended = False
         try:
             while True:
-                self._refuse_misuse(getattr(source, "__name__", ""))
+                self._refuse_misuse(source)
                 item = self._thread.run(_next(source))
                 if item is _END:
+                    ended = True
                     return
                 yield cast("T", item)
         finally:
-            self._close(source)
+            if not ended:
+                self._thread.close_soon(source)
 
-    def _refuse_misuse(self, method: str) -> None:
+    def _refuse_misuse(self, call: object) -> None:
+        method = getattr(call, "__name__", "_")
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented; get_running_loop would raise and catch
-            raise LoopInUseError(f"{self._name}.{method}" if method else self._name)
+            raise LoopInUseError(self._name if method.startswith("_") else f"{self._name}.{method}")
         if self._thread.pid != os.getpid():
             raise AetherError(
-                f"this {self._name} was opened in process {self._thread.pid}, and a fork does not take its connection along; "
-                f"open a new one in process {os.getpid()}"
+                f"this {self._name} was made in process {self._thread.pid}, and a fork does not take its connection along; "
+                f"make a new one in process {os.getpid()}"
             )
 
-    def _close(self, source: AsyncIterator[Any]) -> None:
-        if self._thread.pid != os.getpid():
-            return
-        if asyncio._get_running_loop() is None:  # noqa: SLF001
-            self._thread.run(_closing(source))
-        else:
-            # A generator dropped inside a running loop, perhaps our own: to wait here would block that loop.
-            self._thread.start(_closing(source))
 
-
-async def _next(source: AsyncIterator[T]) -> T | object:
+async def _next(source: AsyncGenerator[T, None]) -> T | object:
     return await anext(source, _END)
 
 
-async def _closing(source: AsyncIterator[Any]) -> None:
-    close = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
+class _Call:
+    """A coroutine on its way: the task that runs it, once the loop has begun it, and what it comes to."""
 
+    __slots__ = ("_coroutine", "outcome", "task")
 
-async def _settle(call: Awaitable[T], outcome: Future[T]) -> None:
-    """Put what `call` comes to into `outcome`: here, so that not even SystemExit tears the shared loop down."""
-    try:
-        result = await call
-    except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(result)
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self.outcome: Future[Any] = Future()
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        # The loop itself holds tasks only weakly; this call holds its own, and whoever waits holds the call.
+        self.task = asyncio.get_running_loop().create_task(self._settle())
+
+    def cancel(self) -> None:
+        # Queued to the loop behind `begin`, so the task is there.
+        if self.task is not None:
+            self.task.cancel()
+
+    async def _settle(self) -> None:
+        """Put the result or the error into `outcome`: here, so that not even SystemExit tears the shared loop down."""
+        try:
+            result = await self._coroutine
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(result)
 
 
 class _LoopThread:
@@ -156,64 +188,60 @@ class _LoopThread:
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._ended = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         # With the first portal, not with the first call: exit handlers run in reverse, and those that close stores come later.
         atexit.register(self._end)
 
-    def run(self, call: Coroutine[Any, Any, T]) -> T:
-        outcome, started = self.start(call)
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        call = _Call(coroutine)
         try:
-            return outcome.result()
+            loop = self._running_loop()
         except BaseException:
-            if not outcome.done():
-                self._cancel(started)
-                outcome.exception()
+            coroutine.close()
+            raise
+        loop.call_soon_threadsafe(call.begin)
+        try:
+            return cast("T", call.outcome.result())
+        except BaseException:
+            if not call.outcome.done():
+                loop.call_soon_threadsafe(call.cancel)
+                call.outcome.exception()
             raise
         finally:
             # An exception's traceback holds this frame, and the frame would hold the exception.
-            del outcome, started
+            del call
 
-    def start(self, call: Coroutine[Any, Any, T]) -> tuple[Future[T], Future[asyncio.Task[None]]]:
-        """Begin a coroutine on the loop; return what it will come to and the task that will run it."""
-        outcome: Future[T] = Future()
-        started: Future[asyncio.Task[None]] = Future()
-        steps = _settle(call, outcome)
+    def close_soon(self, source: AsyncGenerator[Any, None]) -> None:
+        """Close an async generator without waiting for it.
+
+        Generators are dropped anywhere, also by the garbage collector in the middle of something that holds a lock; to wait
+        there for another thread could wait for ever. Where the loop has ended, or in a fork, there is nothing to close.
+        """
+        if self._loop is None or self._ended or self.pid != os.getpid():
+            return
 
         def begin() -> None:
-            task = asyncio.get_running_loop().create_task(steps)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            started.set_result(task)
+            task = asyncio.get_running_loop().create_task(_close(source))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
-        try:
-            self._running_loop().call_soon_threadsafe(begin)
-        except BaseException:
-            steps.close()
-            call.close()
-            raise
-        return outcome, started
-
-    def _cancel(self, started: Future[asyncio.Task[None]]) -> None:
-        # `begin` was queued before this, so the task is there when this runs.
-        self._running_loop().call_soon_threadsafe(lambda: started.result().cancel())
+        self._loop.call_soon_threadsafe(begin)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            with self._lock:
-                if self._loop is None:
-                    self._begin()
-        loop = self._loop
-        if loop is None or self._ended:
+            self._begin()
+        if self._loop is None or self._ended:
             raise AetherError("the interpreter is shutting down: aether.sync takes no calls any more")
-        return loop
+        return self._loop
 
     def _begin(self) -> None:
-        if self._ended:
-            return
-        ready: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=self._main, args=(ready,), name="aether-sync", daemon=True)
-        self._thread.start()
-        self._loop = ready.result()
+        with self._lock:
+            if self._loop is not None or self._ended:
+                return  # another thread came first
+            ready: Future[asyncio.AbstractEventLoop] = Future()
+            self._thread = threading.Thread(target=self._main, args=(ready,), name="aether-sync", daemon=True)
+            self._thread.start()
+            self._loop = ready.result()
 
     def _main(self, ready: Future[asyncio.AbstractEventLoop]) -> None:
         async def serve() -> None:
@@ -232,6 +260,10 @@ class _LoopThread:
         if self._loop is not None and self._stop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(STOP_S)
+
+
+async def _close(source: AsyncGenerator[Any, None]) -> None:
+    await source.aclose()
 
 
 _THREADS: dict[int, _LoopThread] = {}

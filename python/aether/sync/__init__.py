@@ -1,0 +1,22 @@
+"""The names of `aether` without `await`: for scripts, threads and code without an event loop.
+
+Values, errors and the codec are those of `aether`. Stores and servers have the same constructors and methods, but block:
+`with` instead of `async with`, `close` instead of `aclose`, `for` instead of `async for`.
+"""
+
+from __future__ import annotations
+
+from aether import *  # noqa: F403 - whatever is no face of its own below is the very same object
+from aether import __all__
+from aether.nats import server
+from aether.store import base, jetstream, memory
+from aether.sync._derive import blocking, blocking_protocol
+from aether.sync._runner import Direct, Portal
+
+__all__ = list(__all__)
+
+EventStore = blocking_protocol(base.EventStore)
+SnapshotStore = blocking_protocol(base.SnapshotStore)
+InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct)
+JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal)
+EmbeddedServer = blocking(server.EmbeddedServer, Portal)
