@@ -52,9 +52,9 @@ def run_block(runner: asyncio.Runner, block: Block, names: dict[str, Any], page:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         if code.co_flags & inspect.CO_COROUTINE:
-            runner.run(eval(code, names))  # noqa: S307 - the page's own code, as its reader would run it
+            runner.run(eval(code, names))
         else:
-            exec(code, names)  # noqa: S102 - likewise
+            exec(code, names)
     return printed.getvalue()
 
 
@@ -63,7 +63,7 @@ def run_file(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
     if file.name.startswith("test_"):
         options = ["-q", "-W", "error", "-p", "no:cacheprovider"]
-        subprocess.run([sys.executable, "-m", "pytest", *options, file.name], check=True)  # noqa: S603 - the page's own
+        subprocess.run([sys.executable, "-m", "pytest", *options, file.name], check=True)
 
 
 if __name__ == "__main__":

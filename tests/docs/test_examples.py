@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from pages import GUIDE, README, blocks_of, name_of
 
 PROGRAM_TIMEOUT_S = 120
