@@ -122,8 +122,8 @@ async def test_starting_thread_ends():
 
 
 def test_starting_thread_blocks_signals():
-    """A thread that has SIGTERM blocked starts a server that still ends when asked to, not by force."""
-    server = EmbeddedServer(timeout_s=2.0)
+    """A thread that has SIGTERM blocked starts a watchdog that has not."""
+    server = EmbeddedServer()
 
     def start() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -132,8 +132,12 @@ def test_starting_thread_blocks_signals():
     thread = threading.Thread(target=start)
     thread.start()
     thread.join()
-    assert server.alive
-    server.process.close()
+    try:
+        assert server.alive
+        server.process._watchdog.terminate()
+        wait_until_gone(server.pid)
+    finally:
+        server.process.close()
 
 
 async def test_killed_watchdog():
@@ -194,11 +198,12 @@ async def test_forgotten_server():
     await asyncio.to_thread(wait_until_gone, pid)
 
 
+@pytest.mark.timeout(60)
 async def test_second_owner(tmp_path):
-    """A second owner is refused and told who the first one is; when that one has closed, the directory is free."""
+    """A second owner is refused, without waiting, and told who the first one is; when that has ended, the directory is free."""
     with owner_process(tmp_path) as owner:
         with pytest.raises(StoreDirectoryInUseError, match=f"in use by process {owner.pid}") as refusal:
-            await EmbeddedServer(tmp_path).start()
+            await EmbeddedServer(tmp_path, timeout_s=120).start()
         assert (refusal.value.directory, refusal.value.owner_pid) == (str(tmp_path), owner.pid)
         assert not is_gone(owner.server)
         owner.end(signal.SIGTERM)
