@@ -105,6 +105,14 @@ fn children(node: Node, commit: &Commit) -> Result<Option<[Node; 2]>, Broken> {
     }
 }
 
+/// Checks that the commit counts as many before it as whoever led to it: else some would be left out.
+fn expect_ordinal(node: Node, commit: &Commit) -> Result<(), Broken> {
+    match commits(commit, node.sequence)? {
+        total if total == node.ordinal + 1 => Ok(()),
+        _ => Err(Broken("a commit counts others before it than the spine that leads to it")),
+    }
+}
+
 fn pick(wanted: &mut Vec<Node>, sequence: u64) -> Result<Node, Broken> {
     let at = wanted.iter().rposition(|node| node.sequence == sequence).ok_or(Broken("a commit nobody asked for"))?;
     Ok(wanted.swap_remove(at))
@@ -167,6 +175,7 @@ impl Walk {
         if commit.version < self.from_version {
             return Ok(()); // all below it is older still
         }
+        expect_ordinal(node, &commit)?;
         if let Some(pair) = children(node, &commit)? {
             for child in pair {
                 self.want(child);
@@ -221,6 +230,7 @@ impl Search {
         if commit.actor != self.actor {
             return Err(Broken("the spine leads to another actor's commit"));
         }
+        expect_ordinal(node, commit)?;
         let older = self.best.as_ref().is_none_or(|(ordinal, _)| node.ordinal < *ordinal);
         if commit.version >= self.from_version && older {
             self.best = Some((node.ordinal, children(node, commit)?));
@@ -328,6 +338,17 @@ mod tests {
             assert!(Walk::new(head(bad), 10, 0, 0, 9).is_err(), "{bad:?}");
         }
         assert!(Walk::new(Commit { spine: None, ..head(&[]) }, 10, 0, 0, 9).is_err());
+    }
+
+    #[test]
+    fn a_spine_that_leaves_commits_out_is_refused() {
+        let (mut log, head) = log(9);
+        let spine = vec![Root { sequence: head - 3, size: 1 }];
+        log.insert(head, Commit { spine: Some(spine), ..log[&head].clone() });
+        let mut walk = Walk::new(log[&head].clone(), head, 0, 0, 9).unwrap();
+        assert!(walk.feed(head - 3, log[&(head - 3)].clone()).is_err());
+        let mut search = Search::new(&log[&head], head, 2).unwrap();
+        assert!(search.feed(head - 3, &log[&(head - 3)]).is_err());
     }
 
     #[test]
