@@ -1,7 +1,8 @@
 //! `aether.codec`: encode, decode, and their limits.
 
 use std::cell::RefCell;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,11 +11,23 @@ use pyo3::types::PyBytes;
 use super::{decode as reading, encode as writing};
 use crate::msgpack::{DEPTH_CEILING, Limits as Bounds};
 
-static DEFAULT: RwLock<Bounds> = RwLock::new(Bounds::DEFAULT);
+/// The limits that hold where none are given. Each holds by itself, so a call that comes while another thread sets them may
+/// well see some of the old and some of the new: that needs no lock on every call.
+struct Default {
+    payload_bytes: AtomicUsize,
+    depth: AtomicUsize,
+    elements: AtomicUsize,
+}
 
-/// The limits that hold where none are given.
+static DEFAULT: Default = Default {
+    payload_bytes: AtomicUsize::new(Bounds::DEFAULT.payload_bytes),
+    depth: AtomicUsize::new(Bounds::DEFAULT.depth),
+    elements: AtomicUsize::new(Bounds::DEFAULT.elements),
+};
+
 pub fn default_limits() -> Bounds {
-    *DEFAULT.read().unwrap_or_else(PoisonError::into_inner)
+    let Default { payload_bytes, depth, elements } = &DEFAULT;
+    Bounds { payload_bytes: payload_bytes.load(Relaxed), depth: depth.load(Relaxed), elements: elements.load(Relaxed) }
 }
 
 #[pyclass(frozen, eq, hash, module = "aether.codec", from_py_object)]
@@ -63,7 +76,9 @@ pub fn get_default_limits() -> Limits {
 
 #[pyfunction]
 pub fn set_default_limits(limits: &Limits) {
-    *DEFAULT.write().unwrap_or_else(PoisonError::into_inner) = limits.bounds();
+    DEFAULT.payload_bytes.store(limits.payload_bytes_max, Relaxed);
+    DEFAULT.depth.store(limits.depth_max, Relaxed);
+    DEFAULT.elements.store(limits.elements_max, Relaxed);
 }
 
 const SCRATCH_BYTES_MAX: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! msgpack to Python values. The bytes were checked whole before this runs, so it only builds.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::Cell;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyList;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
+use super::text::string;
 use super::{DecodeError, raise};
 use crate::error::Result as CoreResult;
 use crate::msgpack::{
@@ -16,14 +17,52 @@ use crate::msgpack::{
     read::{Mark, Reader},
 };
 
+const UNHASHABLE: &str = "a map's key is itself a map, which Python cannot hold as a key";
+
 const CACHE_SLOTS: usize = 1024;
 const CACHED_KEY_BYTES_MAX: usize = 64;
 
 /// Map keys seen before: field names repeat in every event, and a shared str is also hashed only once.
-type Slot = Option<(Box<[u8]>, Py<PyString>)>;
-
 struct KeyCache {
-    slots: Vec<Slot>,
+    slots: Box<[Option<Known>]>,
+}
+
+struct Known {
+    ends: Ends,
+    bytes: [u8; CACHED_KEY_BYTES_MAX],
+    text: Py<PyString>,
+}
+
+/// Length, first and last bytes of a key. For up to 16 bytes these are the whole key.
+#[derive(PartialEq, Clone, Copy)]
+struct Ends {
+    len: usize,
+    first: u64,
+    last: u64,
+}
+
+impl Ends {
+    const WHOLE: usize = 16;
+
+    #[inline]
+    fn of(key: &[u8]) -> Self {
+        let (first, last) = if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+            (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        } else {
+            (key.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0)
+        };
+        Self { len: key.len(), first, last }
+    }
+
+    /// Only speed depends on how it spreads.
+    #[inline]
+    fn slot(self) -> usize {
+        const MULTIPLIER: u64 = 0x517c_c1b7_2722_0a95;
+        let mixed = (self.first ^ self.len as u64).wrapping_mul(MULTIPLIER).rotate_left(29) ^ self.last;
+        usize::try_from(mixed.wrapping_mul(MULTIPLIER) >> 32).unwrap_or(0) % CACHE_SLOTS
+    }
 }
 
 impl KeyCache {
@@ -31,34 +70,33 @@ impl KeyCache {
         Self { slots: std::iter::repeat_with(|| None).take(CACHE_SLOTS).collect() }
     }
 
-    fn get<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
-        let slot = &mut self.slots[slot_of(bytes)];
+    /// The str of a key of at most `CACHED_KEY_BYTES_MAX` bytes; None with Python's error set.
+    #[inline]
+    fn get<'py>(&mut self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyString>> {
+        let ends = Ends::of(key);
+        let slot = &mut self.slots[ends.slot()];
         match slot {
-            Some((known, text)) if **known == *bytes => text.bind(py).clone(),
-            _ => {
-                let text = string(py, bytes);
-                *slot = Some((bytes.into(), text.clone().unbind()));
-                text
+            Some(known) if known.ends == ends && (key.len() <= Ends::WHOLE || known.bytes[..key.len()] == *key) => {
+                Some(known.text.bind(py).clone())
             }
+            _ => Self::learn(py, slot, ends, key),
         }
     }
-}
 
-/// Eight bytes a step; only speed depends on how it spreads.
-fn slot_of(bytes: &[u8]) -> usize {
-    const MULTIPLIER: u64 = 0x517c_c1b7_2722_0a95;
-    let mut hash = bytes.len() as u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(MULTIPLIER);
+    #[cold]
+    fn learn<'py>(py: Python<'py>, slot: &mut Option<Known>, ends: Ends, key: &[u8]) -> Option<Bound<'py, PyString>> {
+        let text = string(py, key)?;
+        let mut bytes = [0; CACHED_KEY_BYTES_MAX];
+        bytes[..key.len()].copy_from_slice(key);
+        *slot = Some(Known { ends, bytes, text: text.clone().unbind() });
+        Some(text)
     }
-    usize::try_from(hash >> 54).unwrap_or(0)
 }
 
-/// Taken out while a value is built and put back afterwards: building runs with no lock held, and a second thread or a
-/// call from within simply works without the cache.
-static KEYS: Mutex<Option<KeyCache>> = Mutex::new(None);
+thread_local! {
+    /// Taken out while a value is built and put back afterwards, so that a call from within simply works without it.
+    static KEYS: Cell<Option<KeyCache>> = const { Cell::new(None) };
+}
 
 /// Checks the bytes whole, then builds the value.
 pub fn checked<'py>(py: Python<'py>, bytes: &[u8], limits: &Limits) -> PyResult<Bound<'py, PyAny>> {
@@ -81,70 +119,106 @@ pub fn check(bytes: &[u8], limits: &Limits) -> CoreResult<()> {
 
 /// Builds the value of bytes that were checked before.
 pub fn build<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let taken = KEYS.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut builder = Builder { py, reader: Reader::new(bytes), keys: taken.unwrap_or_else(KeyCache::new) };
-    let value = builder.value();
-    let surplus = KEYS.lock().unwrap_or_else(PoisonError::into_inner).replace(builder.keys);
-    drop(surplus); // releases Python objects, so not under the lock
-    value
+    KEYS.with(|kept| {
+        let keys = kept.take().unwrap_or_else(KeyCache::new);
+        let mut builder = Builder { py, reader: Reader::new(bytes), keys, failure: None };
+        let value = builder.value();
+        let outcome = value.ok_or_else(|| builder.reason());
+        kept.set(Some(builder.keys));
+        outcome
+    })
 }
 
+/// Its functions return None with the reason in `failure` or set as Python's error: so a result is one pointer, and comes
+/// back in a register.
 struct Builder<'a, 'py> {
     py: Python<'py>,
     reader: Reader<'a>,
     keys: KeyCache,
+    failure: Option<PyErr>,
 }
 
 impl<'a, 'py> Builder<'a, 'py> {
-    fn value(&mut self) -> PyResult<Bound<'py, PyAny>> {
+    fn value(&mut self) -> Option<Bound<'py, PyAny>> {
+        if let Some(bytes) = self.reader.short_str() {
+            return string(self.py, bytes).map(Bound::into_any);
+        }
+        if let Some(value) = self.reader.short_uint() {
+            // SAFETY: a new reference, or null with the error set.
+            return unsafe { Bound::from_owned_ptr_or_opt(self.py, ffi::PyLong_FromLong(value.into())) };
+        }
+        self.any_value()
+    }
+
+    fn any_value(&mut self) -> Option<Bound<'py, PyAny>> {
         let py = self.py;
-        let mark = self.mark()?;
-        // SAFETY: each call returns a new reference or null with the error set.
+        // SAFETY: each call returns a new reference, or null with the error set.
         let built = unsafe {
-            match mark {
-                Mark::Nil => return Ok(py.None().into_bound(py)),
-                Mark::Bool(value) => ffi::PyBool_FromLong(value.into()),
+            match self.mark()? {
+                Mark::Str(bytes) => return string(py, bytes).map(Bound::into_any),
                 Mark::UInt(value) => ffi::PyLong_FromUnsignedLongLong(value),
                 Mark::Int(value) => ffi::PyLong_FromLongLong(value),
                 Mark::Float(value) => ffi::PyFloat_FromDouble(value),
-                Mark::Str(bytes) => return Ok(string(py, bytes).into_any()),
-                Mark::Bin(bytes) => return Ok(PyBytes::new(py, bytes).into_any()),
-                Mark::Ext(kind, bytes) => return ext(py, kind, bytes),
-                Mark::Array(len) => return self.list(len),
+                Mark::Nil => return Some(py.None().into_bound(py)),
+                Mark::Bool(value) => ffi::PyBool_FromLong(value.into()),
                 Mark::Map(len) => return self.dict(len),
+                Mark::Array(len) => return self.list(len),
+                Mark::Bin(bytes) => return Some(PyBytes::new(py, bytes).into_any()),
+                Mark::Ext(kind, bytes) => return self.kept(ext(py, kind, bytes)),
             }
         };
-        unsafe { Bound::from_owned_ptr_or_err(py, built) }
+        unsafe { Bound::from_owned_ptr_or_opt(py, built) }
     }
 
-    fn mark(&mut self) -> PyResult<Mark<'a>> {
-        self.reader.mark().map_err(|error| raise(error, ""))
+    #[inline]
+    fn mark(&mut self) -> Option<Mark<'a>> {
+        match self.reader.mark() {
+            Ok(mark) => Some(mark),
+            Err(error) => self.kept(Err(raise(error, ""))),
+        }
+    }
+
+    #[cold]
+    fn reason(&mut self) -> PyErr {
+        self.failure.take().unwrap_or_else(|| PyErr::fetch(self.py))
+    }
+
+    #[cold]
+    fn failed<T>(&mut self, error: PyErr) -> Option<T> {
+        self.failure = Some(error);
+        None
+    }
+
+    #[inline]
+    fn kept<T>(&mut self, outcome: PyResult<T>) -> Option<T> {
+        outcome.map_or_else(|error| self.failed(error), Some)
     }
 
     #[cfg(not(feature = "abi3-py311"))]
-    fn list(&mut self, len: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn list(&mut self, len: usize) -> Option<Bound<'py, PyAny>> {
         // SAFETY: a fresh list with `len` empty places, each filled once with an owned reference; the garbage collector
         // and the destructor both accept places that are still empty.
         unsafe {
-            let list = Bound::from_owned_ptr_or_err(self.py, ffi::PyList_New(len.cast_signed()))?;
+            let list = Bound::from_owned_ptr_or_opt(self.py, ffi::PyList_New(len.cast_signed()))?;
             for index in 0..len {
                 let item = self.value()?;
                 ffi::PyList_SET_ITEM(list.as_ptr(), index.cast_signed(), item.into_ptr());
             }
-            Ok(list)
+            Some(list)
         }
     }
 
     #[cfg(feature = "abi3-py311")]
-    fn list(&mut self, len: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn list(&mut self, len: usize) -> Option<Bound<'py, PyAny>> {
         let list = PyList::empty(self.py);
         for _ in 0..len {
-            list.append(self.value()?)?;
+            let item = self.value()?;
+            self.kept(list.append(item))?;
         }
-        Ok(list.into_any())
+        Some(list.into_any())
     }
 
-    fn dict(&mut self, len: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn dict(&mut self, len: usize) -> Option<Bound<'py, PyAny>> {
         let dict = PyDict::new(self.py);
         for _ in 0..len {
             let start = self.reader.offset();
@@ -153,20 +227,30 @@ impl<'a, 'py> Builder<'a, 'py> {
             // SAFETY: a dict and two live objects. It fails only for a key that cannot be hashed.
             if unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } != 0 {
                 drop(PyErr::take(self.py));
-                return Err(DecodeError::new_err((start, "a map's key is itself a map, which Python cannot hold as a key")));
+                return self.failed(DecodeError::new_err((start, UNHASHABLE)));
             }
         }
-        Ok(dict.into_any())
+        Some(dict.into_any())
     }
 
     /// Foreign writers use any value as key; a list becomes a tuple so that it can be one.
-    fn key(&mut self) -> PyResult<Bound<'py, PyAny>> {
+    #[inline]
+    fn key(&mut self) -> Option<Bound<'py, PyAny>> {
+        match self.reader.short_str() {
+            Some(bytes) => self.keys.get(self.py, bytes).map(Bound::into_any),
+            None => self.any_key(),
+        }
+    }
+
+    #[cold]
+    fn any_key(&mut self) -> Option<Bound<'py, PyAny>> {
         let before = self.reader.clone();
         match self.mark()? {
-            Mark::Str(bytes) if bytes.len() <= CACHED_KEY_BYTES_MAX => Ok(self.keys.get(self.py, bytes).into_any()),
+            Mark::Str(bytes) if bytes.len() <= CACHED_KEY_BYTES_MAX => self.keys.get(self.py, bytes).map(Bound::into_any),
             Mark::Array(len) => {
-                let items: Vec<_> = (0..len).map(|_| self.key()).collect::<PyResult<_>>()?;
-                Ok(PyTuple::new(self.py, items)?.into_any())
+                let items: Vec<_> = (0..len).map(|_| self.key()).collect::<Option<_>>()?;
+                let tuple = PyTuple::new(self.py, items);
+                self.kept(tuple).map(Bound::into_any)
             }
             _ => {
                 self.reader = before;
@@ -174,11 +258,6 @@ impl<'a, 'py> Builder<'a, 'py> {
             }
         }
     }
-}
-
-fn string<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
-    // SAFETY: checked to be UTF-8 before anything is built.
-    PyString::new(py, unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// A timestamp becomes a datetime where one can hold it; every other extension stays what it is, as `msgspec.msgpack.Ext`.

@@ -14,6 +14,7 @@ mod log;
 mod names;
 mod snapshot;
 mod spine;
+mod text;
 
 use pyo3::prelude::*;
 

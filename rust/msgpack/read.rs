@@ -59,12 +59,14 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        if len > self.left() {
-            return Err(Error::decode(self.at, format!("{len} bytes announced, {} are left", self.left())));
-        }
-        let start = self.at;
+        let Some(taken) = self.bytes.get(self.at..).and_then(|rest| rest.get(..len)) else { return Err(self.short(len)) };
         self.at += len;
-        Ok(&self.bytes[start..self.at])
+        Ok(taken)
+    }
+
+    #[cold]
+    fn short(&self, len: usize) -> Error {
+        Error::decode(self.at, format!("{len} bytes announced, {} are left", self.left()))
     }
 
     #[inline]
@@ -85,23 +87,48 @@ impl<'a> Reader<'a> {
     }
 
     /// A container's length, which needs at least `each` more bytes an item to be true.
+    #[inline]
     fn announced(&self, len: usize, each: usize) -> Result<usize> {
         if len > self.left() / each {
-            return Err(Error::decode(self.at, format!("{len} items announced, {} bytes are left", self.left())));
+            return Err(self.too_many(len));
         }
         Ok(len)
     }
 
+    #[cold]
+    fn too_many(&self, len: usize) -> Error {
+        Error::decode(self.at, format!("{len} items announced, {} bytes are left", self.left()))
+    }
+
+    #[inline]
     fn array_of(&self, len: usize) -> Result<Mark<'a>> {
         Ok(Mark::Array(self.announced(len, 1)?))
     }
 
+    #[inline]
     fn map_of(&self, len: usize) -> Result<Mark<'a>> {
         Ok(Mark::Map(self.announced(len, 2)?))
     }
 
     fn signed(value: i64) -> Mark<'a> {
         u64::try_from(value).map_or(Mark::Int(value), Mark::UInt)
+    }
+
+    /// The next value if it is a string of up to 31 bytes; otherwise nothing is read. Most keys and many values are.
+    #[inline]
+    pub fn short_str(&mut self) -> Option<&'a [u8]> {
+        let (&mark, rest) = self.bytes.get(self.at..)?.split_first()?;
+        let text = rest.get(..usize::from(mark & !STR_MARK)).filter(|_| mark & STR_MARK == SHORT_STR)?;
+        self.at += 1 + text.len();
+        Some(text)
+    }
+
+    /// The next value if it is a number of up to 127; otherwise nothing is read.
+    #[inline]
+    pub fn short_uint(&mut self) -> Option<u8> {
+        let mark = *self.bytes.get(self.at).filter(|&&mark| mark < 0x80)?;
+        self.at += 1;
+        Some(mark)
     }
 
     /// Reads one mark. The caller reads the items of a container itself.
@@ -216,7 +243,7 @@ impl<'a> Reader<'a> {
     pub fn skip(&mut self, limits: &Limits) -> Result<()> {
         let start = self.at;
         let mut elements = limits.elements;
-        self.skip_value(limits.depth.min(DEPTH_CEILING), &mut elements, limits)?;
+        self.skip_values(1, limits.depth.min(DEPTH_CEILING), &mut elements, limits)?;
         let size = self.at - start;
         if size > limits.payload_bytes {
             return Err(Error::decode(start, format!("the payload has {size} bytes, the limit is {}", limits.payload_bytes)));
@@ -224,29 +251,101 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn skip_value(&mut self, depth: usize, elements: &mut usize, limits: &Limits) -> Result<()> {
-        let start = self.at;
-        let (len, values) = match self.mark()? {
-            Mark::Str(bytes) => return text(bytes, self.at - bytes.len()).map(|_| ()),
-            Mark::Array(len) => (len, len),
-            Mark::Map(len) => (len, 2 * len),
-            _ => return Ok(()),
-        };
-        if depth == 0 {
-            return Err(Error::decode(start, format!("nested deeper than {} levels", limits.depth.min(DEPTH_CEILING))));
+    /// Steps over `count` values; calls itself only for a container.
+    ///
+    /// Numbers, nil and bools are stepped over by a table and short ASCII by one look, since this runs before every decode.
+    fn skip_values(&mut self, count: usize, depth: usize, elements: &mut usize, limits: &Limits) -> Result<()> {
+        let mut count = count;
+        loop {
+            (self.at, count) = step_over(self.bytes, self.at, count);
+            if count == 0 {
+                return Ok(());
+            }
+            count -= 1;
+            let start = self.at;
+            let (len, values) = match self.mark()? {
+                Mark::Str(bytes) => {
+                    text(bytes, self.at - bytes.len())?;
+                    continue;
+                }
+                Mark::Array(len) => (len, len),
+                Mark::Map(len) => (len, 2 * len),
+                _ => continue,
+            };
+            if depth == 0 {
+                return Err(Error::decode(start, format!("nested deeper than {} levels", limits.depth.min(DEPTH_CEILING))));
+            }
+            *elements = elements
+                .checked_sub(len)
+                .ok_or_else(|| Error::decode(start, format!("more than {} elements", limits.elements)))?;
+            self.skip_values(values, depth - 1, elements, limits)?;
         }
-        *elements =
-            elements.checked_sub(len).ok_or_else(|| Error::decode(start, format!("more than {} elements", limits.elements)))?;
-        for _ in 0..values {
-            self.skip_value(depth - 1, elements, limits)?;
-        }
-        Ok(())
     }
 }
 
 /// Checked UTF-8; `offset` is where the bytes start.
+#[inline]
 pub fn text(bytes: &[u8], offset: usize) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|error| Error::decode(offset + error.valid_up_to(), "the string is not UTF-8"))
+    simdutf8::basic::from_utf8(bytes).or_else(|_| {
+        std::str::from_utf8(bytes).map_err(|error| Error::decode(offset + error.valid_up_to(), "the string is not UTF-8"))
+    })
+}
+
+/// The mark of a string of up to 31 bytes, whose length is in the other bits.
+const SHORT_STR: u8 = 0xa0;
+const STR_MARK: u8 = 0xe0;
+
+/// The size of a value, mark included, where the mark alone tells it and holds nothing to count; else 0.
+static FIXED_SIZES: [u8; 256] = {
+    let mut sizes = [0; 256];
+    let mut mark: u8 = 0;
+    while mark < 255 {
+        sizes[mark as usize] = match mark {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xfe => 1,
+            0xa0..=0xbf => mark - 0xa0 + 1,
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            _ => 0,
+        };
+        mark += 1;
+    }
+    sizes[255] = 1; // -1
+    sizes
+};
+
+/// Steps over values as long as their size is in the table; returns the place and how many values are left to step over.
+#[inline]
+fn step_over(bytes: &[u8], at: usize, count: usize) -> (usize, usize) {
+    let (mut rest, mut count) = (&bytes[at..], count);
+    while let Some(&mark) = rest.first()
+        && count > 0
+    {
+        let size = usize::from(FIXED_SIZES[usize::from(mark)]);
+        if size == 0 || size > rest.len() || mark & STR_MARK == SHORT_STR && !is_ascii(rest, size) {
+            break;
+        }
+        (rest, count) = (&rest[size..], count - 1);
+    }
+    (bytes.len() - rest.len(), count)
+}
+
+/// Whether the short string at the start of `bytes` is ASCII, `size` counting its mark. Eight bytes a step, of which those
+/// behind the string do not count.
+#[inline]
+fn is_ascii(bytes: &[u8], size: usize) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let mut at = 1;
+    while at < size {
+        let Some(word) = bytes[at..].first_chunk::<8>() else { return bytes[at..size].is_ascii() };
+        let unread = 8 * 8_usize.saturating_sub(size - at);
+        if u64::from_le_bytes(*word) & HIGH_BITS >> unread != 0 {
+            return false;
+        }
+        at += 8;
+    }
+    true
 }
 
 fn expected(offset: usize, what: &str, found: Mark<'_>) -> Error {
