@@ -1,0 +1,1 @@
+"""Ways into a store for many events at once."""

@@ -1,0 +1,179 @@
+"""One line of an import as an event: what a record must hold, and what is wrong with one that does not."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+
+from aether._native import check_actor_id
+from aether.errors import AetherError
+from aether.event import NewEvent
+from aether.ingest.lines import LINE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether.ingest.lines import Line
+
+__all__ = ["BadRecordError", "Record", "parse_record"]
+
+COMMIT_OVERHEAD_BYTES = 1024
+"""What a commit has around its events, actor id, spine and headers included."""
+EVENT_OVERHEAD_BYTES = 96
+"""What an event has around its names, data and metadata: keys, marks and numbers."""
+
+TEXT_MARK_BYTES = 5
+"""What stands before a text, at most."""
+
+VERSION_MAX = 2**64 - 1
+NANOSECOND_DIGITS = 9
+MICROSECOND_DIGITS = 6
+
+_FRACTION = re.compile(r"[.,](\d+)")
+
+
+class BadRecordError(AetherError):
+    """A line that is no record.
+
+    Attributes:
+        line: its number, from 1.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line, self.reason = line, reason
+
+    def __str__(self) -> str:
+        return f"line {self.line:,}: {self.reason}"
+
+
+class Record(NamedTuple):
+    """An event of the input.
+
+    Attributes:
+        line: where it stands, from 1.
+        actor_id: whose event it is.
+        event: the event, without its place.
+        event_id: its id.
+        version: the version that it must have; None: the next one.
+        size: about how many bytes it takes in a commit, never fewer.
+    """
+
+    line: int
+    actor_id: str
+    event: NewEvent
+    event_id: str
+    version: int | None
+    size: int
+
+
+class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    actor_id: str
+    event_type: str
+    timestamp: str
+    data: Any = msgspec.UNSET
+    payload: str | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, str] | None = None
+    version: int | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Fields)
+
+
+def parse_record(line: Line, commit_bytes_max: int) -> Record:
+    """Read one line.
+
+    Args:
+        line: the line, a JSON object with `id`, `actor_id`, `event_type`, `timestamp` (ISO 8601 with its zone) and `data`, and
+            where needed `metadata` and `version`. In place of `data` a `payload` may stand: what JSON cannot say, as msgpack
+            in base64.
+        commit_bytes_max: the largest commit the store takes, in bytes.
+
+    Raises:
+        BadRecordError: it is none.
+    """
+    try:
+        fields = _fields(line)
+        check_actor_id(fields.actor_id)
+        event = _event(fields)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        raise BadRecordError(line.number, str(error)) from error
+    except RecursionError as error:
+        raise BadRecordError(line.number, "nested too deeply") from error
+    size = EVENT_OVERHEAD_BYTES + len(event.payload) + _text_bytes(fields)
+    if size + COMMIT_OVERHEAD_BYTES > commit_bytes_max:
+        raise BadRecordError(
+            line.number,
+            f"the event takes {size:,} bytes, and a commit of this server's takes {commit_bytes_max - COMMIT_OVERHEAD_BYTES:,}; "
+            "raise the server's max_payload",
+        )
+    return Record(line.number, fields.actor_id, event, event.id, fields.version, size)
+
+
+def _fields(line: Line) -> _Fields:
+    if line.content is None:
+        raise ValueError(f"longer than {LINE_BYTES_MAX:,} bytes")
+    return _DECODER.decode(line.content)
+
+
+def _event(fields: _Fields) -> NewEvent:
+    if (fields.data is msgspec.UNSET) == (fields.payload is msgspec.UNSET):
+        raise ValueError("Object missing required field `data`" if fields.data is msgspec.UNSET else "both `data` and `payload`")
+    if fields.version is not None and not 1 <= fields.version <= VERSION_MAX:
+        raise ValueError(f"version must be 1 to 2**64 - 1, not {fields.version}")
+    moment, nanoseconds = _moment(fields.timestamp)
+    event = NewEvent(
+        fields.event_type,
+        None if fields.data is msgspec.UNSET else fields.data,
+        id=fields.id,
+        timestamp=moment,
+        metadata=fields.metadata,
+    )
+    if fields.payload is msgspec.UNSET and not nanoseconds:
+        return event
+    # The constructor takes data and datetimes; an exact payload and nanoseconds go in as out of a pickle, checked like one.
+    restore, parts = cast("tuple[Callable[..., NewEvent], tuple[Any, ...]]", event.__reduce__())
+    none, kind, version, payload, event_id, time_ns, *rest = parts
+    if fields.payload is not msgspec.UNSET:
+        payload = _payload(fields.payload)
+    return restore(none, kind, version, payload, event_id, time_ns + nanoseconds, *rest)
+
+
+def _payload(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"payload is not base64: {error}") from error
+
+
+def _moment(text: str) -> tuple[dt.datetime, int]:
+    """Return a timestamp to the microsecond, and the nanoseconds below that."""
+    nanoseconds = 0
+    fraction = _FRACTION.search(text)
+    if fraction is not None:
+        digits = fraction[1].rstrip("0")
+        if len(digits) > NANOSECOND_DIGITS:
+            raise ValueError(f"timestamp {text[:60]!a} is finer than a nanosecond")
+        nanoseconds = int(digits[MICROSECOND_DIGITS:].ljust(NANOSECOND_DIGITS - MICROSECOND_DIGITS, "0"))
+        text = f"{text[: fraction.start()]}.{digits[:MICROSECOND_DIGITS].ljust(MICROSECOND_DIGITS, '0')}{text[fraction.end() :]}"
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"timestamp {text[:60]!a} is not ISO 8601, as 2013-01-01T10:17:00Z") from error
+    if moment.tzinfo is None:
+        raise ValueError(f"timestamp {text[:60]!a} has no time zone; write it as in 2013-01-01T10:17:00Z")
+    return moment, nanoseconds
+
+
+def _text_bytes(fields: _Fields) -> int:
+    """Return no fewer bytes than the names and the metadata take."""
+    metadata = fields.metadata or {}
+    texts = [fields.id, fields.event_type, *metadata, *metadata.values()]
+    return sum(len(text.encode()) + TEXT_MARK_BYTES for text in texts)
