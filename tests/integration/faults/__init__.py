@@ -1,0 +1,1 @@
+"""What fault tests share: a proxy that harms, raw dumps by the stock client, a history and its checker."""

@@ -1,0 +1,115 @@
+"""What really lies in a stream, read with the stock client and msgpack, and what a foreign writer can put there."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import uuid
+import zlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+import nats
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from nats.aio.client import Client
+
+AT_ONCE = 200
+DEADLINE_S = 30.0
+
+
+class Stored(NamedTuple):
+    """A stored message.
+
+    Attributes:
+        position: its stream sequence.
+        subject: its subject.
+        body: its bytes.
+    """
+
+    position: int
+    subject: str
+    body: bytes
+
+    @property
+    def commit(self) -> dict[str, Any]:
+        """The body's msgpack map."""
+        commit: dict[str, Any] = msgpack.unpackb(self.body)
+        return commit
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions of its events."""
+        return [event["version"] for event in self.commit["events"]]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of its events, as text."""
+        return [_text(event["id"]) for event in self.commit["events"]]
+
+
+def _text(event_id: str | bytes) -> str:
+    return event_id if isinstance(event_id, str) else str(uuid.UUID(bytes=event_id))
+
+
+@asynccontextmanager
+async def stock_client(url: str | Sequence[str], **options: Any) -> AsyncIterator[Client]:
+    """A plain nats-py client."""
+    client = await nats.connect(list(url) if not isinstance(url, str) else url, **options)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def api(client: Client, call: str, **arguments: object) -> dict[str, Any]:
+    """Ask JetStream's API, as its documentation writes it."""
+    payload = json.dumps(arguments).encode() if arguments else b""
+    answer: dict[str, Any] = json.loads((await client.request(f"$JS.API.{call}", payload, timeout=5)).data)
+    return answer
+
+
+async def dump(url: str | Sequence[str], namespace: str, stream: str = "EVENTS") -> list[Stored]:
+    """Every message of the namespace's stream, from its leader."""
+    name = f"AETHER-{stream}-{namespace}"
+    async with stock_client(url) as client:
+        state = (await api(client, f"STREAM.INFO.{name}"))["state"]
+        stored: list[Stored] = []
+        for start in range(1, state["last_seq"] + 1, AT_ONCE):
+            asked = range(start, min(start + AT_ONCE, state["last_seq"] + 1))
+            answers = await asyncio.gather(*(api(client, f"STREAM.MSG.GET.{name}", seq=position) for position in asked))
+            for position, answer in zip(asked, answers, strict=True):
+                message = answer["message"]
+                assert message["seq"] == position
+                stored.append(Stored(position, message["subject"], base64.b64decode(message.get("data", ""))))
+        return stored
+
+
+def events_of(stored: Sequence[Stored], actor_id: str) -> list[tuple[int, str]]:
+    """One actor's versions and event ids, in the order of the stream."""
+    return [
+        (version, event_id)
+        for message in stored
+        if message.commit["actor"] == actor_id
+        for version, event_id in zip(message.versions, message.ids, strict=True)
+    ]
+
+
+def sealed(commit: dict[str, Any]) -> bytes:
+    """A commit's bytes with its checksum, made with nothing but msgpack and zlib."""
+    body = msgpack.packb({**commit, "crc": 0})[: -len(msgpack.packb("crc") + msgpack.packb(0))]
+    return body + msgpack.packb("crc") + b"\xce" + zlib.crc32(body).to_bytes(4, "big")
+
+
+def crafted(actor_id: str, versions: Sequence[int], spine: object, **more: object) -> bytes:
+    """A commit as a foreign program would write it."""
+    events = [
+        {"id": f"{actor_id}-{version}-{uuid.uuid4()}", "type": "t", "version": version, "time": version, "data": None, "meta": {}}
+        for version in versions
+    ]
+    commit = {"format": 1, "actor": actor_id, "events": events, "spine": spine, **more}
+    return sealed({key: value for key, value in commit.items() if value is not None})
