@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["StreamFacts", "open_streams"]
+__all__ = ["StreamFacts", "namespace_exists", "open_streams"]
 
 T = TypeVar("T")
 
@@ -117,6 +117,21 @@ async def open_streams(
     if differences:
         raise NamespaceMismatchError(namespace, tuple(differences))
     return StreamFacts("memory" if found.storage == StorageType.MEMORY else "file", found.num_replicas or 1)
+
+
+async def namespace_exists(connection: Connection, namespace: str, deadline: float, timeout_s: float) -> bool:
+    """Say whether a namespace's event stream is there, without making it; errors as `open_streams`."""
+
+    async def once(js: JetStreamContext) -> bool:
+        try:
+            await js.stream_info(events_stream(namespace))
+        except nats.js.errors.NotFoundError as error:
+            if error.err_code not in NO_STREAM:
+                raise
+            return False
+        return True
+
+    return await control(connection, f"looking for the namespace {namespace}", once, deadline, timeout_s)
 
 
 async def _open(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamConfig:
