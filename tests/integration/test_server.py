@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import urllib.request
@@ -239,6 +240,17 @@ async def test_failed_first_start_leaves_no_temporary_directory():
     log = Path(refusal.value.reason.partition("log (")[2].partition(")")[0])
     assert log.name == LOG_FILE
     assert not log.parent.exists()
+
+
+async def test_directory_removed_while_it_runs(tmp_path):
+    """Closing a server whose directory somebody has removed is no error, for a temporary directory and a given one."""
+    for store_dir in (None, tmp_path / "store"):
+        server = EmbeddedServer(store_dir)
+        await server.start()
+        pid, directory = server.pid, server.store_dir
+        await asyncio.to_thread(shutil.rmtree, directory)
+        await server.aclose()
+        assert is_gone(pid)
 
 
 async def test_log_of_this_start_only(tmp_path):

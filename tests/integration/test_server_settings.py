@@ -76,6 +76,15 @@ async def test_named_binary_is_another_program(text, tmp_path, monkeypatch):
     assert not server.alive
 
 
+async def test_no_interpreter_for_the_watchdog(monkeypatch):
+    """Where Python cannot name its own program, as when it is embedded in another, the error says so and nothing is left."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    server = EmbeddedServer()
+    with pytest.raises(ServerUnavailableError, match="'/nowhere/python' cannot be run as its watchdog: No such file"):
+        await server.start()
+    assert server.store_dir is None
+
+
 def test_packaged_binary_comes_first(tmp_path, monkeypatch):
     """What the package installed is preferred to whatever PATH has."""
     packaged = find_binary()

@@ -157,13 +157,16 @@ def lock_directory(directory: Path, timeout_s: float) -> int:
 
 
 def wait_until_unlocked(directory: Path, timeout_s: float) -> None:
-    """Wait until the last server of this process has let go of its directory.
+    """Wait until the last server of this process has let go of its directory, if that is still there.
 
     Raises:
         StoreDirectoryInUseError: it does not in time.
         OSError: the lock file cannot be opened.
     """
-    lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     deadline = time.monotonic() + timeout_s
     try:
         while not _try_lock(lock):

@@ -178,17 +178,20 @@ class ServerProcess:
             opened.callback(os.close, readable)
             errors = opened.enter_context(log.open("ab"))
             self._log_start = errors.tell()
-            self._watchdog = subprocess.Popen(  # noqa: S603 - our own file, run by the interpreter that runs us
-                [sys.executable, "-I", "-S", _watchdog.__file__, *orders, *command],
-                stdin=readable,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                bufsize=0,
-                pass_fds=(self._directory_lock,),
-                cwd="/",
-                # A session of its own: Ctrl-C in a terminal goes to the owner, who then closes in order.
-                start_new_session=True,
-            )
+            try:
+                self._watchdog = subprocess.Popen(  # noqa: S603 - our own file, run by the interpreter that runs us
+                    [sys.executable, "-I", "-S", _watchdog.__file__, *orders, *command],
+                    stdin=readable,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    bufsize=0,
+                    pass_fds=(self._directory_lock,),
+                    cwd="/",
+                    # A session of its own: Ctrl-C in a terminal goes to the owner, who then closes in order.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise self._failure(f"{sys.executable!r} cannot be run as its watchdog: {error.strerror}") from error
         report = self._watchdog.stdout
         if report is None:
             raise AssertionError("stdout is a pipe")
@@ -228,13 +231,15 @@ class ServerProcess:
 
     def _remove_temporary(self) -> None:
         if self.directory is not None:
-            shutil.rmtree(self.directory)
+            with contextlib.suppress(FileNotFoundError):  # somebody was faster
+                shutil.rmtree(self.directory)
             self.directory = None
 
     def _end(self, order: bytes) -> None:
         """Give the watchdog an order and wait until it and the server are gone; nothing if there is none."""
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is None or self.directory is None:
+            self._close_pipe()
             return
         with contextlib.suppress(BrokenPipeError):  # the watchdog is gone already, and the server with it
             os.write(self._pipe, order)
