@@ -19,7 +19,7 @@ from aether.errors import (
     StoreDirectoryInUseError,
 )
 
-__all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "USAGE", "report_fault", "shown"]
+__all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "USAGE", "report_fault", "shown", "told"]
 
 FAILED = 1
 USAGE = 2
@@ -39,14 +39,17 @@ _HINTS: tuple[tuple[type[Exception], str], ...] = (
 
 def report_fault(error: BaseException, *, as_json: bool) -> int:
     """Say what happened, on stderr and with `as_json` also on stdout; return the exit code."""
-    message = _message(error)
-    sys.stderr.write(f"aether: {message}\n")
+    sys.stderr.write(f"aether: {_message(error)}\n")
     if as_json:
-        told = {"error": {"type": type(error).__name__, "message": message}}
-        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode({"error": told(error)}).decode() + "\n")
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return USAGE if isinstance(error, (click.UsageError, InvalidIdError)) else FAILED
+
+
+def told(error: BaseException) -> dict[str, str]:
+    """Return a fault as JSON tells it."""
+    return {"type": type(error).__name__, "message": _message(error)}
 
 
 def _message(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import click
 
 from aether.cli.demo import demo
 from aether.cli.faults import PIPE_CLOSED, report_fault
+from aether.cli.import_ import import_
 from aether.errors import AetherError
 
 __all__ = ["run"]
@@ -21,7 +22,7 @@ def aether() -> None:
     """Event-sourcing primitives on NATS JetStream."""
 
 
-for _command in (demo,):
+for _command in (demo, import_):
     aether.add_command(_command)
 
 

@@ -1,0 +1,185 @@
+"""`aether import`: NDJSON into a namespace, once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aether.cli.faults import FAILED, INTERRUPTED, report_fault, shown, told
+from aether.cli.options import Settings, shared_options
+from aether.cli.output import Output
+from aether.cli.progress import progress
+from aether.cli.session import look, new_store, running_server
+from aether.errors import AetherError
+from aether.ingest.importer import Importer
+from aether.ingest.known import IDS_MAX
+from aether.ingest.lines import LineSource
+from aether.store.memory import InMemoryEventStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from aether.ingest.importer import Fault, ImportReport
+    from aether.store.base import EventStore
+
+__all__ = ["import_"]
+
+FAULTS_TOLD = 100
+"""How many faults the JSON object names; stderr has them all."""
+STDIN = 0
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
+@click.option("--dry-run", is_flag=True, help="Check everything, also what is there already, and write nothing.")
+@click.option("--skip-bad", is_flag=True, help="Go on behind a line that is no record; each is reported.")
+@click.option(
+    "--ids-max",
+    type=click.IntRange(min=1),
+    default=IDS_MAX,
+    show_default=True,
+    metavar="N",
+    help="How many stored ids are remembered; about 250 bytes each, and one actor's must fit.",
+)
+@shared_options()
+def import_(settings: Settings, file: str, *, dry_run: bool, skip_bad: bool, ids_max: int) -> int:
+    """Import events from NDJSON, plain or gzip, from a file or (-) from stdin.
+
+    A line is an object with id, actor_id, event_type, timestamp (ISO 8601 with its zone) and data, and where needed metadata
+    (text to text) and version. Without a version an event goes behind the actor's last one.
+
+    Repeatable: what is there already, by its id and equal in content, is left out, so a second run changes nothing. An equal id
+    with other content is reported and makes the exit code 1. The import stops at the first line that is no record, and saves
+    nothing behind it.
+    """
+    with _opened(file) as descriptor:
+        command = _Import(settings, LineSource(descriptor, "stdin" if file == "-" else file), dry_run=dry_run)
+        return asyncio.run(command.run(skip_bad=skip_bad, ids_max=ids_max))
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[int]:
+    if file == "-":
+        yield STDIN
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class _Import:
+    """One run of the command."""
+
+    def __init__(self, settings: Settings, source: LineSource, *, dry_run: bool) -> None:
+        self._settings = settings
+        self._source = source
+        self._dry_run = dry_run
+        self._output = Output(as_json=settings.as_json)
+        self._faults: list[dict[str, Any]] = []
+
+    async def run(self, *, skip_bad: bool, ids_max: int) -> int:
+        async with self._store() as (store, commit_bytes_max):
+            importer = Importer(
+                store,
+                commit_bytes_max=commit_bytes_max,
+                skip_bad=skip_bad,
+                dry_run=self._dry_run,
+                ids_max=ids_max,
+                on_fault=self._tell_fault,
+            )
+            failure: AetherError | OSError | None = None
+            try:
+                async with progress(importer.report, self._source):
+                    with _stopped_by_signals(importer):
+                        await importer.run(self._source.batches())
+            except (AetherError, OSError) as error:
+                failure = error
+        return self._tell(importer.report, failure)
+
+    @contextlib.asynccontextmanager
+    async def _store(self) -> AsyncIterator[tuple[EventStore, int]]:
+        """Yield the store and its largest commit; for a dry run into a namespace that is not there, an empty one in memory."""
+        if not self._dry_run:
+            async with new_store(self._settings) as store:
+                yield store, (await store.info()).commit_bytes_max
+            return
+        async with running_server(self._settings, may_create=False) as url:
+            exists, commit_bytes_max = await look(self._settings, url)
+            if not exists:
+                yield InMemoryEventStore(), commit_bytes_max
+                return
+            async with new_store(self._settings._replace(url=url)) as store:
+                yield store, commit_bytes_max
+
+    def _tell_fault(self, fault: Fault) -> None:
+        sys.stderr.write(
+            f"aether: line {fault.line:,}: {'conflict: ' if fault.kind == 'conflict' else ''}{shown(fault.reason)}\n"
+        )
+        if len(self._faults) < FAULTS_TOLD:
+            self._faults.append(fault._asdict())
+
+    def _tell(self, report: ImportReport, failure: AetherError | OSError | None) -> int:
+        for line in _summary(report, dry_run=self._dry_run):
+            self._output.line(line, indent=0)
+        code = FAILED if report.conflicts or report.stopped else 0
+        result = {"dry_run": self._dry_run, **dataclasses.asdict(report), "faults": self._faults}
+        if report.stopped == "interrupted":
+            code = INTERRUPTED
+        elif failure is not None:
+            code = report_fault(failure, as_json=False)
+            result["error"] = told(failure)
+        self._output.result(result)
+        return code
+
+
+def _summary(report: ImportReport, *, dry_run: bool) -> Iterator[str]:
+    """Yield what the import did, and where it stands if it did not reach the end."""
+    saved = "would be saved" if dry_run else "saved"
+    faults = "".join(
+        f", {count:,} {name}" for count, name in ((report.conflicts, "in conflict"), (report.bad, "bad lines")) if count
+    )
+    counts = f"{report.read:,} read, {report.saved:,} {saved}, {report.already_there:,} already there{faults}"
+    settled = report.saved + report.already_there + report.conflicts
+    yield f"{counts} ({report.seconds:.1f} s, {settled / max(report.seconds, 0.001):,.0f} events/s)"
+    if dry_run:
+        yield "This was a dry run: nothing was written."
+    elif not report.saved and not report.stopped:
+        yield "Nothing changed."
+    if report.stopped == "bad line":
+        yield f"Stopped at line {report.lines:,}: nothing behind it was saved. Correct it, or go on without it: --skip-bad"
+    elif report.stopped is not None:
+        yield f"Ended early: every line up to {report.settled_line:,} is settled. To go on, run the same command again."
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(importer: Importer) -> Iterator[None]:
+    """Let the first Ctrl-C (or SIGTERM) finish what is in flight; the second ends the import at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        if asked and task is not None:
+            task.cancel()
+        asked = True
+        sys.stderr.write("aether: stopping; what is in flight is finished first (once more: at once)\n")
+        importer.stop()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,61 @@
+"""How far an import is, on stderr: a bar on a terminal, now and then a line elsewhere, nothing for what is done in a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aether.ingest.importer import ImportReport
+    from aether.ingest.lines import LineSource
+
+__all__ = ["progress"]
+
+QUIET_S = 2.0
+REDRAW_S = 0.2
+LINE_EVERY_S = 5.0
+
+
+@contextlib.asynccontextmanager
+async def progress(report: ImportReport, source: LineSource) -> AsyncIterator[None]:
+    """Show how far an import is while this is entered."""
+    showing = asyncio.create_task(_show(report, source, time.monotonic()))
+    try:
+        yield
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+
+
+async def _show(report: ImportReport, source: LineSource, started: float) -> None:
+    await asyncio.sleep(QUIET_S)
+    console = Console(file=sys.stderr, highlight=False)
+    if not console.is_terminal:
+        while True:
+            sys.stderr.write(f"aether: {_state(report, source, time.monotonic() - started)}\n")
+            await asyncio.sleep(LINE_EVERY_S)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        while True:
+            live.update(Text(_state(report, source, time.monotonic() - started), "cyan"), refresh=True)
+            await asyncio.sleep(REDRAW_S)
+
+
+def _state(report: ImportReport, source: LineSource, elapsed_s: float) -> str:
+    """Return one line: how many records are settled, at what rate, and how long the rest will take if that is known."""
+    settled = report.saved + report.already_there + report.conflicts
+    rate = settled / elapsed_s
+    text = f"{settled:,} events, {rate:,.0f}/s"
+    if source.size and source.bytes_read and rate:
+        # What was read so far tells how many records the whole file has.
+        total = report.read * source.size / source.bytes_read
+        text += f", {100 * min(1.0, settled / total):.0f} %, about {max(0.0, (total - settled) / rate):,.0f} s left"
+    return text

@@ -1,0 +1,85 @@
+"""The store that a command works on, opened so that looking never makes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aether.errors import AetherError
+from aether.nats.connection import Connection
+from aether.nats.server import EmbeddedServer, parse_embedded_url
+from aether.nats.streams import namespace_exists
+from aether.store.jetstream import JetStreamEventStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aether.cli.options import Settings
+
+__all__ = ["START_S", "existing_store", "new_store", "running_server"]
+
+START_S = 10.0
+"""What an embedded server may take to start, at least."""
+
+
+@contextlib.asynccontextmanager
+async def running_server(settings: Settings, *, may_create: bool) -> AsyncIterator[str]:
+    """Yield the server's URL; an embedded one runs as long as this is entered.
+
+    Args:
+        settings: the shared options.
+        may_create: whether an embedded server's directory may be made.
+
+    Raises:
+        AetherError: it may not, and is not there.
+    """
+    url = settings.url or ""
+    directory = parse_embedded_url(url)
+    if directory is None:
+        yield url
+        return
+    if not may_create and not directory.is_dir():
+        raise AetherError(f"{url}: there is no such directory; to fill one: aether import FILE --url {url}")
+    async with EmbeddedServer(directory, timeout_s=max(START_S, settings.timeout_s)) as server:
+        yield server.url
+
+
+@contextlib.asynccontextmanager
+async def new_store(settings: Settings) -> AsyncIterator[JetStreamEventStore]:
+    """Yield the store; its namespace is made if it is not there."""
+    async with running_server(settings, may_create=True) as url, _store(settings, url) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def existing_store(settings: Settings) -> AsyncIterator[JetStreamEventStore]:
+    """Yield the store of a namespace that is there.
+
+    Raises:
+        AetherError: it is not.
+    """
+    async with running_server(settings, may_create=False) as url:
+        exists, _ = await look(settings, url)
+        if not exists:
+            raise AetherError(
+                f"{settings.url}: there is no namespace {settings.namespace!r}; name another with --namespace, "
+                "or fill this one: aether import FILE"
+            )
+        async with _store(settings, url) as store:
+            yield store
+
+
+def _store(settings: Settings, url: str) -> JetStreamEventStore:
+    return JetStreamEventStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s)
+
+
+async def look(settings: Settings, url: str) -> tuple[bool, int]:
+    """Return whether the namespace is there, and the largest commit in bytes, without making anything."""
+    connection = Connection(url, settings.timeout_s)
+    try:
+        deadline = asyncio.get_running_loop().time() + settings.timeout_s
+        exists = await namespace_exists(connection, settings.namespace, deadline, settings.timeout_s)
+        return exists, connection.max_payload
+    finally:
+        await connection.aclose()
