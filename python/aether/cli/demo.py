@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Literal
 
 import click
@@ -13,24 +12,21 @@ from aether.cli import audit
 from aether.cli.demo_run import DemoRun
 from aether.cli.demo_view import DemoView
 from aether.cli.faults import FAILED
-from aether.cli.options import Settings, directory_of, shared_options, sync_option
+from aether.cli.options import Settings, directory_of, directory_option, shared_options, sync_option
 from aether.cli.output import Output
 from aether.errors import AetherError
 from aether.nats.errors import client_error
 from aether.nats.server import EmbeddedServer
 from aether.store.jetstream import JetStreamEventStore
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["demo"]
 
 
 @click.command()
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where the server keeps its data, and leaves it; without, in a temporary directory.",
-)
+@directory_option
 @sync_option
 @shared_options(own_server=True)
 def demo(settings: Settings, directory: Path | None, sync: Literal["always"] | float) -> int:

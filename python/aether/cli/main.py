@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import sys
@@ -9,8 +10,11 @@ import sys
 import click
 
 from aether.cli.demo import demo
+from aether.cli.dev import dev
 from aether.cli.faults import PIPE_CLOSED, report_fault
 from aether.cli.import_ import import_
+from aether.cli.repair import repair
+from aether.cli.show import show
 from aether.errors import AetherError
 
 __all__ = ["run"]
@@ -22,7 +26,7 @@ def aether() -> None:
     """Event-sourcing primitives on NATS JetStream."""
 
 
-for _command in (demo, import_):
+for _command in (demo, import_, show, repair, dev):
     aether.add_command(_command)
 
 
@@ -37,6 +41,8 @@ def run(arguments: list[str] | None = None) -> int:
         # Whoever read has enough. What is still buffered goes nowhere, so that the interpreter's last flush succeeds.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except asyncio.CancelledError:  # a second Ctrl-C, where the first lets things finish
+        return report_fault(KeyboardInterrupt(), as_json="--json" in typed)
     except (AetherError, OSError, KeyboardInterrupt, click.ClickException) as error:
         return report_fault(error, as_json="--json" in typed)
     return code

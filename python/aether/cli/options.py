@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
@@ -16,9 +17,8 @@ from aether.nats.subjects import check_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-__all__ = ["Settings", "actor_argument", "directory_of", "shared_options", "sync_option"]
+__all__ = ["Settings", "actor_argument", "directory_of", "directory_option", "shared_options", "sync_option"]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "AETHER_URL"
@@ -131,6 +131,17 @@ def shared_options(*, own_server: bool = False) -> Callable[[Callable[..., int]]
 def actor_argument(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command the argument ACTOR."""
     return click.argument("actor_id", metavar="ACTOR", callback=_actor)(command)
+
+
+def directory_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the option --dir."""
+    return click.option(
+        "--dir",
+        "directory",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Where the server keeps its data, and leaves it; without, in a temporary directory.",
+    )(command)
 
 
 def sync_option(command: Callable[..., int]) -> Callable[..., int]:

@@ -38,6 +38,13 @@ class Output:
         """Print one line; it is not wrapped, so that what a program reads stays whole."""
         self.console.print(Text(" " * indent + text if text else "", style), soft_wrap=True)
 
+    def row(self, text: Text) -> None:
+        """Print one line of many; on a terminal it is cut where the line ends."""
+        if self.console.is_terminal:
+            self.console.print(text, no_wrap=True, overflow="ellipsis")
+        else:
+            sys.stdout.write(text.plain.rstrip() + "\n")
+
     def heading(self, text: str) -> None:
         """Print a heading."""
         self.line()

@@ -1,26 +1,29 @@
-"""One line of an import as an event: what a record must hold, and what is wrong with one that does not."""
+"""An event as a line of NDJSON and back: what a record holds, and what is wrong with one that does not."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import datetime as dt
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
+from aether import codec
 from aether._native import check_actor_id
-from aether.errors import AetherError
+from aether.errors import AetherError, DecodeError, EncodeError
 from aether.event import NewEvent
 from aether.ingest.lines import LINE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aether.event import Event
     from aether.ingest.lines import Line
 
-__all__ = ["BadRecordError", "Record", "parse_record"]
+__all__ = ["BadRecordError", "Record", "format_record", "parse_record"]
 
 COMMIT_OVERHEAD_BYTES = 1024
 """What a commit has around its events, actor id, spine and headers included."""
@@ -34,6 +37,7 @@ VERSION_MAX = 2**64 - 1
 NANOSECOND_DIGITS = 9
 MICROSECOND_DIGITS = 6
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FRACTION = re.compile(r"[.,](\d+)")
 
 
@@ -177,3 +181,42 @@ def _text_bytes(fields: _Fields) -> int:
     metadata = fields.metadata or {}
     texts = [fields.id, fields.event_type, *metadata, *metadata.values()]
     return sum(len(text.encode()) + TEXT_MARK_BYTES for text in texts)
+
+
+def format_record(event: Event) -> bytes:
+    """Write an event as a line, without the line's end, from which `parse_record` makes an equal one."""
+    fields: dict[str, Any] = {
+        "id": event.id,
+        "actor_id": event.actor_id,
+        "event_type": event.event_type,
+        "version": event.version,
+        "timestamp": _timestamp(event.time_ns),
+    }
+    payload = event.payload
+    try:
+        data = event.data
+        exact = _is_json(data) and codec.encode(data) == payload
+    except (DecodeError, EncodeError):
+        exact = False
+    if exact:
+        fields["data"] = data
+    else:
+        # Bytes, moments in time, and what other libraries wrote: JSON would make something else of it.
+        fields["payload"] = base64.b64encode(payload).decode()
+    if event.metadata:
+        fields["metadata"] = event.metadata
+    return msgspec.json.encode(fields)
+
+
+def _timestamp(time_ns: int) -> str:
+    seconds, nanoseconds = divmod(time_ns, 10**NANOSECOND_DIGITS)
+    fraction = f".{nanoseconds:0{NANOSECOND_DIGITS}}".rstrip("0").rstrip(".")
+    return f"{_EPOCH + dt.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(held) for key, held in value.items())
+    if isinstance(value, list):
+        return all(_is_json(held) for held in value)
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
