@@ -59,6 +59,7 @@ class Connection:
         self._give_up: asyncio.Future[AetherError] | None = None
         self._last_error: BaseException | None = None
         self._refusal: BaseException | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._denied: tuple[float, BaseException | None] = (-1.0, None)
         self._closed = False
 
@@ -108,7 +109,7 @@ class Connection:
             AccessDeniedError: the server refuses the credentials.
         """
         self._check_owner()
-        if self._transport is not None and self._usable():
+        if self._transport is not None and self._refusal is None and self._usable():
             return self._transport
         self._loop = asyncio.get_running_loop()
         try:
@@ -130,8 +131,8 @@ class Connection:
             )
 
     def _lost(self) -> bool:
-        """Say whether a client of ours has given up, so that another must be made."""
-        return self._borrowed is None and self.client.is_closed
+        """Say whether a client of ours has given up or was turned away, so that another must be made."""
+        return self._borrowed is None and (self.client.is_closed or self._refusal is not None)
 
     def _usable(self) -> bool:
         """Say whether the client is connected; raise where waiting for that is in vain."""
@@ -167,6 +168,7 @@ class Connection:
         return ServerUnavailableError(self.url, f"{reason}; is it running? To start one: aether dev")
 
     async def _open(self) -> None:
+        await self._ended()
         self._refusal = None
         if self._borrowed is not None:
             self._client = self._borrowed
@@ -187,6 +189,11 @@ class Connection:
             if self._borrowed is None:
                 await self._client.close()
             raise
+
+    async def _ended(self) -> None:
+        if self._ending is not None:
+            await self._ending
+            self._ending = None
 
     async def _start_embedded(self, server: EmbeddedServer) -> EmbeddedServer:
         await server.start()
@@ -251,12 +258,13 @@ class Connection:
             self._turn_away(error)
 
     def _turn_away(self, error: Exception) -> None:
-        """Let calls fail until the server takes us again, or lets us hear its answers."""
+        """End the client that the server does not take, or does not let hear its answers; the next call tries with a new one."""
         if self._give_up is not None:
             self._stop_connecting(client_error(self.url, error))
-        else:
+        elif self._ending is None:
             self._refusal = error
             self._lose_all(str(error))
+            self._ending = asyncio.ensure_future(self.client.close())
 
     def _stop_connecting(self, reason: AetherError) -> None:
         if self._give_up is not None and not self._give_up.done():
@@ -277,7 +285,6 @@ class Connection:
         self._lose_all("the connection was lost")
 
     async def _on_reconnect(self) -> None:
-        self._refusal = None
         self._tell_change()
 
     async def aclose(self) -> None:
@@ -293,6 +300,7 @@ class Connection:
         self._stop_connecting(self._was_closed())
         self._tell_change()
         async with self._opening, contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._ended)
             if self._embedded is not None:
                 stack.push_async_callback(self._embedded.aclose)
             if self._client is not None and self._borrowed is None:

@@ -6,6 +6,7 @@ The one exception is the NATS protocol's `-ERR`, which has no code: its texts ar
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from typing import NamedTuple
 
@@ -133,5 +134,8 @@ def client_error(url: str, error: BaseException) -> AetherError:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        # asyncio's own text says "Connect call failed"; a name that is not found has a number below 0 and a text of its own.
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
     text = str(error).removeprefix("nats: ").strip("' ")
     return text or type(error).__name__
