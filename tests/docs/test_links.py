@@ -49,11 +49,11 @@ def test_named_commands_exist(page: Path):
     """Every `aether …` command that a page names exists, with the options it names."""
     import click
 
-    from aether.cli import main
+    from aether.cli.main import aether as program
 
     missing = []
     for words in commands_of(page):
-        command = main.commands.get(words[0])
+        command = program.commands.get(words[0])
         if command is None:
             missing.append(words[0])
             continue
