@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import number_events
+from aether.ingest.records import VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,6 +102,8 @@ def make_plan(actor_id: str, holdings: Holdings, records: Sequence[Record]) -> P
                 already_there += 1
             else:
                 plan.conflicts.append(_same_id(actor_id, record, held_at, equal=equal))
+        elif record.version is None and version == VERSION_MAX:
+            plan.conflicts.append(Conflict(record.line, f"{actor_id!a} is at version {version}, the last there is"))
         elif record.version is not None and record.version <= version:
             plan.conflicts.append(_passed(actor_id, record, version))
         else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aether.event import Event
     from aether.ingest.lines import Line
 
-__all__ = ["BadRecordError", "Record", "format_record", "parse_record"]
+__all__ = ["COMMIT_OVERHEAD_BYTES", "VERSION_MAX", "BadRecordError", "Record", "format_record", "parse_record"]
 
 COMMIT_OVERHEAD_BYTES = 1024
 """What a commit has around its events, actor id, spine and headers included."""
@@ -33,7 +33,7 @@ EVENT_OVERHEAD_BYTES = 96
 TEXT_MARK_BYTES = 5
 """What stands before a text, at most."""
 
-VERSION_MAX = 2**64 - 1
+VERSION_MAX = 2**63 - 1
 NANOSECOND_DIGITS = 9
 MICROSECOND_DIGITS = 6
 
@@ -131,7 +131,7 @@ def _event(fields: _Fields) -> NewEvent:
     if (fields.data is msgspec.UNSET) == (fields.payload is msgspec.UNSET):
         raise ValueError("Object missing required field `data`" if fields.data is msgspec.UNSET else "both `data` and `payload`")
     if fields.version is not None and not 1 <= fields.version <= VERSION_MAX:
-        raise ValueError(f"version must be 1 to 2**64 - 1, not {fields.version}")
+        raise ValueError(f"version must be 1 to 2**63 - 1, not {fields.version}")
     moment, nanoseconds = _moment(fields.timestamp)
     event = NewEvent(
         fields.event_type,

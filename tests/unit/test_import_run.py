@@ -1,0 +1,312 @@
+"""Imports into a store in memory: order, repetition, bounds, and every way to end early."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether import Event, InMemoryEventStore, NewEvent, StoreFullError, VersionConflictError
+from aether.ingest import importer as importing
+from aether.ingest.importer import Fault, Importer
+from aether.ingest.known import KnownActors
+from aether.ingest.lines import Line
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+COMMIT_BYTES_MAX = 2**20
+
+
+class SlowStore(InMemoryEventStore):
+    """A store in memory that takes a turn of the loop for each call, and notes what happens at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saving: list[str] = []
+        self.saving_most = 0
+        self.read: list[str] = []
+        self._changed = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def save_events(self, events: Iterable[Event]) -> int:
+        """Save, when the gate is open."""
+        events = list(events)
+        actor_id = events[0].actor_id
+        assert actor_id not in self.saving, "two commits of one actor at a time"
+        self.saving.append(actor_id)
+        self.saving_most = max(self.saving_most, len(self.saving))
+        self._changed.set()
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            return await super().save_events(events)
+        finally:
+            self.saving.remove(actor_id)
+
+    async def until_saving(self, count: int) -> None:
+        """Wait until so many commits are in flight."""
+        async with asyncio.timeout(10):
+            while len(self.saving) < count:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
+        """Read, and note whose events."""
+        self.read.append(actor_id)
+        return super().read_events(actor_id, from_version, batch_size=batch_size)
+
+
+def line(number: int, actor: str, event_id: str, **changes: Any) -> Line:
+    """Return a record as a line."""
+    fields = {"id": event_id, "actor_id": actor, "event_type": "T", "timestamp": "2013-01-01T10:17:00Z", "data": 0}
+    return Line(number, json.dumps({**fields, **changes}).encode())
+
+
+def lines_of(actors: int, events: int, seed: int = 1) -> list[Line]:
+    """Return events of several actors in a mixed order; an actor's ids count up."""
+    mixed = [f"a{actor}" for actor in range(actors) for _ in range(events)]
+    random.Random(seed).shuffle(mixed)
+    counts = dict.fromkeys(mixed, 0)
+    lines = []
+    for number, actor in enumerate(mixed, 1):
+        counts[actor] += 1
+        lines.append(line(number, actor, f"{actor}-{counts[actor]}"))
+    return lines
+
+
+async def batches(lines: Sequence[Line], size: int = 50) -> AsyncIterator[Sequence[Line]]:
+    """Yield the lines in batches, with a turn of the loop between them."""
+    for start in range(0, len(lines), size):
+        await asyncio.sleep(0)
+        yield lines[start : start + size]
+
+
+def importer_into(store: InMemoryEventStore, **options: Any) -> Importer:
+    """Return an importer."""
+    return Importer(store, commit_bytes_max=COMMIT_BYTES_MAX, **options)
+
+
+async def ids_of(store: InMemoryEventStore, actor: str) -> list[str]:
+    """Return the ids of an actor's events; versions have no gap."""
+    events = await store.get_events(actor)
+    assert [event.version for event in events] == list(range(1, len(events) + 1))
+    return [event.id for event in events]
+
+
+async def test_each_actor_keeps_the_order_of_its_lines_while_many_are_in_flight() -> None:
+    """However the lines are mixed, an actor's events are stored in their order, one commit at a time, many actors at once."""
+    store = SlowStore()
+    report = await importer_into(store, actors_max=8).run(batches(lines_of(actors=40, events=25)))
+    for actor in range(40):
+        assert await ids_of(store, f"a{actor}") == [f"a{actor}-{number}" for number in range(1, 26)]
+    assert (report.lines, report.read, report.saved, report.already_there, report.stopped) == (1000, 1000, 1000, 0, None)
+    assert report.settled_line == 1000
+    assert 1 < store.saving_most <= 8
+    assert report.commits < 1000
+
+
+async def test_a_second_run_changes_nothing_and_says_so() -> None:
+    """All of a repeated input is already there."""
+    store, lines = InMemoryEventStore(), lines_of(actors=10, events=10)
+    await importer_into(store).run(batches(lines))
+    before = [await ids_of(store, f"a{actor}") for actor in range(10)]
+    report = await importer_into(store).run(batches(lines))
+    assert (report.read, report.saved, report.already_there, report.commits) == (100, 0, 100, 0)
+    assert [await ids_of(store, f"a{actor}") for actor in range(10)] == before
+
+
+async def test_two_imports_of_the_same_lines_at_once_store_each_event_once() -> None:
+    """Importers that race on every actor lose guards to each other, reload and skip what the other one stored."""
+    store = InMemoryEventStore()
+    stores = [SlowStore() for _ in range(2)]
+    for slow in stores:
+        slow._log = store._log
+    lines = lines_of(actors=5, events=40)
+    reports = await asyncio.gather(
+        *(importer_into(slow, actors_max=4).run(batches(lines, size=size)) for slow, size in zip(stores, (7, 11), strict=True))
+    )
+    for actor in range(5):
+        assert await ids_of(store, f"a{actor}") == [f"a{actor}-{number}" for number in range(1, 41)]
+    for report in reports:
+        assert (report.saved + report.already_there, report.conflicts) == (200, 0)
+
+
+async def test_a_writer_that_always_comes_first_ends_the_import_with_the_conflict() -> None:
+    """The importer does not try for ever."""
+
+    class Contended(InMemoryEventStore):
+        async def save_events(self, events: Iterable[Event]) -> int:
+            events = list(events)
+            await self.append(events[0].actor_id, NewEvent("Other"))
+            return await super().save_events(events)
+
+    importer = importer_into(Contended())
+    with pytest.raises(VersionConflictError):
+        await importer.run(batches([line(1, "a", "x")]))
+    assert (importer.report.saved, importer.report.stopped, importer.report.settled_line) == (0, "failed", 0)
+
+
+async def test_an_equal_id_with_other_content_is_counted_and_the_rest_is_stored() -> None:
+    """A conflict costs its own line only."""
+    store, faults = InMemoryEventStore(), list[Fault]()
+    lines = [line(1, "a", "x"), line(2, "a", "x", data="other"), line(3, "a", "y"), line(4, "b", "x", data="other actor")]
+    report = await importer_into(store, on_fault=faults.append).run(batches(lines))
+    assert (report.saved, report.conflicts, report.stopped) == (3, 1, None)
+    assert [(fault.kind, fault.line) for fault in faults] == [("conflict", 2)]
+    assert await ids_of(store, "a") == ["x", "y"]
+
+
+async def test_nothing_behind_the_first_bad_line_is_stored_and_all_in_front_of_it_is() -> None:
+    """The import stops where the input goes wrong."""
+    store, faults = InMemoryEventStore(), list[Fault]()
+    lines = lines_of(actors=5, events=20)
+    lines[60] = Line(61, b"nonsense")
+    report = await importer_into(store, on_fault=faults.append).run(batches(lines))
+    assert (report.lines, report.read, report.saved, report.bad, report.stopped) == (61, 60, 60, 1, "bad line")
+    assert [(fault.kind, fault.line) for fault in faults] == [("bad", 61)]
+    assert sum([len(await ids_of(store, f"a{actor}")) for actor in range(5)]) == 60
+
+
+async def test_bad_lines_are_skipped_if_asked_and_each_is_reported() -> None:
+    """With skip_bad everything else is stored, and no bad line goes without a trace."""
+    store, faults = InMemoryEventStore(), list[Fault]()
+    lines = lines_of(actors=5, events=20)
+    for place in (0, 50, 99):
+        lines[place] = Line(place + 1, b"nonsense")
+    report = await importer_into(store, skip_bad=True, on_fault=faults.append).run(batches(lines))
+    assert (report.read, report.saved, report.bad, report.stopped) == (97, 97, 3, None)
+    assert [fault.line for fault in faults] == [1, 51, 100]
+
+
+async def test_a_dry_run_counts_what_would_happen_and_writes_nothing() -> None:
+    """It knows what is there, what comes twice and what is in conflict, and the store stays as it was."""
+    store = InMemoryEventStore()
+    await importer_into(store).run(batches([line(1, "a", "x")]))
+    lines = [line(1, "a", "x"), line(2, "a", "y"), line(3, "a", "y"), line(4, "b", "z"), line(5, "a", "y", data="other")]
+    report = await importer_into(store, dry_run=True).run(batches(lines, size=1))
+    assert (report.saved, report.already_there, report.conflicts, report.commits) == (2, 2, 1, 0)
+    assert await ids_of(store, "a") == ["x"]
+    assert await ids_of(store, "b") == []
+
+
+async def test_stop_finishes_what_is_in_flight_and_a_second_import_goes_on_from_there() -> None:
+    """After a stop the report names a line up to which all is stored, nothing is half done, and a next run stores the rest."""
+    store, lines = SlowStore(), lines_of(actors=30, events=10)
+    importer = importer_into(store, actors_max=4)
+    store.gate.clear()
+    running = asyncio.create_task(importer.run(batches(lines)))
+    await store.until_saving(4)
+    importer.stop()
+    await asyncio.sleep(0)
+    assert not running.done()
+    store.gate.set()
+    report = await running
+    assert report.stopped == "interrupted"
+    assert report.commits == 4
+    stored = {event_id for actor in range(30) for event_id in await ids_of(store, f"a{actor}")}
+    assert report.saved == len(stored) < 300
+    settled = lines[: report.settled_line]
+    assert all(json.loads(line.content or b"")["id"] in stored for line in settled)
+    again = await importer_into(store).run(batches(lines))
+    assert (again.saved, again.already_there) == (300 - len(stored), len(stored))
+
+
+async def test_a_store_that_fails_ends_the_import_with_its_error_after_what_is_in_flight() -> None:
+    """The error comes through as it is, the report stands, and the same import can be run again."""
+    store = InMemoryEventStore(max_events=120)
+    importer = importer_into(store, actors_max=4)
+    with pytest.raises(StoreFullError):
+        await importer.run(batches(lines_of(actors=10, events=20)))
+    stored = sum([len(await ids_of(store, f"a{actor}")) for actor in range(10)])
+    assert importer.report.saved == stored > 0
+    assert importer.report.stopped == "failed"
+
+
+async def test_an_input_that_fails_ends_the_import_after_the_lines_in_front_of_the_damage() -> None:
+    """What came before the damage is stored, then the error is raised."""
+
+    async def damaged() -> AsyncIterator[Sequence[Line]]:
+        yield [line(1, "a", "x"), line(2, "b", "y")]
+        raise OSError(5, "Input/output error")
+
+    store = InMemoryEventStore()
+    importer = importer_into(store)
+    with pytest.raises(OSError, match="Input/output"):
+        await importer.run(damaged())
+    assert (importer.report.saved, importer.report.settled_line, importer.report.stopped) == (2, 2, "failed")
+
+
+async def test_the_reader_waits_while_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast lines come, no more of them are held than the window allows."""
+    monkeypatch.setattr(importing, "WINDOW_EVENTS_MAX", 20)
+    store, handed = SlowStore(), 0
+    store.gate.clear()
+
+    async def endless() -> AsyncIterator[Sequence[Line]]:
+        nonlocal handed
+        for one in lines_of(actors=10, events=10):
+            handed += 1
+            yield [one]
+
+    running = asyncio.create_task(importer_into(store, actors_max=2).run(endless()))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert handed == 20
+    store.gate.set()
+    report = await running
+    assert (handed, report.saved) == (100, 100)
+
+
+async def test_commits_are_bounded_in_events_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long queue of one actor is split, also below what the server takes."""
+    monkeypatch.setattr(importing, "COMMIT_EVENTS_MAX", 10)
+    commits: list[int] = []
+    lines = [line(number, "a", str(number)) for number in range(1, 26)]
+    await importer_into(InMemoryEventStore(), on_commit=lambda commit: commits.append(len(commit.events))).run(batches(lines))
+    assert commits == [10, 10, 5]
+    commits.clear()
+    lines = [line(number, "a", str(number), data="x" * 1000) for number in range(1, 10)]
+    small = Importer(
+        InMemoryEventStore(commit_bytes_max=5000),
+        commit_bytes_max=5000,
+        on_commit=lambda commit: commits.append(len(commit.events)),
+    )
+    await small.run(batches(lines))
+    assert commits == [3, 3, 3]
+
+
+async def test_ids_of_actors_used_long_ago_are_let_go_and_read_again() -> None:
+    """Memory is bounded in ids, and an actor whose ids were let go is read again when it comes back."""
+    store = SlowStore()
+    known = KnownActors(store, ids_max=10)
+    for actor in ("a", "b"):
+        await store.append(actor, [NewEvent("T", id=f"{actor}{number}") for number in range(6)])
+    first = await known.of("a")
+    assert await known.of("a") is first
+    assert store.read == ["a"]
+    await known.of("b")
+    again = await known.of("a")
+    assert store.read == ["a", "b", "a"]
+    assert again is not first
+    assert again.version_of("a5") == 6
+
+
+async def test_an_actor_with_more_ids_than_are_kept_is_refused_with_the_way_out() -> None:
+    """The bound is stated, never passed in silence."""
+    store = InMemoryEventStore()
+    await store.append("a", [NewEvent("T") for _ in range(11)])
+    with pytest.raises(StoreFullError, match=r"ids_max=10.*about 250 bytes"):
+        await importer_into(store, ids_max=10).run(batches([line(1, "a", "x")]))
+
+
+async def test_an_import_with_hardly_any_memory_of_ids_still_stores_each_event_once() -> None:
+    """Letting go of ids costs reads, never a second copy."""
+    store, lines = SlowStore(), lines_of(actors=20, events=10)
+    for saved in (200, 0):
+        report = await importer_into(store, ids_max=15, actors_max=4).run(batches(lines))
+        assert (report.saved, report.already_there) == (saved, 200 - saved)
