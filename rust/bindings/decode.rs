@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-#[cfg(feature = "abi3-py311")]
+#[cfg(Py_LIMITED_API)]
 use pyo3::types::PyList;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
@@ -85,7 +85,7 @@ impl KeyCache {
 
     #[cold]
     fn learn<'py>(py: Python<'py>, slot: &mut Option<Known>, ends: Ends, key: &[u8]) -> Option<Bound<'py, PyString>> {
-        let text = string(py, key)?;
+        let text = string(py, key, false)?;
         let mut bytes = [0; CACHED_KEY_BYTES_MAX];
         bytes[..key.len()].copy_from_slice(key);
         *slot = Some(Known { ends, bytes, text: text.clone().unbind() });
@@ -106,22 +106,28 @@ pub fn checked<'py>(py: Python<'py>, bytes: &[u8], limits: &Limits) -> PyResult<
             format!("{} bytes, the limit is {}; raise payload_bytes_max", bytes.len(), limits.payload_bytes),
         )));
     }
-    check(bytes, limits).map_err(|error| raise(error, ""))?;
-    build(py, bytes)
+    let ascii = check(bytes, limits).map_err(|error| raise(error, ""))?;
+    build_known(py, bytes, ascii)
 }
 
-/// One value and nothing behind it, within the limits.
-pub fn check(bytes: &[u8], limits: &Limits) -> CoreResult<()> {
+/// One value and nothing behind it, within the limits; tells whether all its text is ASCII.
+pub fn check(bytes: &[u8], limits: &Limits) -> CoreResult<bool> {
     let mut reader = Reader::new(bytes);
     reader.skip(limits)?;
-    reader.end()
+    reader.end()?;
+    Ok(reader.only_ascii())
 }
 
 /// Builds the value of bytes that were checked before.
 pub fn build<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    build_known(py, bytes, false)
+}
+
+/// The same, `ascii` if all text is known to be.
+fn build_known<'py>(py: Python<'py>, bytes: &[u8], ascii: bool) -> PyResult<Bound<'py, PyAny>> {
     KEYS.with(|kept| {
         let keys = kept.take().unwrap_or_else(KeyCache::new);
-        let mut builder = Builder { py, reader: Reader::new(bytes), keys, failure: None };
+        let mut builder = Builder { py, reader: Reader::new(bytes), ascii, keys, failure: None };
         let value = builder.value();
         let outcome = value.ok_or_else(|| builder.reason());
         kept.set(Some(builder.keys));
@@ -134,6 +140,7 @@ pub fn build<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> 
 struct Builder<'a, 'py> {
     py: Python<'py>,
     reader: Reader<'a>,
+    ascii: bool,
     keys: KeyCache,
     failure: Option<PyErr>,
 }
@@ -141,7 +148,7 @@ struct Builder<'a, 'py> {
 impl<'a, 'py> Builder<'a, 'py> {
     fn value(&mut self) -> Option<Bound<'py, PyAny>> {
         if let Some(bytes) = self.reader.short_str() {
-            return string(self.py, bytes).map(Bound::into_any);
+            return string(self.py, bytes, self.ascii).map(Bound::into_any);
         }
         if let Some(value) = self.reader.short_uint() {
             // SAFETY: a new reference, or null with the error set.
@@ -155,7 +162,7 @@ impl<'a, 'py> Builder<'a, 'py> {
         // SAFETY: each call returns a new reference, or null with the error set.
         let built = unsafe {
             match self.mark()? {
-                Mark::Str(bytes) => return string(py, bytes).map(Bound::into_any),
+                Mark::Str(bytes) => return string(py, bytes, self.ascii).map(Bound::into_any),
                 Mark::UInt(value) => ffi::PyLong_FromUnsignedLongLong(value),
                 Mark::Int(value) => ffi::PyLong_FromLongLong(value),
                 Mark::Float(value) => ffi::PyFloat_FromDouble(value),
@@ -194,7 +201,7 @@ impl<'a, 'py> Builder<'a, 'py> {
         outcome.map_or_else(|error| self.failed(error), Some)
     }
 
-    #[cfg(not(feature = "abi3-py311"))]
+    #[cfg(not(Py_LIMITED_API))]
     fn list(&mut self, len: usize) -> Option<Bound<'py, PyAny>> {
         // SAFETY: a fresh list with `len` empty places, each filled once with an owned reference; the garbage collector
         // and the destructor both accept places that are still empty.
@@ -208,7 +215,7 @@ impl<'a, 'py> Builder<'a, 'py> {
         }
     }
 
-    #[cfg(feature = "abi3-py311")]
+    #[cfg(Py_LIMITED_API)]
     fn list(&mut self, len: usize) -> Option<Bound<'py, PyAny>> {
         let list = PyList::empty(self.py);
         for _ in 0..len {

@@ -1,5 +1,6 @@
 //! Python values to msgpack. Types are told apart by pointer first, because almost every value is exactly a str, int or dict.
 
+use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,6 +10,7 @@ use pyo3::types::{PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString,
 
 use super::EncodeError;
 use super::clock::since_epoch;
+use super::text::utf8;
 use crate::msgpack::{DEPTH_CEILING, Limits, write};
 
 /// Why a value was refused. The path grows from its end while the calls return, so it costs nothing when all goes well.
@@ -22,33 +24,38 @@ enum Step {
     Index(usize),
 }
 
-pub enum Failure {
+/// Boxed: so a result is one pointer, and comes back in a register.
+pub struct Failure(Box<Reason>);
+
+enum Reason {
     Refused(Refused),
     Python(PyErr),
 }
 
 impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Self {
-        Self::Python(error)
+        Self(Box::new(Reason::Python(error)))
     }
 }
 
 impl Failure {
-    fn below(self, step: impl FnOnce() -> Step) -> Self {
-        match self {
-            Self::Refused(mut refused) => {
-                refused.steps.push(step());
-                Self::Refused(refused)
-            }
-            python @ Self::Python(_) => python,
+    #[cold]
+    fn below(mut self, step: impl FnOnce() -> Step) -> Self {
+        if let Reason::Refused(refused) = &mut *self.0 {
+            refused.steps.push(step());
         }
+        self
+    }
+
+    fn at(self, key: &Bound<'_, PyString>) -> Self {
+        self.below(|| Step::Key(key.to_string_lossy().into_owned()))
     }
 
     /// The exception, its path starting at `root` ("data").
     pub fn raise(self, root: &str) -> PyErr {
-        match self {
-            Self::Python(error) => error,
-            Self::Refused(Refused { steps, reason }) => {
+        match *self.0 {
+            Reason::Python(error) => error,
+            Reason::Refused(Refused { steps, reason }) => {
                 let path = steps.iter().rev().fold(root.to_owned(), |path, step| match step {
                     Step::Index(index) => format!("{path}[{index}]"),
                     Step::Key(key) if is_name(key) => format!("{path}.{key}"),
@@ -60,12 +67,15 @@ impl Failure {
     }
 }
 
+const LIST_CHANGED: &str = "the list changed while it was encoded";
+
 fn is_name(key: &str) -> bool {
     !key.is_empty() && !key.starts_with(|c: char| c.is_ascii_digit()) && key.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
+#[cold]
 fn refuse<T>(reason: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::Refused(Refused { steps: Vec::new(), reason: reason.into() }))
+    Err(Failure(Box::new(Reason::Refused(Refused { steps: Vec::new(), reason: reason.into() }))))
 }
 
 type Outcome = Result<(), Failure>;
@@ -86,28 +96,42 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    #[inline]
     fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+        self.leaf(value).unwrap_or_else(|| self.branch(value, depth))
+    }
+
+    /// Writes a plain value that holds no other. No Python code runs, so a borrowed reference will do. None: it is no such value.
+    #[inline]
+    fn leaf(&mut self, value: &Bound<'_, PyAny>) -> Option<Outcome> {
         let kind = value.get_type_ptr();
         // SAFETY: the addresses of static type objects; each cast below is to the very type just compared.
         unsafe {
             if kind == &raw mut ffi::PyUnicode_Type {
-                self.str(value.cast_unchecked())
+                return Some(self.str(value.cast_unchecked()));
             } else if kind == &raw mut ffi::PyLong_Type {
-                self.int(value.cast_unchecked())
-            } else if kind == &raw mut ffi::PyDict_Type {
-                self.dict(value.cast_unchecked(), depth)
-            } else if kind == &raw mut ffi::PyList_Type {
-                let list: &Bound<'_, PyList> = value.cast_unchecked();
-                self.items(list.len(), list.iter(), depth)
+                return Some(self.int(value.cast_unchecked()));
             } else if kind == &raw mut ffi::PyFloat_Type {
-                self.float(value.cast_unchecked())
+                return Some(self.float(value.cast_unchecked()));
             } else if value.is_none() {
                 write::nil(self.out);
-                Ok(())
             } else if kind == &raw mut ffi::PyBool_Type {
                 write::bool(self.out, value.as_ptr() == ffi::Py_True());
-                Ok(())
+            } else {
+                return None;
+            }
+        }
+        Some(Ok(()))
+    }
+
+    /// Writes what holds other values, or has to be asked what it is. Other code may run meanwhile, so the caller owns it.
+    fn branch(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+        let kind = value.get_type_ptr();
+        // SAFETY: as above.
+        unsafe {
+            if kind == &raw mut ffi::PyDict_Type {
+                self.dict(value.cast_unchecked(), depth)
+            } else if kind == &raw mut ffi::PyList_Type {
+                self.list(value.cast_unchecked(), depth)
             } else {
                 self.other(value, depth)
             }
@@ -118,7 +142,7 @@ impl Encoder<'_> {
     #[cold]
     fn other(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
         if let Ok(tuple) = value.cast::<PyTuple>() {
-            self.items(tuple.len(), tuple.iter(), depth)
+            self.tuple(tuple, depth)
         } else if let Ok(bytes) = value.cast::<PyBytes>() {
             let bytes = bytes.as_bytes();
             self.fits(bytes.len())?;
@@ -133,7 +157,7 @@ impl Encoder<'_> {
         } else if let Ok(dict) = value.cast::<PyDict>() {
             self.dict(dict, depth)
         } else if let Ok(list) = value.cast::<PyList>() {
-            self.items(list.len(), list.iter(), depth)
+            self.list(list, depth)
         } else if let Ok(moment) = value.cast::<PyDateTime>() {
             self.datetime(moment)
         } else {
@@ -141,18 +165,22 @@ impl Encoder<'_> {
         }
     }
 
+    #[inline]
     fn fits(&self, more: usize) -> Outcome {
-        if self.out.len() + more > self.bytes_max {
-            return refuse(format!(
-                "the payload passes its limit of {} bytes; keep large blobs elsewhere and store their address, or raise payload_bytes_max",
-                self.limits.payload_bytes
-            ));
-        }
-        Ok(())
+        if self.out.len() + more > self.bytes_max { self.too_large() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn too_large(&self) -> Outcome {
+        refuse(format!(
+            "the payload passes its limit of {} bytes; keep large blobs elsewhere and store their address, or raise payload_bytes_max",
+            self.limits.payload_bytes
+        ))
     }
 
     fn str(&mut self, value: &Bound<'_, PyString>) -> Outcome {
-        let Ok(text) = value.to_str() else {
+        let Some(text) = utf8(value) else {
+            drop(PyErr::take(value.py()));
             return refuse("a str with a lone surrogate, which UTF-8 cannot hold; decode the text properly first");
         };
         self.fits(text.len())?;
@@ -183,32 +211,50 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    #[inline]
     fn enter(&mut self, len: usize, depth: usize) -> Outcome {
-        if depth == 0 {
-            return refuse(format!(
-                "nested deeper than {} levels, or a container that holds itself",
-                self.limits.depth.min(DEPTH_CEILING)
-            ));
+        match self.elements.checked_sub(len) {
+            Some(left) if depth > 0 => {
+                self.elements = left;
+                Ok(())
+            }
+            _ => self.too_many(depth),
         }
-        let Some(left) = self.elements.checked_sub(len) else {
-            return refuse(format!(
-                "more than {} elements in all; save several events, or raise elements_max",
-                self.limits.elements
-            ));
-        };
-        self.elements = left;
+    }
+
+    #[cold]
+    fn too_many(&self, depth: usize) -> Outcome {
+        refuse(if depth == 0 {
+            format!("nested deeper than {} levels, or a container that holds itself", self.limits.depth.min(DEPTH_CEILING))
+        } else {
+            format!("more than {} elements in all; save several events, or raise elements_max", self.limits.elements)
+        })
+    }
+
+    fn tuple(&mut self, tuple: &Bound<'_, PyTuple>, depth: usize) -> Outcome {
+        self.enter(tuple.len(), depth)?;
+        write::array(self.out, tuple.len());
+        for (index, item) in tuple.iter().enumerate() {
+            self.value(&item, depth - 1).map_err(|failure| failure.below(|| Step::Index(index)))?;
+        }
         Ok(())
     }
 
-    fn items<'py>(&mut self, len: usize, items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> Outcome {
-        self.enter(len, depth)?;
-        write::array(self.out, len);
-        let mut written = 0;
-        for item in items {
-            self.value(&item, depth - 1).map_err(|failure| failure.below(|| Step::Index(written)))?;
-            written += 1;
-        }
-        if written == len { Ok(()) } else { refuse("the list changed while it was encoded") }
+    fn list(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
+        with_critical_section(list, || {
+            let (py, len) = (list.py(), list.len());
+            self.enter(len, depth)?;
+            write::array(self.out, len);
+            for index in 0..len {
+                // SAFETY: null past the end; else borrowed from the list, which is alive and locked. It is made our own before
+                // anything runs that could change the list.
+                let item = unsafe { Borrowed::from_ptr_or_opt(py, list_item(list, index)) };
+                let Some(item) = item else { return refuse(LIST_CHANGED) };
+                let outcome = self.leaf(&item).unwrap_or_else(|| self.branch(&item.to_owned(), depth - 1));
+                outcome.map_err(|failure| failure.below(|| Step::Index(index)))?;
+            }
+            if list.len() == len { Ok(()) } else { refuse(LIST_CHANGED) }
+        })
     }
 
     fn dict(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
@@ -221,17 +267,24 @@ impl Encoder<'_> {
             // SAFETY: the dict is alive and locked; both results are borrowed from it and made our own before anything runs
             // that could change it. A change of its size is noticed by the count.
             while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
-                let (key, value) = unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
-                let Ok(name) = key.cast::<PyString>() else {
-                    return refuse(format!("the key {} is not a str; write str(key), or use a list of pairs", shown(&key)));
-                };
-                self.str(name)?;
-                self.value(&value, depth - 1)
-                    .map_err(|failure| failure.below(|| Step::Key(name.to_string_lossy().into_owned())))?;
+                let (key, value) = unsafe { (Borrowed::from_ptr(py, key), Borrowed::from_ptr(py, value)) };
+                let Ok(name) = key.cast::<PyString>() else { return Self::no_str(&key.to_owned()) };
+                self.str(&name)?;
+                if let Some(outcome) = self.leaf(&value) {
+                    outcome.map_err(|failure| failure.at(&name))?;
+                } else {
+                    let (name, value) = (name.to_owned(), value.to_owned());
+                    self.branch(&value, depth - 1).map_err(|failure| failure.at(&name))?;
+                }
                 written += 1;
             }
             if written == len { Ok(()) } else { refuse("the dict changed while it was encoded") }
         })
+    }
+
+    #[cold]
+    fn no_str(key: &Bound<'_, PyAny>) -> Outcome {
+        refuse(format!("the key {} is not a str; write str(key), or use a list of pairs", shown(key)))
     }
 
     fn datetime(&mut self, value: &Bound<'_, PyDateTime>) -> Outcome {
@@ -259,4 +312,17 @@ impl Encoder<'_> {
 fn shown(value: &Bound<'_, PyAny>) -> String {
     let text = value.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
     text.chars().take(40).collect()
+}
+
+/// A borrowed reference to an item, null past the end.
+#[inline]
+fn list_item(list: &Bound<'_, PyList>, index: usize) -> *mut ffi::PyObject {
+    if index >= list.len() {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: a list, and an index within it.
+    #[cfg(not(Py_LIMITED_API))]
+    return unsafe { ffi::PyList_GET_ITEM(list.as_ptr(), index.cast_signed()) };
+    #[cfg(Py_LIMITED_API)]
+    return unsafe { ffi::PyList_GetItem(list.as_ptr(), index.cast_signed()) };
 }

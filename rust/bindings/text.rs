@@ -1,26 +1,53 @@
-//! UTF-8 to Python strs. Python's own decoder looks once more for the errors that were ruled out before.
+//! UTF-8 to Python strs and back. Most strs are ASCII, which Python keeps as it is in UTF-8.
 
-/// A str of bytes that were checked to be UTF-8; None with Python's error set.
-#[cfg(feature = "abi3-py311")]
-#[allow(clippy::unnecessary_wraps)] // the other one can run out of memory
-pub fn string<'py>(py: pyo3::Python<'py>, bytes: &[u8]) -> Option<pyo3::Bound<'py, pyo3::types::PyString>> {
-    // SAFETY: checked before anything is built.
-    Some(pyo3::types::PyString::new(py, unsafe { std::str::from_utf8_unchecked(bytes) }))
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// The UTF-8 of a str, which lives as long as it does; None with Python's error set if it has none.
+#[inline]
+pub fn utf8<'a>(value: &'a Bound<'_, PyString>) -> Option<&'a str> {
+    #[cfg(not(any(Py_LIMITED_API, Py_3_14)))] // from 3.14 on this takes a call anyway
+    // SAFETY: an ASCII str keeps its characters behind its head, a byte each.
+    unsafe {
+        if ffi::PyUnicode_IS_COMPACT_ASCII(value.as_ptr()) != 0 {
+            let len = ffi::PyUnicode_GET_LENGTH(value.as_ptr()).cast_unsigned();
+            let bytes = std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(value.as_ptr()), len);
+            return Some(std::str::from_utf8_unchecked(bytes));
+        }
+    }
+    let mut len = 0;
+    // SAFETY: Python gives bytes of valid UTF-8 and how many there are, or null.
+    unsafe {
+        let bytes = ffi::PyUnicode_AsUTF8AndSize(value.as_ptr(), &raw mut len);
+        (!bytes.is_null()).then(|| std::str::from_utf8_unchecked(std::slice::from_raw_parts(bytes.cast(), len.cast_unsigned())))
+    }
 }
 
-#[cfg(not(feature = "abi3-py311"))]
+/// A str of bytes that were checked to be UTF-8, `ascii` if known to be; None with Python's error set.
+#[cfg(Py_LIMITED_API)]
+#[allow(clippy::unnecessary_wraps)] // the other one can run out of memory
+pub fn string<'py>(py: Python<'py>, bytes: &[u8], _ascii: bool) -> Option<Bound<'py, PyString>> {
+    // SAFETY: checked before anything is built.
+    Some(PyString::new(py, unsafe { std::str::from_utf8_unchecked(bytes) }))
+}
+
+#[cfg(not(Py_LIMITED_API))]
 pub use direct::string;
 
-/// Writes each character straight into the object where it stays, which the stable ABI does not offer.
-#[cfg(not(feature = "abi3-py311"))]
+/// Writes each character straight into the object where it stays, which the stable ABI does not offer. Python's own decoder
+/// looks once more for the errors that were ruled out before.
+#[cfg(not(Py_LIMITED_API))]
 mod direct {
     use pyo3::ffi;
     use pyo3::prelude::*;
     use pyo3::types::PyString;
 
-    /// A str of bytes that were checked to be UTF-8; None with Python's error set.
+    use crate::msgpack::write::copy_short;
+
+    /// A str of bytes that were checked to be UTF-8, `ascii` if known to be; None with Python's error set.
     #[inline]
-    pub fn string<'py>(py: Python<'py>, bytes: &[u8]) -> Option<Bound<'py, PyString>> {
+    pub fn string<'py>(py: Python<'py>, bytes: &[u8], ascii: bool) -> Option<Bound<'py, PyString>> {
         // SAFETY: checked before anything is built.
         let text = unsafe { std::str::from_utf8_unchecked(bytes) };
         if bytes.len() < 2 {
@@ -28,8 +55,8 @@ mod direct {
         }
         // SAFETY: each width holds the characters below the next lead byte, and `fill` writes one for each that was counted.
         unsafe {
-            if bytes.is_ascii() {
-                return filled(py, bytes.len(), 0x7f, |to: *mut u8| to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()));
+            if ascii || is_ascii(bytes) {
+                return filled(py, bytes.len(), 0x7f, |to| copy(bytes, to));
             }
             // CPython keeps every str in its narrowest form. The largest byte is the first of the largest character: it tells.
             match bytes.iter().fold(0, |largest, &byte| largest.max(byte)) {
@@ -51,6 +78,25 @@ mod direct {
             let text = Bound::from_owned_ptr_or_opt(py, ffi::PyUnicode_New(len.cast_signed(), largest))?;
             fill(ffi::PyUnicode_1BYTE_DATA(text.as_ptr()).cast());
             Some(text.cast_into_unchecked())
+        }
+    }
+
+    #[inline]
+    fn is_ascii(bytes: &[u8]) -> bool {
+        let seen = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) if bytes.len() <= 16 => u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last),
+            (Some(_), _) => return bytes.is_ascii(),
+            _ => bytes.iter().fold(0, |seen, &byte| seen | u64::from(byte)),
+        };
+        seen & HIGH_BITS == 0
+    }
+
+    /// # Safety
+    /// There is room for `bytes` at `to`.
+    #[inline]
+    unsafe fn copy(bytes: &[u8], to: *mut u8) {
+        unsafe {
+            if bytes.len() <= 32 { copy_short(bytes, to) } else { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
         }
     }
 

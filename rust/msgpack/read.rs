@@ -24,16 +24,22 @@ pub enum Mark<'a> {
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    ascii: bool,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, ascii: true }
     }
 
     /// The offset of the next byte.
     pub fn offset(&self) -> usize {
         self.at
+    }
+
+    /// Whether all text that `skip` stepped over was ASCII.
+    pub fn only_ascii(&self) -> bool {
+        self.ascii
     }
 
     pub fn left(&self) -> usize {
@@ -264,8 +270,10 @@ impl<'a> Reader<'a> {
             count -= 1;
             let start = self.at;
             let (len, values) = match self.mark()? {
+                Mark::Str(bytes) if bytes.is_ascii() => continue,
                 Mark::Str(bytes) => {
                     text(bytes, self.at - bytes.len())?;
+                    self.ascii = false;
                     continue;
                 }
                 Mark::Array(len) => (len, len),
