@@ -6,19 +6,11 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::event::{EventData, Id, Parts};
-use crate::msgpack::{
-    Limits,
-    read::{Mark, Reader},
-    write,
-};
+use crate::event::{EventData, VERSION_MAX};
+use crate::event_map;
+use crate::frame::{self, keep, name, once};
+use crate::msgpack::{read::Reader, write};
 use crate::spine::{self, Root};
-use crate::token::check_id;
-
-/// The format this code writes, and the only one released so far.
-pub const FORMAT: u64 = 1;
-
-const CRC_KEY: &str = "crc";
 
 /// One append of 1..n events of one actor (or none, when it repairs).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,16 +39,13 @@ impl Commit {
         let bound = self.events.iter().map(|event| event.wire_size_bound()).sum::<usize>();
         let mut out = Vec::with_capacity(bound + 320);
         let optional = [self.spine.is_some(), self.epoch.is_some(), !self.passed.is_empty(), self.events.is_empty()];
-        let keys = 4 + optional.into_iter().filter(|&given| given).count() + usize::from(self.extra_pairs);
-        write::map(&mut out, keys);
-        write::str(&mut out, "format");
-        write::uint(&mut out, FORMAT);
+        frame::begin(&mut out, 2 + optional.into_iter().filter(|&given| given).count() + usize::from(self.extra_pairs));
         write::str(&mut out, "actor");
         write::str(&mut out, &self.actor);
         write::str(&mut out, "events");
         write::array(&mut out, self.events.len());
         for event in &self.events {
-            write_event(&mut out, &event.parts());
+            event_map::write(&mut out, &event.parts());
         }
         if let Some(roots) = &self.spine {
             write::str(&mut out, "spine");
@@ -81,63 +70,57 @@ impl Commit {
             write::uint(&mut out, self.version);
         }
         out.extend_from_slice(&self.extra);
-        close(&mut out);
+        frame::close(&mut out);
         out
     }
 
     pub fn decode(body: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(body);
-        let mut commit = Self::default();
-        let mut stated_version = None;
-        let keys = open(&mut reader, &mut |key, start, reader| {
-            match key {
-                "actor" => name(reader, "actor_id")?.clone_into(&mut commit.actor),
-                "events" => {
-                    let len = reader.array()?;
-                    // An event takes 20 bytes or more, so a false length cannot reserve much.
-                    commit.events.reserve_exact(len.min(reader.left() / 20));
-                    for _ in 0..len {
-                        let event = read_event(reader, &commit.actor)?;
-                        commit.events.push(Arc::new(event));
-                    }
-                }
-                "spine" => commit.spine = Some(read_spine(reader)?),
-                "epoch" => commit.epoch = Some(reader.uint()?),
-                "passed" => {
-                    for _ in 0..reader.array()? {
-                        commit.passed.push(reader.uint()?);
-                    }
-                }
-                "version" => stated_version = Some(reader.uint()?),
-                _ => {
-                    reader.skip(&Limits::STORED)?;
-                    commit.extra.extend_from_slice(reader.since(start));
-                    commit.extra_pairs += 1;
-                }
+        let (mut actor, mut events, mut spine, mut epoch, mut passed, mut version) = (None, None, None, None, None, None);
+        let (mut extra, mut extra_pairs) = (Vec::new(), 0);
+        let end = frame::open(body, &mut |key, start, reader| match key {
+            "actor" => once(&mut actor, name(reader, "actor_id")?, key, start),
+            "events" => {
+                let actor = actor.ok_or_else(|| Error::decode(start, "the actor must stand before its events"))?;
+                once(&mut events, read_events(reader, actor)?, key, start)
             }
-            Ok(())
+            "spine" => once(&mut spine, read_spine(reader)?, key, start),
+            "epoch" => once(&mut epoch, reader.uint()?, key, start),
+            "passed" => once(&mut passed, read_positions(reader)?, key, start),
+            "version" => once(&mut version, reader.uint()?, key, start),
+            _ => keep(&mut extra, &mut extra_pairs, start, reader),
         })?;
-        commit.check(stated_version, keys)?;
-        Ok(commit)
-    }
-
-    fn check(&mut self, stated_version: Option<u64>, end: usize) -> Result<()> {
-        if self.actor.is_empty() {
-            return Err(Error::decode(end, "the commit names no actor"));
-        }
-        let mut last = 0;
-        for event in &self.events {
-            if event.version() <= last {
-                return Err(Error::decode(end, format!("version {} follows {last}", event.version())));
-            }
-            last = event.version();
-        }
-        self.version = match (self.events.is_empty(), stated_version) {
-            (false, _) => last,
-            (true, Some(version)) => version,
-            (true, None) => return Err(Error::decode(end, "the commit has neither events nor a version")),
+        let (Some(actor), Some(events)) = (actor, events) else {
+            return Err(Error::decode(end, "the commit lacks its actor or its events"));
         };
-        Ok(())
+        let version = latest(&events, version).map_err(|reason| Error::decode(end, reason))?;
+        Ok(Self {
+            actor: actor.to_owned(),
+            events,
+            version,
+            spine,
+            epoch,
+            passed: passed.unwrap_or_default(),
+            extra,
+            extra_pairs,
+        })
+    }
+}
+
+/// The actor's version after a commit, as its last event or, where it has none, the commit itself says.
+fn latest(events: &[Arc<EventData>], stated: Option<u64>) -> std::result::Result<u64, String> {
+    let mut last = 0;
+    for event in events {
+        if event.version() <= last {
+            return Err(format!("version {} follows {last}", event.version()));
+        }
+        last = event.version();
+    }
+    match stated {
+        None if events.is_empty() => Err("the commit has neither events nor a version".to_owned()),
+        Some(stated) if stated > VERSION_MAX || (!events.is_empty() && stated != last) => {
+            Err(format!("the commit states version {stated}, its last event has {last}"))
+        }
+        _ => Ok(stated.unwrap_or(last)),
     }
 }
 
@@ -155,163 +138,26 @@ pub fn check_events(events: &[Arc<EventData>]) -> Result<&Arc<EventData>> {
     Ok(first)
 }
 
-/// Reads the map's pairs up to the checksum, and checks it. `format` comes first, so a later format is told apart at once.
-/// Returns the offset behind the last byte.
-pub(crate) fn open<'a>(
-    reader: &mut Reader<'a>,
-    pair: &mut dyn FnMut(&str, usize, &mut Reader<'a>) -> Result<()>,
-) -> Result<usize> {
-    let body_start = reader.clone();
-    let pairs = reader.map()?;
-    for index in 0..pairs {
-        let start = reader.offset();
-        let key = reader.str()?;
-        match (index, key) {
-            (0, "format") => match reader.uint()? {
-                FORMAT => {}
-                other => {
-                    return Err(Error::decode(
-                        start,
-                        format!("format {other}; this version of Aether reads format {FORMAT}, upgrade it"),
-                    ));
-                }
-            },
-            (0, _) => return Err(Error::decode(start, "this is no message of Aether: its first key is not \"format\"")),
-            (_, CRC_KEY) => {
-                let stored = reader.uint()?;
-                let counted = crc32fast::hash(body_start.ahead(start));
-                if stored != u64::from(counted) {
-                    return Err(Error::decode(
-                        start,
-                        format!("the checksum is {counted:#010x}, {stored:#010x} is written: the bytes were altered"),
-                    ));
-                }
-                if index + 1 != pairs {
-                    return Err(Error::decode(start, "the checksum is not the last key"));
-                }
-                reader.end()?;
-                return Ok(reader.offset());
-            }
-            _ => pair(key, start, reader)?,
-        }
-    }
-    Err(Error::decode(reader.offset(), "the message has no checksum"))
-}
-
-/// Appends the checksum, always in five bytes.
-pub(crate) fn close(out: &mut Vec<u8>) {
-    let crc = crc32fast::hash(out);
-    write::str(out, CRC_KEY);
-    out.push(0xce);
-    out.extend_from_slice(&crc.to_be_bytes());
-}
-
-fn write_event(out: &mut Vec<u8>, event: &Parts<'_>) {
-    write::map(out, 6 + usize::from(event.extra_pairs));
-    write::str(out, "id");
-    match event.id {
-        Id::Uuid(uuid) => write::bin(out, &uuid),
-        Id::Text(text) => write::str(out, text),
-    }
-    write::str(out, "type");
-    write::str(out, event.kind);
-    write::str(out, "version");
-    write::uint(out, event.version);
-    write::str(out, "time");
-    write::int(out, event.time_ns);
-    write::str(out, "data");
-    out.extend_from_slice(event.payload);
-    write::str(out, "meta");
-    if event.meta.is_empty() {
-        write::map(out, 0);
-    } else {
-        out.extend_from_slice(event.meta);
-    }
-    out.extend_from_slice(event.extra);
-}
-
-fn read_event(reader: &mut Reader<'_>, actor: &str) -> Result<EventData> {
-    let start = reader.offset();
-    let (mut id, mut kind, mut version, mut time_ns, mut payload, mut meta) = (None, None, None, None, None, None);
-    let mut extra = Vec::new();
-    let mut extra_pairs = 0;
-    for _ in 0..reader.map()? {
-        let pair = reader.offset();
-        match reader.str()? {
-            "id" => id = Some(read_id(reader)?),
-            "type" => kind = Some(name(reader, "event_type")?),
-            "version" => version = Some(reader.uint()?),
-            "time" => time_ns = Some(reader.int()?),
-            "data" => {
-                let value = reader.offset();
-                reader.skip(&Limits::STORED)?;
-                payload = Some(reader.since(value));
-            }
-            "meta" => meta = Some(read_meta(reader)?),
-            _ => {
-                reader.skip(&Limits::STORED)?;
-                extra.extend_from_slice(reader.since(pair));
-                extra_pairs += 1;
-            }
-        }
-    }
-    let (Some(id), Some(kind), Some(version @ 1..), Some(time_ns), Some(payload)) = (id, kind, version, time_ns, payload) else {
-        return Err(Error::decode(start, "an event lacks id, type, version (from 1), time or data"));
-    };
-    let meta = meta.unwrap_or_default();
-    Ok(EventData::new(&Parts { id, actor, kind, version, time_ns, payload, meta: &meta, extra: &extra, extra_pairs }))
-}
-
-fn read_id<'a>(reader: &mut Reader<'a>) -> Result<Id<'a>> {
-    let start = reader.offset();
-    match reader.mark()? {
-        Mark::Bin(bytes) => {
-            let uuid = bytes.try_into().map_err(|_| Error::decode(start, "an id of bytes has 16 of them"))?;
-            Ok(Id::Uuid(uuid))
-        }
-        Mark::Str(bytes) => {
-            let text = crate::msgpack::read::text(bytes, start)?;
-            check_id("id", text).map_err(|error| Error::decode(start, error.to_string()))?;
-            Ok(Id::parse(text))
-        }
-        _ => Err(Error::decode(start, "an id is a string or 16 bytes")),
+/// Refuses to number `count` events from `version` + 1 on where versions end.
+pub fn check_room(version: u64, count: usize) -> Result<()> {
+    match VERSION_MAX.checked_sub(version) {
+        Some(left) if count as u64 <= left => Ok(()),
+        _ => Err(Error::Misuse("the versions of this actor are used up: the last is 2**63 - 1")),
     }
 }
 
-pub(crate) fn name<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<&'a str> {
-    let start = reader.offset();
-    let text = reader.str()?;
-    check_id(what, text).map_err(|error| Error::decode(start, error.to_string()))?;
-    Ok(text)
-}
-
-/// Metadata in its one form: an encoded map with sorted keys, nothing when it is empty.
-fn read_meta(reader: &mut Reader<'_>) -> Result<Vec<u8>> {
-    let start = reader.offset();
-    let len = reader.map()?;
-    let mut pairs = Vec::with_capacity(len);
+fn read_events(reader: &mut Reader<'_>, actor: &str) -> Result<Vec<Arc<EventData>>> {
+    let len = reader.array()?;
+    // An event takes 20 bytes or more, so a false length cannot reserve much.
+    let mut events = Vec::with_capacity(len.min(reader.left() / 20));
     for _ in 0..len {
-        pairs.push((reader.str()?, reader.str()?));
+        events.push(Arc::new(event_map::read(reader, actor)?));
     }
-    write_meta(&mut pairs).ok_or_else(|| Error::decode(start, "metadata has a key twice"))
+    Ok(events)
 }
 
-/// Encodes metadata in its one form; None if a key is there twice.
-pub fn write_meta(pairs: &mut [(&str, &str)]) -> Option<Vec<u8>> {
-    if pairs.is_empty() {
-        return Some(Vec::new());
-    }
-    pairs.sort_unstable();
-    if pairs.windows(2).any(|two| two[0].0 == two[1].0) {
-        return None;
-    }
-    let mut out = Vec::new();
-    write::map(&mut out, pairs.len());
-    for (key, value) in pairs {
-        write::str(&mut out, key);
-        write::str(&mut out, value);
-    }
-    Some(out)
+fn read_positions(reader: &mut Reader<'_>) -> Result<Vec<u64>> {
+    (0..reader.array()?).map(|_| reader.uint()).collect()
 }
 
 fn read_spine(reader: &mut Reader<'_>) -> Result<Vec<Root>> {
@@ -333,12 +179,13 @@ fn read_spine(reader: &mut Reader<'_>) -> Result<Vec<Root>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::event::{Id, Parts};
     use proptest::prelude::*;
 
     fn event(version: u64, text: &str) -> Arc<EventData> {
         let mut payload = Vec::new();
         write::str(&mut payload, text);
-        let meta = write_meta(&mut [("b", "2"), ("a", "1")]).unwrap();
+        let meta = crate::metadata::encode(&mut [("b", "2"), ("a", "1")]).unwrap();
         Arc::new(EventData::new(&Parts {
             id: Id::parse("59679dbb-4e81-5039-952e-0842fb6bc8bf"),
             actor: "order-123",

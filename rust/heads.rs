@@ -44,7 +44,8 @@ pub struct Heads {
 
 impl Heads {
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { cache: LruCache::new(capacity) }
+        // `new` would claim the memory of a full cache at once.
+        Self { cache: LruCache::sparse(capacity) }
     }
 
     pub fn get(&mut self, actor: &str) -> Option<&Head> {

@@ -2,7 +2,9 @@
 //!
 //! - [`msgpack`]: the wire marks: write, read, skip, limits
 //! - [`event`]: one event in memory, one allocation for all its text
-//! - [`commit`]: a commit, and a snapshot, as bytes and back
+//! - [`frame`]: what every message has: format first, checksum last
+//! - [`commit`], [`event_map`], [`metadata`]: a commit as bytes and back
+//! - [`snapshot`]: a snapshot as bytes and back
 //! - [`log`]: the in-memory store's index: actors, versions, positions
 //! - [`token`], [`shard`]: actor id to subject token to shard
 //! - [`spine`]: the skew-binary list that reaches every earlier commit in O(log n) steps
@@ -13,9 +15,12 @@
 pub mod commit;
 pub mod error;
 pub mod event;
+pub mod event_map;
+pub mod frame;
 pub mod heads;
 pub mod ids;
 pub mod log;
+pub mod metadata;
 pub mod msgpack;
 pub mod shard;
 pub mod snapshot;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::commit::{Commit, check_events};
+use crate::commit::{Commit, check_events, check_room};
 use crate::error::{Error, Result};
 use crate::event::EventData;
 use crate::snapshot::SnapshotData;
@@ -94,6 +94,7 @@ impl Log {
         {
             return Err(Error::Conflict { expected, actual: latest });
         }
+        check_room(latest, drafts.len())?;
         let events: Vec<_> =
             drafts.iter().zip(latest + 1..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
         self.check_size(&events)?;

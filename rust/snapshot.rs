@@ -1,8 +1,9 @@
 //! A snapshot as bytes: the commit's frame around one state.
 
-use crate::commit::{FORMAT, close, name, open};
 use crate::error::{Error, Result};
-use crate::msgpack::{Limits, read::Reader, write};
+use crate::event::VERSION_MAX;
+use crate::frame::{self, name, once};
+use crate::msgpack::{Limits, write};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SnapshotData {
@@ -16,9 +17,7 @@ pub struct SnapshotData {
 impl SnapshotData {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.payload.len() + self.actor.len() + 80);
-        write::map(&mut out, 6);
-        write::str(&mut out, "format");
-        write::uint(&mut out, FORMAT);
+        frame::begin(&mut out, 4);
         write::str(&mut out, "actor");
         write::str(&mut out, &self.actor);
         write::str(&mut out, "version");
@@ -27,30 +26,29 @@ impl SnapshotData {
         write::int(&mut out, self.time_ns);
         write::str(&mut out, "state");
         out.extend_from_slice(&self.payload);
-        close(&mut out);
+        frame::close(&mut out);
         out
     }
 
+    /// Unknown keys are stepped over, not kept: a snapshot is replaced as a whole, never copied.
     pub fn decode(body: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(body);
         let (mut actor, mut version, mut time_ns, mut payload) = (None, None, None, None);
-        let end = open(&mut reader, &mut |key, _, reader| {
-            match key {
-                "actor" => actor = Some(name(reader, "actor_id")?.to_owned()),
-                "version" => version = Some(reader.uint()?),
-                "time" => time_ns = Some(reader.int()?),
-                "state" => {
-                    let start = reader.offset();
-                    reader.skip(&Limits::STORED)?;
-                    payload = Some(reader.since(start).to_vec());
-                }
-                _ => reader.skip(&Limits::STORED)?,
+        let end = frame::open(body, &mut |key, start, reader| match key {
+            "actor" => once(&mut actor, name(reader, "actor_id")?, key, start),
+            "version" => once(&mut version, reader.uint()?, key, start),
+            "time" => once(&mut time_ns, reader.int()?, key, start),
+            "state" => {
+                let value = reader.offset();
+                reader.skip(&Limits::STORED)?;
+                once(&mut payload, reader.since(value), key, start)
             }
-            Ok(())
+            _ => reader.skip(&Limits::STORED),
         })?;
         match (actor, version, time_ns, payload) {
-            (Some(actor), Some(version @ 1..), Some(time_ns), Some(payload)) => Ok(Self { actor, version, time_ns, payload }),
-            _ => Err(Error::decode(end, "a snapshot lacks actor, version (from 1), time or state")),
+            (Some(actor), Some(version @ 1..=VERSION_MAX), Some(time_ns), Some(payload)) => {
+                Ok(Self { actor: actor.to_owned(), version, time_ns, payload: payload.to_vec() })
+            }
+            _ => Err(Error::decode(end, "a snapshot lacks actor, version (from 1 to 2^63 - 1), time or state")),
         }
     }
 }

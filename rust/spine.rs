@@ -8,6 +8,8 @@
 //!
 //! The spine is checked, never trusted: [`Broken`] sends the reader to the scan.
 
+use std::collections::BTreeMap;
+
 use crate::commit::Commit;
 
 /// One tree: its newest commit and how many commits it holds, always 2^k - 1.
@@ -113,9 +115,11 @@ fn expect_ordinal(node: Node, commit: &Commit) -> Result<(), Broken> {
     }
 }
 
-fn pick(wanted: &mut Vec<Node>, sequence: u64) -> Result<Node, Broken> {
-    let at = wanted.iter().rposition(|node| node.sequence == sequence).ok_or(Broken("a commit nobody asked for"))?;
-    Ok(wanted.swap_remove(at))
+const UNASKED: Broken = Broken("a commit nobody asked for");
+
+/// Roots and children are checked to have sequences of their own before they come here.
+fn by_sequence(nodes: impl IntoIterator<Item = Node>) -> BTreeMap<u64, Node> {
+    nodes.into_iter().map(|node| (node.sequence, node)).collect()
 }
 
 /// How many commits an actor has, by its head alone.
@@ -130,7 +134,7 @@ pub struct Walk {
     from_version: u64,
     first: u64,
     end: u64,
-    wanted: Vec<Node>,
+    wanted: BTreeMap<u64, Node>,
     /// (ordinal, sequence, commit), in the order they came.
     kept: Vec<(u64, u64, Commit)>,
 }
@@ -139,21 +143,30 @@ impl Walk {
     /// Starts at the head; the window is the ordinals `first..end`.
     pub fn new(head: Commit, sequence: u64, from_version: u64, first: u64, end: u64) -> Result<Self, Broken> {
         let (roots, total) = nodes(&head, sequence)?;
-        let mut walk =
-            Self { actor: head.actor.clone(), from_version, first, end: end.min(total), wanted: Vec::new(), kept: Vec::new() };
+        let mut walk = Self {
+            actor: head.actor.clone(),
+            from_version,
+            first,
+            end: end.min(total),
+            wanted: BTreeMap::new(),
+            kept: Vec::new(),
+        };
         if head.version >= from_version {
             for node in roots {
-                walk.want(node);
+                walk.want(node)?;
             }
             walk.keep(total - 1, sequence, head);
         }
         Ok(walk)
     }
 
-    fn want(&mut self, node: Node) {
-        if node.ordinal >= self.first && node.oldest() < self.end {
-            self.wanted.push(node);
+    fn want(&mut self, node: Node) -> Result<(), Broken> {
+        let inside = node.ordinal >= self.first && node.oldest() < self.end;
+        // One that was taken already is told by its ordinal when it comes again.
+        if inside && self.wanted.insert(node.sequence, node).is_some() {
+            return Err(Broken("the spine leads to a commit twice"));
         }
+        Ok(())
     }
 
     fn keep(&mut self, ordinal: u64, sequence: u64, commit: Commit) {
@@ -162,13 +175,13 @@ impl Walk {
         }
     }
 
-    /// The sequences to fetch next, all at once; none: the walk is done.
+    /// The sequences to fetch next, all at once, ascending; none: the walk is done.
     pub fn wanted(&self) -> Vec<u64> {
-        self.wanted.iter().map(|node| node.sequence).collect()
+        self.wanted.keys().copied().collect()
     }
 
     pub fn feed(&mut self, sequence: u64, commit: Commit) -> Result<(), Broken> {
-        let node = pick(&mut self.wanted, sequence)?;
+        let node = self.wanted.remove(&sequence).ok_or(UNASKED)?;
         if commit.actor != self.actor {
             return Err(Broken("the spine leads to another actor's commit"));
         }
@@ -178,7 +191,7 @@ impl Walk {
         expect_ordinal(node, &commit)?;
         if let Some(pair) = children(node, &commit)? {
             for child in pair {
-                self.want(child);
+                self.want(child)?;
             }
         }
         self.keep(node.ordinal, sequence, commit);
@@ -197,6 +210,9 @@ impl Walk {
                 return Err(Broken("the commits are not in order"));
             }
         }
+        if self.kept.last().is_some_and(|(ordinal, ..)| ordinal + 1 != self.end) {
+            return Err(Broken("a later commit has an earlier version"));
+        }
         Ok(self.kept.into_iter().map(|(_, sequence, commit)| (sequence, commit)).collect())
     }
 }
@@ -207,26 +223,27 @@ pub struct Search {
     actor: String,
     from_version: u64,
     found: u64,
-    wanted: Vec<Node>,
+    wanted: BTreeMap<u64, Node>,
     /// The oldest of this round that reaches the version, with its children.
     best: Option<(u64, Option<[Node; 2]>)>,
 }
 
 impl Search {
     pub fn new(head: &Commit, sequence: u64, from_version: u64) -> Result<Self, Broken> {
-        let (wanted, total) = nodes(head, sequence)?;
+        let (roots, total) = nodes(head, sequence)?;
         let reached = head.version >= from_version;
         let found = if reached { total - 1 } else { total };
-        let wanted = if reached { wanted } else { Vec::new() };
+        let roots = if reached { roots } else { Vec::new() };
+        let wanted = by_sequence(roots);
         Ok(Self { actor: head.actor.clone(), from_version, found, wanted, best: None })
     }
 
     pub fn wanted(&self) -> Vec<u64> {
-        self.wanted.iter().map(|node| node.sequence).collect()
+        self.wanted.keys().copied().collect()
     }
 
     pub fn feed(&mut self, sequence: u64, commit: &Commit) -> Result<(), Broken> {
-        let node = pick(&mut self.wanted, sequence)?;
+        let node = self.wanted.remove(&sequence).ok_or(UNASKED)?;
         if commit.actor != self.actor {
             return Err(Broken("the spine leads to another actor's commit"));
         }
@@ -239,7 +256,7 @@ impl Search {
             && let Some((ordinal, below)) = self.best.take()
         {
             self.found = ordinal;
-            self.wanted = below.map(Vec::from).unwrap_or_default();
+            self.wanted = by_sequence(below.into_iter().flatten());
         }
         Ok(())
     }
@@ -349,6 +366,27 @@ mod tests {
         assert!(walk.feed(head - 3, log[&(head - 3)].clone()).is_err());
         let mut search = Search::new(&log[&head], head, 2).unwrap();
         assert!(search.feed(head - 3, &log[&(head - 3)]).is_err());
+    }
+
+    #[test]
+    fn a_spine_that_leads_to_a_commit_twice_is_refused() {
+        let commit = |version, spine: &[(u64, u64)]| Commit {
+            actor: "a".into(),
+            version,
+            spine: Some(spine.iter().map(|&(sequence, size)| Root { sequence, size }).collect()),
+            ..Commit::default()
+        };
+        let mut walk = Walk::new(commit(9, &[(19, 3), (18, 1)]), 20, 0, 0, 9).unwrap();
+        assert_eq!(walk.feed(19, commit(8, &[(18, 1), (17, 1), (16, 1)])), Err(Broken("the spine leads to a commit twice")));
+    }
+
+    #[test]
+    fn a_commit_older_than_those_before_it_is_noticed_at_the_end_of_the_window() {
+        let (log, head) = log(3);
+        let mut walk = Walk::new(log[&head].clone(), head, 1, 0, 2).unwrap();
+        walk.feed(6, Commit { version: 0, ..log[&6].clone() }).unwrap();
+        walk.feed(3, log[&3].clone()).unwrap();
+        assert_eq!(walk.finish(), Err(Broken("a later commit has an earlier version")));
     }
 
     #[test]

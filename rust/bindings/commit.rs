@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use super::event::{drafts, events_of, handles};
+use super::handles::{drafts, events_of, handles};
 use super::heads::Head;
 use super::names::name;
 use super::raise;
@@ -13,6 +14,7 @@ use crate::commit::{self, Commit as CommitData};
 use crate::error::Error;
 use crate::heads::Head as HeadData;
 
+/// One message of an actor: a commit as it was written. Stores work with it, users see its events.
 #[pyclass(frozen, module = "aether._native")]
 pub struct Commit {
     pub data: CommitData,
@@ -20,39 +22,54 @@ pub struct Commit {
 
 #[pymethods]
 impl Commit {
-    /// Reads a message's body.
+    /// The commit of a message's body.
+    ///
+    /// Raises:
+    ///     DecodeError: these bytes are no commit; `offset` says where that was noticed.
     #[staticmethod]
+    #[pyo3(signature = (body, /))]
     fn decode(body: &[u8]) -> PyResult<Self> {
         let data = CommitData::decode(body).map_err(|error| raise(error, ""))?;
         Ok(Self { data })
     }
 
+    /// The body again. For what Aether itself wrote these are the same bytes, with keys that a later version added.
+    fn encode<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.data.encode())
+    }
+
+    /// Whose commit it is.
     #[getter]
     fn actor_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, &self.data.actor)
     }
 
+    /// The actor's latest version after this commit.
     #[getter]
     fn version(&self) -> u64 {
         self.data.version
     }
 
+    /// The version before its first event; its own where it has no events.
     #[getter]
     fn version_before(&self) -> u64 {
         self.data.version_before()
     }
 
+    /// The roots over the actor's earlier commits, as (sequence, size); None where the writer gave none.
     #[getter]
     fn spine(&self) -> Option<Vec<(u64, u64)>> {
         let roots = self.data.spine.as_ref()?;
         Some(roots.iter().map(|root| (root.sequence, root.size)).collect())
     }
 
+    /// The epoch of its shard under which it was written; None outside shard mode.
     #[getter]
     fn epoch(&self) -> Option<u64> {
         self.data.epoch
     }
 
+    /// The positions that readers of this actor step over.
     #[getter]
     fn passed(&self) -> Vec<u64> {
         self.data.passed.clone()
@@ -76,6 +93,10 @@ impl Commit {
 }
 
 /// What makes these events one commit: the actor, the first and the last version.
+///
+/// Raises:
+///     TypeError: not an iterable of `Event`.
+///     ValueError: no events, of several actors, or versions that do not increase.
 #[pyfunction]
 pub fn check_events<'py>(py: Python<'py>, events: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, u64, u64)> {
     let handles = handles(events)?;
@@ -84,7 +105,19 @@ pub fn check_events<'py>(py: Python<'py>, events: &Bound<'py, PyAny>) -> PyResul
     Ok((PyString::new(py, first.actor()), first.version(), last))
 }
 
-/// The body of a commit on top of `head`; with `header_bytes` beside it, it fits `bytes_max`.
+/// The body of a commit on top of `head`; no events: a repair, which passes positions.
+///
+/// Args:
+///     actor_id: whose commit it is.
+///     events: its events, of this actor, all above the head's version.
+///     head: the actor's head, under whose sequence it will be guarded.
+///     header_bytes: what the message's headers take.
+///     bytes_max: what body and headers may take together.
+///     passed: positions that readers of this actor step over.
+///
+/// Raises:
+///     CommitTooLargeError: it does not fit.
+///     ValueError: events of another actor, or versions that do not increase from the head's on.
 #[pyfunction]
 #[pyo3(signature = (actor_id, events, head, *, header_bytes, bytes_max, passed=Vec::new()))]
 pub fn encode_commit<'py>(
@@ -97,9 +130,16 @@ pub fn encode_commit<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let actor = name("actor_id", actor_id)?;
     let head = &head.get().data;
+    let events = handles(events)?;
+    if !events.is_empty() {
+        let first = commit::check_events(&events).map_err(|error| raise(error, ""))?;
+        if first.actor() != actor || first.version() <= head.version {
+            return Err(PyValueError::new_err("the events are not this actor's, or do not lie above its head"));
+        }
+    }
     let commit = CommitData {
         actor: actor.to_owned(),
-        events: handles(events)?,
+        events,
         version: head.version,
         spine: head.spine.clone(),
         passed,
@@ -149,6 +189,15 @@ pub fn position_of(commits: Placed<'_>, events: &Bound<'_, PyAny>) -> PyResult<O
 }
 
 /// Gives new events an actor and the versions from `first_version` on.
+///
+/// Args:
+///     actor_id: whose events they become.
+///     events: one `NewEvent` or an iterable of them.
+///     first_version: the version of the first, from 1.
+///
+/// Raises:
+///     TypeError: something else than `NewEvent`.
+///     ValueError: the versions would pass 2**63 - 1.
 #[pyfunction]
 pub fn number_events<'py>(
     py: Python<'py>,
@@ -157,7 +206,11 @@ pub fn number_events<'py>(
     first_version: u64,
 ) -> PyResult<Bound<'py, PyList>> {
     let actor = name("actor_id", actor_id)?;
-    let numbered =
-        drafts(events)?.iter().zip(first_version..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
+    let drafts = drafts(events)?;
+    commit::check_room(first_version.saturating_sub(1), drafts.len()).map_err(|error| raise(error, actor))?;
+    if first_version == 0 {
+        return Err(PyValueError::new_err("versions begin with 1"));
+    }
+    let numbered = drafts.iter().zip(first_version..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
     events_of(py, numbered)
 }

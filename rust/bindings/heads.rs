@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::heads::{Head as HeadData, Heads};
 
+/// What a writer knows of an actor: its latest version, the sequence of its latest commit, and the next commit's spine.
 #[pyclass(frozen, eq, module = "aether._native")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
@@ -16,17 +17,18 @@ pub struct Head {
 
 #[pymethods]
 impl Head {
-    /// The head of an actor without commits.
     #[new]
     fn new() -> Self {
         Self { data: HeadData::new_actor() }
     }
 
+    /// The actor's latest version; 0: it has no event yet.
     #[getter]
     fn version(&self) -> u64 {
         self.data.version
     }
 
+    /// The stream sequence of its latest commit; 0: it has none yet.
     #[getter]
     fn sequence(&self) -> u64 {
         self.data.sequence
@@ -43,6 +45,10 @@ impl Head {
     }
 }
 
+/// The heads of the actors used last, at most `capacity` of them; the least recently used goes first. Safe from many threads.
+///
+/// Raises:
+///     ValueError: `capacity` is 0.
 #[pyclass(frozen, module = "aether._native")]
 pub struct HeadCache {
     heads: Mutex<Heads>,
@@ -63,16 +69,22 @@ impl HeadCache {
         Ok(Self { heads: Mutex::new(Heads::new(capacity)) })
     }
 
+    /// The actor's head, or None where it is not known.
+    #[pyo3(signature = (actor_id, /))]
     fn get(&self, actor_id: &str) -> Option<Head> {
         let found = self.lock().get(actor_id).cloned();
         found.map(|data| Head { data })
     }
 
+    /// Keeps the actor's head unless a later one is known: answers may arrive out of order.
+    #[pyo3(signature = (actor_id, head, /))]
     fn put(&self, actor_id: &str, head: &Bound<'_, Head>) {
         let head = head.get().data.clone();
         self.lock().put(actor_id, head);
     }
 
+    /// Drops what is known of the actor.
+    #[pyo3(signature = (actor_id, /))]
     fn forget(&self, actor_id: &str) {
         self.lock().forget(actor_id);
     }

@@ -6,12 +6,18 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::event::{Event, drafts, events_of, handles};
+use super::event::Event;
+use super::handles::{drafts, events_of, handles};
 use super::names::name;
 use super::raise;
 use super::snapshot::Snapshot;
 use crate::log::Log;
 
+/// The in-memory store's index behind a lock; see `InMemoryEventStore`. Safe from many threads.
+///
+/// Args:
+///     max_events: how many events it holds at most; None: no bound.
+///     commit_bytes_max: what one commit may take in bytes.
 #[pyclass(frozen, module = "aether._native")]
 pub struct MemoryLog {
     log: Mutex<Log>,
@@ -31,6 +37,8 @@ impl MemoryLog {
         Self { log: Mutex::new(Log::new(max_events.unwrap_or(usize::MAX), commit_bytes_max)) }
     }
 
+    /// Stores one event as a commit and returns its position.
+    #[pyo3(signature = (event, /))]
     fn save_event(&self, event: &Bound<'_, PyAny>) -> PyResult<u64> {
         let Ok(event) = event.cast::<Event>() else {
             return Err(PyTypeError::new_err(format!(
@@ -43,12 +51,15 @@ impl MemoryLog {
         outcome.map_err(|error| raise(error, handle.actor()))
     }
 
+    /// Stores the events of one actor as one commit and returns its position.
+    #[pyo3(signature = (events, /))]
     fn save_events(&self, events: &Bound<'_, PyAny>) -> PyResult<u64> {
         let handles = handles(events)?;
         let outcome = self.lock().save(&handles);
         outcome.map_err(|error| raise(error, handles.first().map_or("", |event| event.actor())))
     }
 
+    /// Numbers new events, stores them as one commit, and returns the actor's version and the commit's position.
     #[pyo3(signature = (actor_id, events, expected_version=None))]
     fn append(
         &self,
@@ -62,6 +73,7 @@ impl MemoryLog {
         outcome.map_err(|error| raise(error, actor))
     }
 
+    /// The actor's events from `from_version` on, at most `limit`.
     #[pyo3(signature = (actor_id, from_version, limit=None))]
     fn get_events<'py>(
         &self,
@@ -75,17 +87,23 @@ impl MemoryLog {
         events_of(py, handles)
     }
 
+    /// The actor's latest version; 0: it has no event yet.
+    #[pyo3(signature = (actor_id, /))]
     fn get_latest_version(&self, actor_id: &Bound<'_, PyString>) -> PyResult<u64> {
         let actor = name("actor_id", actor_id)?;
         Ok(self.lock().latest(actor))
     }
 
+    /// Keeps the snapshot unless one of a later version is kept.
+    #[pyo3(signature = (snapshot, /))]
     fn save_snapshot(&self, snapshot: &Bound<'_, Snapshot>) -> PyResult<()> {
         let handle = &snapshot.get().data;
         let outcome = self.lock().save_snapshot(Arc::clone(handle));
         outcome.map_err(|error| raise(error, &handle.actor))
     }
 
+    /// The actor's latest snapshot, or None.
+    #[pyo3(signature = (actor_id, /))]
     fn get_latest_snapshot(&self, actor_id: &Bound<'_, PyString>) -> PyResult<Option<Snapshot>> {
         let actor = name("actor_id", actor_id)?;
         let found = self.lock().snapshot(actor);

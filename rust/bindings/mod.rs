@@ -3,15 +3,24 @@
 //! While a Rust lock is held here no Python object is made or released: that can run the garbage collector and so user
 //! code, which may come back for the same lock. Handles are cloned, the lock is let go, then objects are built.
 
+// The comments on what Python sees become its docstrings, where names stand as Python's own documentation writes them.
+#![allow(clippy::doc_markdown)]
+
 mod clock;
 mod codec;
 mod commit;
 mod decode;
 mod encode;
 mod event;
+mod handles;
 mod heads;
 mod log;
+mod making;
+mod metadata;
 mod names;
+mod new_event;
+mod pickling;
+mod reading;
 mod snapshot;
 mod spine;
 mod text;
@@ -51,13 +60,15 @@ mod _native {
     #[pymodule_export]
     use super::commit::{Commit, check_events, encode_commit, events_in, number_events, position_of};
     #[pymodule_export]
-    use super::event::{Event, NewEvent};
+    use super::event::Event;
     #[pymodule_export]
     use super::heads::{Head, HeadCache};
     #[pymodule_export]
     use super::log::MemoryLog;
     #[pymodule_export]
     use super::names::{actor_subject, check_actor_id, shard_of, token_decode, token_encode};
+    #[pymodule_export]
+    use super::new_event::NewEvent;
     #[pymodule_export]
     use super::snapshot::Snapshot;
     #[pymodule_export]

@@ -16,28 +16,49 @@ pub fn name<'a>(what: &'static str, value: &'a Bound<'_, PyString>) -> PyResult<
     Ok(text)
 }
 
+/// Refuses what is no actor id.
+///
+/// Raises:
+///     InvalidIdError: it is empty, longer than 255 UTF-8 bytes, or has a lone surrogate.
 #[pyfunction]
+#[pyo3(signature = (actor_id, /))]
 pub fn check_actor_id(actor_id: &Bound<'_, PyString>) -> PyResult<()> {
     name("actor_id", actor_id).map(|_| ())
 }
 
+/// The subject token of an id: `[A-Za-z0-9_-]` stay, every other byte of its UTF-8 becomes `=XX`.
+///
+/// Raises:
+///     InvalidIdError: this is no id.
 #[pyfunction]
+#[pyo3(signature = (id, /))]
 pub fn token_encode(id: &Bound<'_, PyString>) -> PyResult<String> {
     name("id", id).map(token::encode)
 }
 
+/// The id whose token this is; None if it is the token of none.
 #[pyfunction]
-pub fn token_decode(token: &str) -> Option<String> {
-    token::decode(token)
+#[pyo3(signature = (token, /))]
+pub fn token_decode(token: &Bound<'_, PyString>) -> Option<String> {
+    token.to_str().ok().and_then(token::decode)
 }
 
+/// The shard of an actor, 0 to 1020: FNV-1a-32 of its token modulo 1021, as the server's `partition()` computes it.
+///
+/// Raises:
+///     InvalidIdError: this is no id.
 #[pyfunction]
+#[pyo3(signature = (actor_id, /))]
 pub fn shard_of(actor_id: &Bound<'_, PyString>) -> PyResult<u32> {
     name("actor_id", actor_id).map(|id| shard::shard_of(&token::encode(id)))
 }
 
-/// `<prefix>.<namespace>.<shard>.<token>`
+/// The subject of an actor's commits: `aether.<namespace>.<shard>.<token>`. The namespace is taken as it is.
+///
+/// Raises:
+///     InvalidIdError: `actor_id` is no id.
 #[pyfunction]
+#[pyo3(signature = (namespace, actor_id, /))]
 pub fn actor_subject(namespace: &str, actor_id: &Bound<'_, PyString>) -> PyResult<String> {
     let token = token::encode(name("actor_id", actor_id)?);
     Ok(format!("aether.{namespace}.{}.{token}", shard::shard_of(&token)))

@@ -18,11 +18,25 @@ fn used_up() -> PyErr {
 }
 
 /// How many commits the actor of this head has.
+///
+/// Raises:
+///     DecodeError: the head carries no spine that can be followed.
 #[pyfunction]
+#[pyo3(signature = (head, sequence, /))]
 pub fn commit_count(head: &Bound<'_, Commit>, sequence: u64) -> PyResult<u64> {
     commits(&head.get().data, sequence).map_err(broken)
 }
 
+/// Reaches an actor's earlier commits from its head: says what to fetch next, all at once, from what was fetched so far.
+///
+/// Args:
+///     head: the actor's last commit.
+///     sequence: where it lies.
+///     from_version: commits that do not reach this version are not fetched.
+///     first, end: the ordinals of the commits wanted, from 0 (the actor's first) to `end`, which is not among them.
+///
+/// Raises:
+///     DecodeError: the spine cannot be followed; here and by `feed` and `commits`.
 #[pyclass(frozen, module = "aether._native")]
 pub struct SpineWalk {
     walk: Mutex<Option<Walk>>,
@@ -37,13 +51,14 @@ impl SpineWalk {
         Ok(Self { walk: Mutex::new(Some(walk)) })
     }
 
-    /// The sequences to fetch now, all at once; none when the walk is done.
+    /// The sequences to fetch now, all at once, ascending; none when the walk is done.
     fn wanted(&self) -> PyResult<Vec<u64>> {
         let walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
         walk.as_ref().map(Walk::wanted).ok_or_else(used_up)
     }
 
     /// Takes a message's body that was wanted.
+    #[pyo3(signature = (sequence, body, /))]
     fn feed(&self, sequence: u64, body: &[u8]) -> PyResult<()> {
         let commit = CommitData::decode(body).map_err(|error| raise(error, ""))?;
         let mut walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,6 +73,15 @@ impl SpineWalk {
     }
 }
 
+/// Finds the first commit that reaches a version, by fetching a few commits; used as `SpineWalk`.
+///
+/// Args:
+///     head: the actor's last commit.
+///     sequence: where it lies.
+///     from_version: the version to reach.
+///
+/// Raises:
+///     DecodeError: the spine cannot be followed; here and by `feed`.
 #[pyclass(frozen, module = "aether._native")]
 pub struct SpineSearch {
     search: Mutex<Search>,
@@ -71,10 +95,13 @@ impl SpineSearch {
         Ok(Self { search: Mutex::new(search) })
     }
 
+    /// The sequences to fetch now, all at once, ascending; none when the search is done.
     fn wanted(&self) -> Vec<u64> {
         self.search.lock().unwrap_or_else(PoisonError::into_inner).wanted()
     }
 
+    /// Takes a message's body that was wanted.
+    #[pyo3(signature = (sequence, body, /))]
     fn feed(&self, sequence: u64, body: &[u8]) -> PyResult<()> {
         let commit = CommitData::decode(body).map_err(|error| raise(error, ""))?;
         self.search.lock().unwrap_or_else(PoisonError::into_inner).feed(sequence, &commit).map_err(broken)

@@ -20,7 +20,7 @@ pub const DEPTH_CEILING: usize = 512;
 impl Limits {
     pub const DEFAULT: Self = Self { payload_bytes: 1_000_000, depth: 32, elements: 100_000 };
     /// For bytes that a message's own size already bounds.
-    pub const STORED: Self = Self { payload_bytes: usize::MAX, depth: DEPTH_CEILING, elements: usize::MAX };
+    pub const STORED: Self = Self { payload_bytes: u32::MAX as usize, depth: DEPTH_CEILING, elements: usize::MAX };
 }
 
 /// The ext type of a timestamp, as the specification assigns it.

@@ -1,0 +1,41 @@
+//! Python's iterables of events to the core's handles, and back.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::event::Event;
+use super::new_event::NewEvent;
+use crate::event::EventData;
+
+/// The handles of an iterable of events.
+pub fn handles(events: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<EventData>>> {
+    let collect = |item: PyResult<Bound<'_, PyAny>>| match item?.cast::<Event>() {
+        Ok(event) => Ok(Arc::clone(&event.get().data)),
+        Err(error) => Err(PyTypeError::new_err(format!("events must be Event objects ({error})"))),
+    };
+    events.try_iter()?.map(collect).collect()
+}
+
+/// The handles of one `NewEvent` or an iterable of them.
+pub fn drafts(events: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<EventData>>> {
+    if let Ok(one) = events.cast::<NewEvent>() {
+        return Ok(vec![Arc::clone(&one.get().data)]);
+    }
+    let collect = |item: PyResult<Bound<'_, PyAny>>| match item?.cast::<NewEvent>() {
+        Ok(event) => Ok(Arc::clone(&event.get().data)),
+        Err(error) => Err(PyTypeError::new_err(format!(
+            "append takes NewEvent objects, which the store numbers; an Event has its version, save it ({error})"
+        ))),
+    };
+    events.try_iter()?.map(collect).collect()
+}
+
+/// A list of `Event` objects for these handles.
+pub fn events_of(py: Python<'_>, handles: Vec<Arc<EventData>>) -> PyResult<Bound<'_, PyList>> {
+    let events: Vec<Bound<'_, Event>> =
+        handles.into_iter().map(|data| Bound::new(py, Event { data })).collect::<PyResult<_>>()?;
+    PyList::new(py, events)
+}
