@@ -125,7 +125,9 @@ def client_error(url: str, error: BaseException) -> AetherError:
     if isinstance(error, AetherError):
         return error
     if isinstance(error, nats.js.errors.APIError):
-        return api_error(url, "JetStream", error.code or 0, error.err_code or 0, error.description or "no description")
+        # Those of key-value buckets are API errors without the attributes of one.
+        code, err_code, words = (getattr(error, name, None) for name in ("code", "err_code", "description"))
+        return api_error(url, "JetStream", code or 0, err_code or 0, words or type(error).__name__)
     if login_refused(error) or denied(error):
         return AccessDeniedError(url, f"{_words(error)}; check the credentials in the URL and what they may do")
     if isinstance(error, _UNREACHABLE):
