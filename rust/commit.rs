@@ -117,7 +117,7 @@ fn latest(events: &[Arc<EventData>], stated: Option<u64>) -> std::result::Result
     }
     match stated {
         None if events.is_empty() => Err("the commit has neither events nor a version".to_owned()),
-        Some(stated) if stated > VERSION_MAX || (!events.is_empty() && stated != last) => {
+        Some(stated) if !events.is_empty() && stated != last => {
             Err(format!("the commit states version {stated}, its last event has {last}"))
         }
         _ => Ok(stated.unwrap_or(last)),
@@ -142,7 +142,7 @@ pub fn check_events(events: &[Arc<EventData>]) -> Result<&Arc<EventData>> {
 pub fn check_room(version: u64, count: usize) -> Result<()> {
     match VERSION_MAX.checked_sub(version) {
         Some(left) if count as u64 <= left => Ok(()),
-        _ => Err(Error::Misuse("the versions of this actor are used up: the last is 2**63 - 1")),
+        _ => Err(Error::Misuse("the versions of this actor are used up: the last is 2**64 - 1")),
     }
 }
 

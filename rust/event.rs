@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 
 use uuid::Uuid;
 
-/// Versions run from 1 to this, so that they fit the signed 64-bit integers of every other language.
-pub const VERSION_MAX: u64 = i64::MAX as u64;
+/// Versions run from 1 to this; who numbers events must not pass it.
+pub const VERSION_MAX: u64 = u64::MAX;
 
 /// An id: a canonical lower-case hyphenated UUID takes 16 bytes, anything else stays the string it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

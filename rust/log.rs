@@ -95,8 +95,7 @@ impl Log {
             return Err(Error::Conflict { expected, actual: latest });
         }
         check_room(latest, drafts.len())?;
-        let events: Vec<_> =
-            drafts.iter().zip(latest + 1..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
+        let events: Vec<_> = drafts.iter().zip(1..).map(|(draft, step)| Arc::new(draft.numbered(actor, latest + step))).collect();
         self.check_size(&events)?;
         let position = self.add(&events)?;
         Ok((latest + events.len() as u64, position))
@@ -205,6 +204,17 @@ mod tests {
         assert_eq!(log.append("a", &[event("", 0, "w")], Some(7)), Ok((8, 3)));
         assert_eq!(log.append("a", &[event("", 0, "w")], Some(7)), Err(Error::Conflict { expected: 7, actual: 8 }));
         assert_eq!(log.events("a", 5, 2).iter().map(|event| event.version()).collect::<Vec<_>>(), [5, 7]);
+    }
+
+    #[test]
+    fn an_append_never_numbers_past_the_last_version() {
+        let mut log = Log::new(usize::MAX, 1 << 20);
+        log.save(&[event("a", u64::MAX - 1, "x")]).unwrap();
+        let draft = || event("", 0, "w");
+        assert!(matches!(log.append("a", &[draft(), draft()], None), Err(Error::Misuse(_))));
+        assert_eq!(log.append("a", &[draft()], None), Ok((u64::MAX, 2)));
+        assert!(matches!(log.append("a", &[draft()], None), Err(Error::Misuse(_))));
+        assert_eq!(log.latest("a"), u64::MAX);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl SnapshotData {
             (Some(actor), Some(version @ 1..=VERSION_MAX), Some(time_ns), Some(payload)) => {
                 Ok(Self { actor: actor.to_owned(), version, time_ns, payload: payload.to_vec() })
             }
-            _ => Err(Error::decode(end, "a snapshot lacks actor, version (from 1 to 2^63 - 1), time or state")),
+            _ => Err(Error::decode(end, "a snapshot lacks actor, version (from 1), time or state")),
         }
     }
 }

@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyList, PyString};
 
 use super::handles::{drafts, events_of, handles};
 use super::heads::Head;
+use super::making::version;
 use super::names::name;
 use super::raise;
 use crate::commit::{self, Commit as CommitData};
@@ -197,20 +198,18 @@ pub fn position_of(commits: Placed<'_>, events: &Bound<'_, PyAny>) -> PyResult<O
 ///
 /// Raises:
 ///     TypeError: something else than `NewEvent`.
-///     ValueError: the versions would pass 2**63 - 1.
+///     ValueError: the versions would pass 2**64 - 1.
 #[pyfunction]
 pub fn number_events<'py>(
     py: Python<'py>,
     actor_id: &Bound<'py, PyString>,
     events: &Bound<'py, PyAny>,
-    first_version: u64,
+    first_version: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyList>> {
     let actor = name("actor_id", actor_id)?;
     let drafts = drafts(events)?;
-    commit::check_room(first_version.saturating_sub(1), drafts.len()).map_err(|error| raise(error, actor))?;
-    if first_version == 0 {
-        return Err(PyValueError::new_err("versions begin with 1"));
-    }
-    let numbered = drafts.iter().zip(first_version..).map(|(draft, version)| Arc::new(draft.numbered(actor, version))).collect();
+    let first_version = version(first_version)?;
+    commit::check_room(first_version - 1, drafts.len()).map_err(|error| raise(error, actor))?;
+    let numbered = drafts.iter().zip(0..).map(|(draft, step)| Arc::new(draft.numbered(actor, first_version + step))).collect();
     events_of(py, numbered)
 }

@@ -22,7 +22,7 @@ use crate::event::EventData;
 /// Args:
 ///     actor_id: whose event it is, any string of 1 to 255 UTF-8 bytes.
 ///     event_type: what happened, 1 to 255 UTF-8 bytes.
-///     version: its place among the actor's events, from 1 to 2**63 - 1. Versions of an actor strictly increase.
+///     version: its place among the actor's events, from 1 to 2**64 - 1. Versions of an actor strictly increase.
 ///     data: None, bool, int (-2**63 to 2**64 - 1), finite float, str, bytes, list, tuple, dict with str keys, aware
 ///         datetime, or a msgspec Struct, dataclass or pydantic model of these.
 ///     id: a string of 1 to 255 UTF-8 bytes or a `uuid.UUID`; None: a new UUID of version 7, greater than all that this

@@ -21,7 +21,7 @@ pub fn version(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     }
     match value.extract::<u64>() {
         Ok(version @ 1..=VERSION_MAX) => Ok(version),
-        _ => Err(PyValueError::new_err(format!("version must be from 1 to 2**63 - 1, not {}", shown(value)))),
+        _ => Err(PyValueError::new_err(format!("version must be from 1 to 2**64 - 1, not {}", shown(value)))),
     }
 }
 

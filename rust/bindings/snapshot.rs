@@ -18,7 +18,7 @@ use crate::snapshot::SnapshotData;
 ///
 /// Args:
 ///     actor_id: whose state it is, any string of 1 to 255 UTF-8 bytes.
-///     version: the version of the last event that the state contains, from 1 to 2**63 - 1.
+///     version: the version of the last event that the state contains, from 1 to 2**64 - 1.
 ///     state: the state; see `Event` for what it may hold. It is encoded once, when the snapshot is made.
 ///     timestamp: when it was taken, an aware datetime within the years 1677 to 2262; None: now, in nanoseconds.
 ///
