@@ -48,6 +48,8 @@ class SnapshotKeeper:
             VersionConflictError: the snapshot is ahead of the actor's events.
             CommitTooLargeError: it does not fit one message.
         """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"save_snapshot takes a Snapshot, not {type(snapshot).__name__}")
         await self._check_not_ahead(snapshot, deadline)
         subject, body = snapshot_subject(self._namespace, snapshot.actor_id), snapshot._to_bytes()  # noqa: SLF001 - its wire form
         attempt, in_doubt = 0, False
@@ -115,6 +117,8 @@ class SnapshotKeeper:
             return None
         try:
             snapshot = Snapshot._from_bytes(message.body)  # noqa: SLF001 - its wire form
+            if snapshot.actor_id != actor_id:
+                raise DecodeError(-1, f"it is one of {snapshot.actor_id!r}")  # noqa: TRY301 - ignored as any other damage
         except DecodeError as error:
             _LOG.warning(
                 "%s: the snapshot of %r at position %d is damaged (%s); it is ignored",
@@ -124,4 +128,4 @@ class SnapshotKeeper:
                 error,
             )
             return None
-        return snapshot if snapshot.actor_id == actor_id else None
+        return snapshot
