@@ -56,10 +56,7 @@ class SnapshotKeeper:
         try:
             while True:
                 kept = await self._snapshots.last(subject, deadline)
-                current = self._decode(kept, snapshot.actor_id)
-                if current == snapshot:
-                    return
-                if current is not None and current.version > snapshot.version and not await self._is_ahead(current, deadline):
+                if await self._is_kept(snapshot, self._decode(kept, snapshot.actor_id), deadline):
                     return
                 guard = 0 if kept is None else kept.position
                 size = len(body) + guard_bytes(guard)
@@ -78,6 +75,12 @@ class SnapshotKeeper:
             if in_doubt:
                 raise OutcomeUnknownError(snapshot.actor_id, self._snapshots.timeout_s) from error
             raise
+
+    async def _is_kept(self, snapshot: Snapshot, current: Snapshot | None, deadline: float) -> bool:
+        """Say whether this snapshot or a later one is kept, by what is kept now."""
+        if current is None or current.version < snapshot.version:
+            return False
+        return current == snapshot or (current.version > snapshot.version and not await self._is_ahead(current, deadline))
 
     async def _check_not_ahead(self, snapshot: Snapshot, deadline: float) -> None:
         known = self._heads.get(snapshot.actor_id)
