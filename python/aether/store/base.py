@@ -1,4 +1,4 @@
-"""What an event store is: two protocols and the value that `append` returns.
+"""What an event store is: two protocols, the value that `append` returns, and what all stores do alike: checking, numbering.
 
 `aether.testing.StoreContract` says the same as tests; every store passes it unchanged.
 """
@@ -7,12 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+from aether._native import check_actor_id, check_events, number_events
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from aether.event import Event, NewEvent, Snapshot
 
-__all__ = ["Appended", "EventStore", "SnapshotStore", "StoreInfo"]
+__all__ = [
+    "Appended",
+    "EventStore",
+    "SnapshotStore",
+    "StoreInfo",
+    "check_actor_id",
+    "check_batch_size",
+    "check_events",
+    "check_expected_version",
+    "check_from_version",
+    "check_limit",
+    "number_events",
+]
 
 
 class Appended(NamedTuple):
@@ -59,28 +73,41 @@ class StoreInfo(NamedTuple):
         return f"held by {kept} in {self.storage} storage; synced to disk: {self.sync}"
 
 
+VERSION_MAX = 2**64 - 1
+COUNT_MAX = 2**63 - 1
+"""What a list can hold, and more than any memory does."""
+
+
+def _check_int(name: str, value: object, lowest: int, highest: int, meaning: str) -> None:
+    # True is an int to Python, and a flag in the wrong place to whoever wrote it.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} must be {meaning}, not {value}")
+
+
 def check_from_version(from_version: int) -> None:
     """Refuse what is no version to start from."""
-    if from_version < 0:
-        raise ValueError(f"from_version must be 0 or more, not {from_version}; it is inclusive, 0 and 1 both mean all events")
+    meaning = "0 to 2**64 - 1; it is inclusive, 0 and 1 both mean all events"
+    _check_int("from_version", from_version, 0, VERSION_MAX, meaning)
 
 
 def check_limit(limit: int | None) -> None:
     """Refuse what is no limit."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be 1 or more, or None for all events, not {limit}")
+    if limit is not None:
+        _check_int("limit", limit, 1, COUNT_MAX, "1 to 2**63 - 1, or None for all events")
 
 
 def check_batch_size(batch_size: int) -> None:
     """Refuse what is no batch size."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+    _check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
 
 
 def check_expected_version(expected_version: int | None) -> None:
     """Refuse what is no expected version."""
-    if expected_version is not None and expected_version < 0:
-        raise ValueError(f"expected_version must be 0 (the actor is new) or more, or None for any, not {expected_version}")
+    if expected_version is not None:
+        meaning = "0 (the actor is new) to 2**64 - 1, or None for any"
+        _check_int("expected_version", expected_version, 0, VERSION_MAX, meaning)
 
 
 @runtime_checkable

@@ -37,7 +37,7 @@ class InMemoryEventStore:
         if commit_bytes_max < 1:
             raise ValueError(f"commit_bytes_max must be 1 or more bytes, not {commit_bytes_max}")
         self._log = MemoryLog(max_events, commit_bytes_max)
-        self._max_events = max_events
+        self._commit_bytes_max = commit_bytes_max
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,5 +109,5 @@ class InMemoryEventStore:
             storage="memory",
             replicas=1,
             sync="never: gone when the process ends",
-            commit_bytes_max=COMMIT_BYTES_MAX,
+            commit_bytes_max=self._commit_bytes_max,
         )

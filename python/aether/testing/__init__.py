@@ -10,11 +10,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aether.testing.clock import Clock
+    from aether.testing.contract import StoreContract
+    from aether.testing.contract_ids import HOSTILE_IDS
+    from aether.testing.faces import as_async
     from aether.testing.servers import NatsCluster
 
-__all__ = ["NatsCluster"]
+__all__ = ["HOSTILE_IDS", "Clock", "NatsCluster", "StoreContract", "as_async"]
 
-_HOMES = {"NatsCluster": "servers"}
+_HOMES = {
+    "HOSTILE_IDS": "contract_ids",
+    "Clock": "clock",
+    "NatsCluster": "servers",
+    "StoreContract": "contract",
+    "as_async": "faces",
+}
 
 
 def __getattr__(name: str) -> object:

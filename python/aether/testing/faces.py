@@ -1,0 +1,83 @@
+"""An async face for a blocking store, so that one contract suite judges both."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+    from aether.event import Event, NewEvent, Snapshot
+    from aether.store.base import Appended
+    from aether.sync import EventStore, SnapshotStore
+
+__all__ = ["AsyncFace", "as_async"]
+
+T = TypeVar("T")
+
+_END: Final = object()
+
+
+def as_async(store: Any, *, in_threads: bool = True) -> AsyncFace:  # noqa: ANN401 - EventStore and SnapshotStore of aether.sync
+    """Return an async store whose calls are made on the blocking `store`.
+
+    Args:
+        store: an `EventStore` and `SnapshotStore` as `aether.sync` has them.
+        in_threads: make each call in a thread, as a store needs that blocks for long; False: in the thread of the event loop.
+    """
+    return AsyncFace(store, store, in_threads=in_threads)
+
+
+class AsyncFace:
+    """A blocking store behind async methods; `as_async` makes one."""
+
+    def __init__(self, events: EventStore, snapshots: SnapshotStore, *, in_threads: bool) -> None:
+        self._events = events
+        self._snapshots = snapshots
+        self._in_threads = in_threads
+
+    async def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - passed on
+        if self._in_threads:
+            return await asyncio.to_thread(call, *args, **kwargs)
+        return call(*args, **kwargs)
+
+    async def save_event(self, event: Event) -> int:
+        """See `EventStore.save_event`."""
+        return await self._call(self._events.save_event, event)
+
+    async def save_events(self, events: Iterable[Event]) -> int:
+        """See `EventStore.save_events`."""
+        return await self._call(self._events.save_events, events)
+
+    async def append(
+        self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
+    ) -> Appended:
+        """See `EventStore.append`."""
+        return await self._call(self._events.append, actor_id, events, expected_version=expected_version)
+
+    async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
+        """See `EventStore.get_events`."""
+        return await self._call(self._events.get_events, actor_id, from_version, limit=limit)
+
+    async def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
+        """See `EventStore.read_events`."""
+        batches: Iterator[list[Event]] = self._events.read_events(actor_id, from_version, batch_size=batch_size)
+        while True:
+            # StopIteration cannot pass through a coroutine, so the end is a value.
+            batch: Any = await self._call(next, batches, _END)
+            if batch is _END:
+                return
+            yield batch
+
+    async def get_latest_version(self, actor_id: str) -> int:
+        """See `EventStore.get_latest_version`."""
+        return await self._call(self._events.get_latest_version, actor_id)
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See `SnapshotStore.save_snapshot`."""
+        await self._call(self._snapshots.save_snapshot, snapshot)
+
+    async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
+        """See `SnapshotStore.get_latest_snapshot`."""
+        return await self._call(self._snapshots.get_latest_snapshot, actor_id)
