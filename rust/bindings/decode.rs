@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -231,13 +232,20 @@ impl<'a, 'py> Builder<'a, 'py> {
             let start = self.reader.offset();
             let key = self.key()?;
             let value = self.value()?;
-            // SAFETY: a dict and two live objects. It fails only for a key that cannot be hashed.
+            // SAFETY: a dict and two live objects.
             if unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } != 0 {
-                drop(PyErr::take(self.py));
-                return self.failed(DecodeError::new_err((start, UNHASHABLE)));
+                return self.no_key(start);
             }
         }
         Some(dict.into_any())
+    }
+
+    /// Takes Python's error: a key that cannot be hashed, or no memory.
+    #[cold]
+    fn no_key<T>(&mut self, start: usize) -> Option<T> {
+        let error = PyErr::fetch(self.py);
+        let unhashable = error.is_instance_of::<PyTypeError>(self.py);
+        self.failed(if unhashable { DecodeError::new_err((start, UNHASHABLE)) } else { error })
     }
 
     /// Foreign writers use any value as key; a list becomes a tuple so that it can be one.

@@ -10,7 +10,8 @@ use pyo3::types::{PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString,
 
 use super::EncodeError;
 use super::clock::since_epoch;
-use super::text::utf8;
+use super::making::shown;
+use super::text::{ascii, utf8};
 use crate::msgpack::{DEPTH_CEILING, Limits, write};
 
 /// Why a value was refused. The path grows from its end while the calls return, so it costs nothing when all goes well.
@@ -100,16 +101,17 @@ impl Encoder<'_> {
         self.leaf(value).unwrap_or_else(|| self.branch(value, depth))
     }
 
-    /// Writes a plain value that holds no other. No Python code runs, so a borrowed reference will do. None: it is no such value.
+    /// Writes a plain value that holds no other. No Python code runs, so a borrowed reference will do. None: it is no such
+    /// value, or may be refused by an error of Python's: making one can run the garbage collector, and so anybody's code.
     #[inline]
     fn leaf(&mut self, value: &Bound<'_, PyAny>) -> Option<Outcome> {
         let kind = value.get_type_ptr();
         // SAFETY: the addresses of static type objects; each cast below is to the very type just compared.
         unsafe {
             if kind == &raw mut ffi::PyUnicode_Type {
-                return Some(self.str(value.cast_unchecked()));
+                return ascii(value.cast_unchecked()).map(|text| self.text(text));
             } else if kind == &raw mut ffi::PyLong_Type {
-                return Some(self.int(value.cast_unchecked()));
+                write::int(self.out, small_int(value.cast_unchecked())?);
             } else if kind == &raw mut ffi::PyFloat_Type {
                 return Some(self.float(value.cast_unchecked()));
             } else if value.is_none() {
@@ -132,6 +134,8 @@ impl Encoder<'_> {
                 self.dict(value.cast_unchecked(), depth)
             } else if kind == &raw mut ffi::PyList_Type {
                 self.list(value.cast_unchecked(), depth)
+            } else if kind == &raw mut ffi::PyUnicode_Type {
+                self.str(value.cast_unchecked(), "a str")
             } else {
                 self.other(value, depth)
             }
@@ -149,13 +153,13 @@ impl Encoder<'_> {
             write::bin(self.out, bytes);
             Ok(())
         } else if let Ok(text) = value.cast::<PyString>() {
-            self.str(text)
+            self.str(text, "a str")
         } else if let Ok(number) = value.cast::<PyInt>() {
             self.int(number)
         } else if let Ok(number) = value.cast::<PyFloat>() {
             self.float(number)
         } else if let Ok(dict) = value.cast::<PyDict>() {
-            self.dict(dict, depth)
+            self.dict_subclass(dict, depth)
         } else if let Ok(list) = value.cast::<PyList>() {
             self.list(list, depth)
         } else if let Ok(moment) = value.cast::<PyDateTime>() {
@@ -178,21 +182,23 @@ impl Encoder<'_> {
         ))
     }
 
-    fn str(&mut self, value: &Bound<'_, PyString>) -> Outcome {
+    fn str(&mut self, value: &Bound<'_, PyString>, what: &str) -> Outcome {
         let Some(text) = utf8(value) else {
             drop(PyErr::take(value.py()));
-            return refuse("a str with a lone surrogate, which UTF-8 cannot hold; decode the text properly first");
+            return refuse(format!("{what} with a lone surrogate, which UTF-8 cannot hold; decode the text properly first"));
         };
+        self.text(text)
+    }
+
+    #[inline]
+    fn text(&mut self, text: &str) -> Outcome {
         self.fits(text.len())?;
         write::str(self.out, text);
         Ok(())
     }
 
     fn int(&mut self, value: &Bound<'_, PyInt>) -> Outcome {
-        let mut overflow = 0;
-        // SAFETY: `value` is an int, so this cannot fail but by overflow, which it reports.
-        let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &raw mut overflow) };
-        if overflow == 0 {
+        if let Some(number) = small_int(value) {
             write::int(self.out, number);
         } else if let Ok(number) = value.extract::<u64>() {
             write::uint(self.out, number);
@@ -211,8 +217,10 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    /// Each element takes a byte or more, so many of them are too large before any is written.
     #[inline]
     fn enter(&mut self, len: usize, depth: usize) -> Outcome {
+        self.fits(len)?;
         match self.elements.checked_sub(len) {
             Some(left) if depth > 0 => {
                 self.elements = left;
@@ -269,7 +277,7 @@ impl Encoder<'_> {
             while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
                 let (key, value) = unsafe { (Borrowed::from_ptr(py, key), Borrowed::from_ptr(py, value)) };
                 let Ok(name) = key.cast::<PyString>() else { return Self::no_str(&key.to_owned()) };
-                self.str(&name)?;
+                self.str(&name, "a key")?;
                 if let Some(outcome) = self.leaf(&value) {
                     outcome.map_err(|failure| failure.at(&name))?;
                 } else {
@@ -280,6 +288,21 @@ impl Encoder<'_> {
             }
             if written == len { Ok(()) } else { refuse("the dict changed while it was encoded") }
         })
+    }
+
+    /// A subclass may have an order of its own, as OrderedDict has, or make up its items: it is asked.
+    #[cold]
+    fn dict_subclass(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
+        let items = dict.as_mapping().items()?;
+        self.enter(items.len(), depth)?;
+        write::map(self.out, items.len());
+        for item in PyTuple::new(dict.py(), items)? {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let Ok(name) = key.cast::<PyString>() else { return Self::no_str(&key) };
+            self.str(name, "a key")?;
+            self.value(&value, depth - 1).map_err(|failure| failure.at(name))?;
+        }
+        Ok(())
     }
 
     #[cold]
@@ -300,7 +323,12 @@ impl Encoder<'_> {
         static FIELDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = value.py();
         let fields = FIELDS.import(py, "aether.payload", "fields")?;
-        let plain = fields.call1((value,))?;
+        let plain = match fields.call1((value,)) {
+            Err(error) if error.is_instance_of::<EncodeError>(py) => {
+                return refuse(error.value(py).getattr(intern!(py, "reason"))?.extract::<String>()?);
+            }
+            outcome => outcome?,
+        };
         if plain.is_instance_of::<PyDict>() || plain.is_instance_of::<PyList>() {
             return self.value(&plain, depth);
         }
@@ -309,9 +337,13 @@ impl Encoder<'_> {
     }
 }
 
-fn shown(value: &Bound<'_, PyAny>) -> String {
-    let text = value.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
-    text.chars().take(40).collect()
+/// An int within -2**63 to 2**63 - 1. No error is made for others, so no Python code runs.
+#[inline]
+fn small_int(value: &Bound<'_, PyInt>) -> Option<i64> {
+    let mut overflow = 0;
+    // SAFETY: `value` is an int, so this cannot fail but by overflow, which it reports.
+    let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &raw mut overflow) };
+    (overflow == 0).then_some(number)
 }
 
 /// A borrowed reference to an item, null past the end.

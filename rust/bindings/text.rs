@@ -4,10 +4,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// The UTF-8 of a str, which lives as long as it does; None with Python's error set if it has none.
+/// The text of a str that is ASCII and nothing but a str, read in place: this cannot fail, and no Python code runs.
 #[inline]
-pub fn utf8<'a>(value: &'a Bound<'_, PyString>) -> Option<&'a str> {
-    #[cfg(not(any(Py_LIMITED_API, Py_3_14)))] // from 3.14 on this takes a call anyway
+#[allow(clippy::missing_const_for_fn, unused_variables)] // where it takes a call anyway: the stable ABI, and 3.14 on
+pub fn ascii<'a>(value: &'a Bound<'_, PyString>) -> Option<&'a str> {
+    #[cfg(not(any(Py_LIMITED_API, Py_3_14)))]
     // SAFETY: an ASCII str keeps its characters behind its head, a byte each.
     unsafe {
         if ffi::PyUnicode_IS_COMPACT_ASCII(value.as_ptr()) != 0 {
@@ -15,6 +16,15 @@ pub fn utf8<'a>(value: &'a Bound<'_, PyString>) -> Option<&'a str> {
             let bytes = std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(value.as_ptr()), len);
             return Some(std::str::from_utf8_unchecked(bytes));
         }
+    }
+    None
+}
+
+/// The UTF-8 of a str, which lives as long as it does; None with Python's error set if it has none.
+#[inline]
+pub fn utf8<'a>(value: &'a Bound<'_, PyString>) -> Option<&'a str> {
+    if let Some(text) = ascii(value) {
+        return Some(text);
     }
     let mut len = 0;
     // SAFETY: Python gives bytes of valid UTF-8 and how many there are, or null.
