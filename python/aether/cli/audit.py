@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-__all__ = ["Audit", "Stored", "compare", "count_messages", "dump"]
+__all__ = ["Audit", "Stored", "compare", "count_messages", "dump", "read_commit"]
 
 CRC_KEY = b"\xa3crc\xce"
 """How the last key of a commit starts: a text of three characters, then a 32-bit number."""
@@ -129,7 +129,7 @@ async def dump(url: str, namespace: str) -> Dump:
             messages = await pull.fetch(min(FETCH_MESSAGES, left), timeout=FETCH_TIMEOUT_S)
             left -= len(messages)
             for message in messages:
-                _read(taken, message.metadata.sequence.stream, message.data)
+                read_commit(taken, message.metadata.sequence.stream, message.data)
         return taken
     finally:
         await client.close()
@@ -164,8 +164,8 @@ def compare(acked: Mapping[str, tuple[int, Stored]], taken: Dump) -> Audit:
     return audit
 
 
-def _read(taken: Dump, position: int, body: bytes) -> None:
-    """Read one commit, as docs/format.md describes it."""
+def read_commit(taken: Dump, position: int, body: bytes) -> None:
+    """Add what one message holds to the dump, read as docs/format.md describes a commit."""
     protected, _, checksum = body.rpartition(CRC_KEY)
     try:
         sound = len(checksum) == CRC_BYTES and zlib.crc32(protected) == int.from_bytes(checksum, "big")

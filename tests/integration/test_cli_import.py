@@ -1,0 +1,193 @@
+"""`aether import` against real servers."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.resources
+import json
+import signal
+import uuid
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nats.js.errors
+import pytest
+from command_line import aether, running, stock_client, stock_dump
+from processes import wait_until
+
+from aether.testing.servers import running_server
+
+if TYPE_CHECKING:
+    from conftest import Size
+
+    from aether import EmbeddedServer
+
+SAMPLE = Path(str(importlib.resources.files("aether") / "data" / "flights-sample.ndjson.gz"))
+WHOLE = Path(__file__).parents[2] / "benches" / "data" / "flights.ndjson.gz"
+
+
+def record(actor: str, event_id: str, **changes: Any) -> bytes:
+    """Return a line."""
+    fields = {"id": event_id, "actor_id": actor, "event_type": "T", "timestamp": "2013-01-01T10:17:00Z", "data": {"n": 1}}
+    return json.dumps({**fields, **changes}).encode() + b"\n"
+
+
+async def stored_ids(url: str, namespace: str) -> dict[str, list[str]]:
+    """Return each actor's ids in the stream's order, by the stock client."""
+    ids = defaultdict(list)
+    for commit in await stock_dump(url, namespace):
+        ids[commit["actor"]] += [_id(event["id"]) for event in commit["events"]]
+    return dict(ids)
+
+
+async def count_messages(url: str, namespace: str) -> int | None:
+    """Return how many messages a namespace's stream has; None: there is no such stream."""
+    async with stock_client(url) as client:
+        try:
+            return (await client.jetstream().stream_info(f"AETHER-EVENTS-{namespace}")).state.messages
+        except nats.js.errors.NotFoundError:
+            return None
+
+
+def _id(raw: bytes | str) -> str:
+    return raw if isinstance(raw, str) else str(uuid.UUID(bytes=raw))
+
+
+async def test_the_flights_file_imports_completely_and_a_second_time_changes_nothing(
+    nats_server: EmbeddedServer, namespace: str, size: Size
+) -> None:
+    """Every line is in the stream once, in each actor's order, as a stock client and a stock msgpack reader see it, twice."""
+    file = size.pick(SAMPLE, WHOLE, WHOLE)
+    expected = defaultdict(list)
+    lines = gzip.decompress(file.read_bytes()).splitlines()
+    for line in lines:
+        fields = json.loads(line)
+        expected[fields["actor_id"]].append((fields["id"], fields["event_type"], fields["data"]))
+    target = ("--url", nats_server.url, "--namespace", namespace)
+
+    first = aether("import", str(file), *target, "--json")
+    assert first.code == 0, first.err
+    told = first.told
+    number = len(lines)
+    assert (told["read"], told["saved"], told["already_there"], told["conflicts"]) == (number, number, 0, 0)
+    commits = await stock_dump(nats_server.url, namespace)
+    stored = defaultdict(list)
+    for commit in commits:
+        stored[commit["actor"]] += [(_id(event["id"]), event["type"], event["data"]) for event in commit["events"]]
+        versions = [event["version"] for event in commit["events"]]
+        assert versions == list(range(len(stored[commit["actor"]]) - len(versions) + 1, len(stored[commit["actor"]]) + 1))
+    assert stored == expected
+    assert len(commits) == told["commits"]
+
+    second = aether("import", str(file), *target)
+    assert second.code == 0, second.err
+    assert second.out.startswith(f"{number:,} read, 0 saved, {number:,} already there (")
+    assert "Nothing changed." in second.out
+    assert await stock_dump(nats_server.url, namespace) == commits
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("through", ["file", "stdin"])
+async def test_plain_and_gzip_are_told_apart_by_their_bytes(
+    nats_server: EmbeddedServer, namespace: str, tmp_path: Path, packed: bool, through: str
+) -> None:
+    """No name is needed: a file of any name and stdin are read, packed or not."""
+    content = record("a", "x") + record("b", "y") + record("a", "z")
+    content = gzip.compress(content) if packed else content
+    (tmp_path / "input").write_bytes(content)
+    name, stdin = (str(tmp_path / "input"), b"") if through == "file" else ("-", content)
+    done = aether("import", name, "--url", nats_server.url, "--namespace", namespace, stdin=stdin)
+    assert (done.code, done.out.split(" (")[0]) == (0, "3 read, 3 saved, 0 already there")
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["x", "z"], "b": ["y"]}
+
+
+async def test_a_bad_line_stops_the_import_and_says_where_and_what_to_type(nats_server: EmbeddedServer, namespace: str) -> None:
+    """What stands in front of the line is stored, nothing behind it, and --skip-bad stores the rest."""
+    lines = record("a", "x") + b'{"id": "y"}\n' + record("a", "z")
+    target = ("import", "-", "--url", nats_server.url, "--namespace", namespace)
+    done = aether(*target, stdin=lines)
+    assert done.code == 1
+    assert "aether: line 2: Object missing required field `actor_id`" in done.err
+    assert "Stopped at line 2: nothing behind it was saved." in done.out
+    assert "--skip-bad" in done.out
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["x"]}
+    done = aether(*target, "--skip-bad", "--json", stdin=lines)
+    assert done.code == 0
+    told = done.told
+    assert (told["saved"], told["already_there"], told["bad"]) == (1, 1, 1)
+    assert told["faults"] == [{"kind": "bad", "line": 2, "reason": "Object missing required field `actor_id`"}]
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["x", "z"]}
+
+
+async def test_an_equal_id_with_other_content_is_a_conflict(nats_server: EmbeddedServer, namespace: str) -> None:
+    """It is reported with its line, makes the exit code 1, and changes nothing that is stored."""
+    target = ("import", "-", "--url", nats_server.url, "--namespace", namespace)
+    assert aether(*target, stdin=record("a", "x")).code == 0
+    done = aether(*target, stdin=record("a", "new") + record("a", "x", data={"n": 2}))
+    assert done.code == 1
+    assert "aether: line 2: conflict: the event 'x' of 'a' is there already at version 1, with other content" in done.err
+    assert "2 read, 1 saved, 0 already there, 1 in conflict" in done.out
+    commits = await stock_dump(nats_server.url, namespace)
+    assert [event["data"] for commit in commits for event in commit["events"]] == [{"n": 1}, {"n": 1}]
+
+
+async def test_a_dry_run_writes_nothing_at_all(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Neither an event nor a stream is made; once there are events, they are looked at and left as they are."""
+    target = ("import", "-", "--url", nats_server.url, "--namespace", namespace)
+    lines = record("a", "x") + record("a", "y")
+    done = aether(*target, "--dry-run", stdin=lines)
+    assert (done.code, "2 read, 2 would be saved" in done.out, "nothing was written" in done.out) == (0, True, True)
+    assert await count_messages(nats_server.url, namespace) is None
+    aether(*target, stdin=record("a", "x"))
+    done = aether(*target, "--dry-run", "--json", stdin=lines + record("a", "x", data=0))
+    assert done.code == 1
+    assert (done.told["saved"], done.told["already_there"], done.told["conflicts"]) == (1, 1, 1)
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["x"]}
+
+
+async def test_ctrl_c_finishes_what_is_in_flight_and_says_where_it_stood(nats_server: EmbeddedServer, namespace: str) -> None:
+    """An import from a pipe that never ends shows its progress, and the first Ctrl-C ends it in order."""
+    target = ("--url", nats_server.url, "--namespace", namespace)
+    with running("import", "-", *target) as importing:
+        importing.type(record("a", "x") + record("b", "y"))
+        importing.wait_for("aether: 2 events, ")
+        importing.process.send_signal(signal.SIGINT)
+        done = importing.end()
+    assert done.code == 130
+    assert "2 read, 2 saved, 0 already there" in done.out
+    assert "every line up to 2 is settled" in done.out
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["x"], "b": ["y"]}
+
+
+async def test_an_import_killed_anywhere_is_completed_by_the_next_one(nats_server: EmbeddedServer, namespace: str) -> None:
+    """After kill -9 in the middle, a second run stores the rest, and no event twice."""
+    target = ("--url", nats_server.url, "--namespace", namespace)
+    lines = b"".join(record(f"a{number % 500}", f"e{number}") for number in range(4_000))
+
+    with running("import", "-", *target) as importing:
+        importing.type(lines)
+        while (await count_messages(nats_server.url, namespace) or 0) < 50:
+            assert importing.process.poll() is None
+        importing.process.kill()
+        wait_until(lambda: importing.process.poll() is not None, "the end of the import")
+    before = sum(map(len, (await stored_ids(nats_server.url, namespace)).values()))
+    done = aether("import", "-", *target, "--json", stdin=lines)
+    assert done.code == 0
+    assert (done.told["saved"], done.told["already_there"]) == (4_000 - before, before)
+    stored = await stored_ids(nats_server.url, namespace)
+    assert stored == {f"a{actor}": [f"e{number}" for number in range(actor, 4_000, 500)] for actor in range(500)}
+
+
+async def test_commits_stay_below_a_small_max_payload(namespace: str) -> None:
+    """Events that would not fit together become several commits, and one that fits none is a bad line."""
+    lines = b"".join(record("a", str(number), data="x" * 20_000) for number in range(30))
+    lines += record("a", "big", data="x" * 70_000)
+    with running_server({"max_payload": 65_536}) as server:
+        done = aether("import", "-", "--url", server.url, "--namespace", namespace, stdin=lines)
+        assert done.code == 1
+        assert "line 31: the event takes 70," in done.err
+        assert "raise the server's max_payload" in done.err
+        commits = await stock_dump(server.url, namespace)
+    assert [event["id"] for commit in commits for event in commit["events"]] == [str(number) for number in range(30)]
+    assert max(len(commit["events"]) for commit in commits) in (2, 3)
