@@ -11,7 +11,7 @@ from pages import ROOT
 
 PAGE = ROOT / "docs" / "guarantees.md"
 _ROW = re.compile(r"^\| (G\d+) (.*) \|$", re.MULTILINE)
-_NODE = re.compile(r"`(tests/[\w/]+\.py(?:::\w+)+)`")
+_NODE = re.compile(r"`(test_\w+\.py)((?:::\w+)+)`")
 
 
 def rows() -> list[tuple[str, str]]:
@@ -34,8 +34,11 @@ def test_promise_has_a_test(number: str, row: str):
 
 
 def test_named_tests_exist():
-    """Pytest finds every test that the page names."""
-    named = sorted(set(_NODE.findall(PAGE.read_text(encoding="utf-8"))))
+    """Pytest finds every test that the page names, in the one file of that name."""
+    nodes = sorted(set(_NODE.findall(PAGE.read_text(encoding="utf-8"))))
+    files = {name: list((ROOT / "tests").rglob(name)) for name, _ in nodes}
+    assert {name: paths for name, paths in files.items() if len(paths) != 1} == {}
+    named = [f"{files[name][0]}{test}" for name, test in nodes]
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *named],
         cwd=ROOT,
