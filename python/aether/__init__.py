@@ -7,27 +7,60 @@ consistent. `aether.sync` has the same names without `await`.
 from __future__ import annotations
 
 from aether import codec
-from aether.errors import *  # noqa: F403 - every error, as errors.__all__ lists them
-from aether.errors import __all__ as _errors
+from aether.errors import (
+    AccessDeniedError,
+    AetherError,
+    CommitTooLargeError,
+    CorruptEventError,
+    DeadlineError,
+    DecodeError,
+    EncodeError,
+    InvalidIdError,
+    LoopInUseError,
+    MissingExtraError,
+    NamespaceMismatchError,
+    OutcomeUnknownError,
+    ServerRefusedError,
+    ServerUnavailableError,
+    StoreDirectoryInUseError,
+    StoreFullError,
+    UnsupportedServerError,
+    VersionConflictError,
+)
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.server import EmbeddedServer
 from aether.store.base import Appended, EventStore, SnapshotStore, StoreInfo
 from aether.store.jetstream import JetStreamEventStore
 from aether.store.memory import InMemoryEventStore
 
-__all__ = sorted(
-    [
-        *_errors,
-        "Appended",
-        "EmbeddedServer",
-        "Event",
-        "EventStore",
-        "InMemoryEventStore",
-        "JetStreamEventStore",
-        "NewEvent",
-        "Snapshot",
-        "SnapshotStore",
-        "StoreInfo",
-        "codec",
-    ]
-)
+__all__ = [
+    "AccessDeniedError",
+    "AetherError",
+    "Appended",
+    "CommitTooLargeError",
+    "CorruptEventError",
+    "DeadlineError",
+    "DecodeError",
+    "EmbeddedServer",
+    "EncodeError",
+    "Event",
+    "EventStore",
+    "InMemoryEventStore",
+    "InvalidIdError",
+    "JetStreamEventStore",
+    "LoopInUseError",
+    "MissingExtraError",
+    "NamespaceMismatchError",
+    "NewEvent",
+    "OutcomeUnknownError",
+    "ServerRefusedError",
+    "ServerUnavailableError",
+    "Snapshot",
+    "SnapshotStore",
+    "StoreDirectoryInUseError",
+    "StoreFullError",
+    "StoreInfo",
+    "UnsupportedServerError",
+    "VersionConflictError",
+    "codec",
+]
