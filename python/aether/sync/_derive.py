@@ -39,8 +39,9 @@ def members(source: type) -> dict[str, Any]:
 def blocking(source: type, runner: type[Runner]) -> type:
     """Return the blocking face of an async class: each object holds one of `source` and a `runner` for its calls."""
     name = source.__name__
+    doc = inspect.cleandoc(source.__doc__ or "").replace("async context manager", "context manager")
     body: dict[str, Any] = {
-        "__doc__": f"{inspect.cleandoc(source.__doc__ or '')}\n\n{runner.NOTE}",
+        "__doc__": f"{doc}\n\n{runner.NOTE}",
         "__module__": _MODULE,
         "__init__": _compiled(
             inspect.getattr_static(source, "__init__"),

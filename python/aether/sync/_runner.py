@@ -96,7 +96,8 @@ class Portal:
     NOTE = (
         "Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any\n"
         "number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child\n"
-        "`AetherError`: open a new one there. Ctrl-C cancels the call that waits."
+        "`AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event\n"
+        "loop of its own, is refused."
     )
 
     def __init__(self, name: str) -> None:
