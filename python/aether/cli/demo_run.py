@@ -44,10 +44,10 @@ class Kill(NamedTuple):
     """A kill of the server and its return.
 
     Attributes:
-        acked: events acknowledged when the signal was sent.
+        acked: events acknowledged when it was dead.
         pid: the process that was killed.
         new_pid: the process that came back.
-        down_s: how long the server was away, in seconds.
+        down_s: how long it took from the signal until it served again, in seconds.
     """
 
     acked: int
@@ -160,9 +160,10 @@ class DemoRun:
 
     async def kill(self) -> Kill:
         """Kill the server with SIGKILL and let it start again on the same port."""
-        acked, pid, started = len(self.acked), self.server.pid, time.perf_counter()
+        pid, started = self.server.pid, time.perf_counter()
         self.killed = True
         await self.server.kill()
+        acked = len(self.acked)
         await self.server.restart()
         self.killed = False
         return Kill(acked, pid, self.server.pid, time.perf_counter() - started)

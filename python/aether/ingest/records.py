@@ -178,9 +178,10 @@ def _moment(text: str) -> tuple[dt.datetime, int]:
 
 def _text_bytes(fields: _Fields) -> int:
     """Return no fewer bytes than the names and the metadata take."""
-    metadata = fields.metadata or {}
-    texts = [fields.id, fields.event_type, *metadata, *metadata.values()]
-    return sum(len(text.encode()) + TEXT_MARK_BYTES for text in texts)
+    texts = [fields.id, fields.event_type]
+    if fields.metadata:
+        texts += [*fields.metadata, *fields.metadata.values()]
+    return TEXT_MARK_BYTES * len(texts) + sum(map(len, map(str.encode, texts)))
 
 
 def format_record(event: Event) -> bytes:
