@@ -13,7 +13,7 @@ use super::reading::{decode_as, hash_of, id_of, shown_data};
 use super::{clock, decode, metadata};
 use crate::event::EventData;
 
-/// Something that happened to one actor: what, when, and as its how-manieth event. It never changes.
+/// Something that happened to one actor. It never changes.
 ///
 /// `data` is encoded when the event is made, so nothing that the caller changes later is seen, and `.data` decodes afresh at
 /// each access. Two events are equal if all their fields are: id, actor, type, version, time, data and metadata. Events can

@@ -33,7 +33,8 @@ pub fn commit_count(head: &Bound<'_, Commit>, sequence: u64) -> PyResult<u64> {
 ///     head: the actor's last commit.
 ///     sequence: where it lies.
 ///     from_version: commits that do not reach this version are not fetched.
-///     first, end: the ordinals of the commits wanted, from 0 (the actor's first) to `end`, which is not among them.
+///     first: the ordinal of the first commit wanted; the actor's first has 0.
+///     end: the ordinal behind the last one wanted; None: all.
 ///
 /// Raises:
 ///     DecodeError: the spine cannot be followed; here and by `feed` and `commits`.
@@ -45,8 +46,9 @@ pub struct SpineWalk {
 #[pymethods]
 impl SpineWalk {
     #[new]
-    #[pyo3(signature = (head, sequence, from_version=0, first=0, end=u64::MAX))]
-    fn new(head: &Bound<'_, Commit>, sequence: u64, from_version: u64, first: u64, end: u64) -> PyResult<Self> {
+    #[pyo3(signature = (head, sequence, from_version=0, first=0, end=None))]
+    fn new(head: &Bound<'_, Commit>, sequence: u64, from_version: u64, first: u64, end: Option<u64>) -> PyResult<Self> {
+        let end = end.unwrap_or(u64::MAX);
         let walk = Walk::new(head.get().data.clone(), sequence, from_version, first, end).map_err(broken)?;
         Ok(Self { walk: Mutex::new(Some(walk)) })
     }

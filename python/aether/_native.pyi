@@ -1,0 +1,663 @@
+"""The native core of Aether; import these names from `aether`.
+
+`Event`, `NewEvent`, `Snapshot` and what `aether.codec` re-exports are public. The rest is for Aether's own stores and buses.
+The docstrings are those of the extension itself; a test compares them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self, TypeVar, final, overload
+from uuid import UUID
+
+__all__ = [
+    "Limits",
+    "decode",
+    "encode",
+    "get_default_limits",
+    "set_default_limits",
+    "Commit",
+    "check_events",
+    "encode_commit",
+    "events_in",
+    "number_events",
+    "position_of",
+    "Event",
+    "Head",
+    "HeadCache",
+    "MemoryLog",
+    "actor_subject",
+    "check_actor_id",
+    "shard_of",
+    "token_decode",
+    "token_encode",
+    "NewEvent",
+    "Snapshot",
+    "SpineSearch",
+    "SpineWalk",
+    "commit_count",
+]
+
+_T = TypeVar("_T")
+
+# codec
+
+@final
+class Limits:
+    """How large a payload may be. Checked while encoding, and before decoding makes any object.
+
+    Args:
+        payload_bytes_max: encoded bytes, 1 to 4,294,967,295.
+        depth_max: containers within containers, 0 (no container at all) to 512.
+        elements_max: items of all lists plus entries of all dicts, 0 to 4,294,967,295.
+
+    Raises:
+        TypeError: a limit that is no int.
+        ValueError: a limit out of its range.
+    """
+
+    def __new__(cls, *, payload_bytes_max: int = 1000000, depth_max: int = 32, elements_max: int = 100000) -> Self: ...
+    @property
+    def payload_bytes_max(self) -> int:
+        """Encoded bytes."""
+
+    @property
+    def depth_max(self) -> int:
+        """Containers within containers; a value that holds no other has depth 0."""
+
+    @property
+    def elements_max(self) -> int:
+        """Items of all lists plus entries of all dicts."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+
+def encode(value: object, /, *, limits: Limits | None = None) -> bytes:
+    """Plain data, or a typed value, as msgpack bytes: those of `msgpack.packb(value, datetime=True)` for all that both accept.
+
+    Args:
+        value: None, bool, int (-2**63 to 2**64 - 1), finite float, str, bytes, list, tuple, dict with str keys, aware datetime,
+            or a msgspec Struct, dataclass or pydantic model of these. Subclasses of str, int, float, list, tuple and dict
+            are written as what they are made of, so an `IntEnum` as its number and a `StrEnum` as its text.
+        limits: how large it may be; None: the default limits.
+
+    Raises:
+        EncodeError: a value that data may not hold, or a limit passed; `path` says where, as "data.items[3].price".
+    """
+
+def decode(data: bytes, /, *, limits: Limits | None = None) -> Any:
+    """The value of msgpack bytes that any library wrote: NaN, keys that are no str, and extensions included.
+
+    Timestamps become aware datetimes in UTC, cut to microseconds; those outside the years 1 to 9999 and other extensions
+    `msgspec.msgpack.Ext`; lists as keys tuples.
+
+    Args:
+        data: exactly one value.
+        limits: how large it may be, checked before any object is made; None: the default limits.
+
+    Raises:
+        DecodeError: bytes that are no msgpack, not exactly one value, or pass a limit; `offset` says where.
+    """
+
+def get_default_limits() -> Limits:
+    """The limits that hold where a call gives none."""
+
+def set_default_limits(limits: Limits, /) -> None:
+    """Sets the limits for every later call in this process that gives none, and for the data of every event and snapshot."""
+
+# event, new_event, snapshot
+
+@final
+class Event:
+    """Something that happened to one actor. It never changes.
+
+    `data` is encoded when the event is made, so nothing that the caller changes later is seen, and `.data` decodes afresh at
+    each access. Two events are equal if all their fields are: id, actor, type, version, time, data and metadata. Events can
+    be hashed, pickled and copied (a copy is the same object).
+
+    Args:
+        actor_id: whose event it is, any string of 1 to 255 UTF-8 bytes.
+        event_type: what happened, 1 to 255 UTF-8 bytes.
+        version: its place among the actor's events, from 1 to 2**64 - 1. Versions of an actor strictly increase.
+        data: None, bool, int (-2**63 to 2**64 - 1), finite float, str, bytes, list, tuple, dict with str keys, aware
+            datetime, or a msgspec Struct, dataclass or pydantic model of these.
+        id: a string of 1 to 255 UTF-8 bytes or a `uuid.UUID`; None: a new UUID of version 7, greater than all that this
+            process made before. A UUID in its canonical form (lower case, hyphens) takes 16 bytes.
+        timestamp: when it happened, an aware datetime within the years 1677 to 2262; None: now, in nanoseconds.
+        metadata: str to str, about the event rather than of it, at most 65,536 bytes encoded.
+
+    Raises:
+        InvalidIdError: `actor_id`, `event_type` or `id` is empty, too long or no UTF-8.
+        EncodeError: `data` or `metadata` holds what it may not; `path` says where.
+        TypeError: an argument of another type.
+        ValueError: a version out of range, or a timestamp that is naive or out of range.
+    """
+
+    def __new__(
+        cls,
+        actor_id: str,
+        event_type: str,
+        version: int,
+        data: object = None,
+        *,
+        id: str | UUID | None = None,
+        timestamp: datetime | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Self: ...
+    @property
+    def id(self) -> str:
+        """The event's id; a UUID is given in its canonical form."""
+
+    @property
+    def actor_id(self) -> str:
+        """Whose event it is."""
+
+    @property
+    def event_type(self) -> str:
+        """What happened."""
+
+    @property
+    def version(self) -> int:
+        """Its place among the actor's events, from 1."""
+
+    @property
+    def data(self) -> Any:
+        """The data, decoded afresh at each access: keep it in a name to read several fields. Tuples come back as lists."""
+
+    @property
+    def payload(self) -> bytes:
+        """The data as msgpack bytes, just as they are stored."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it happened, as an aware datetime in UTC, cut to microseconds; `time_ns` has the rest."""
+
+    @property
+    def time_ns(self) -> int:
+        """When it happened, in nanoseconds since 1970-01-01 UTC; before that it is negative."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata, a new dict at each access, its keys sorted."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The metadata's "correlation_id": which conversation it belongs to. None if it has none."""
+
+    @property
+    def causation_id(self) -> str | None:
+        """The metadata's "causation_id": the message that caused it. None if it has none."""
+
+    @property
+    def command_id(self) -> str | None:
+        """The metadata's "command_id": the command it came from. None if it has none."""
+
+    @overload
+    def decode(self, type: type[_T], /) -> _T:
+        """The data as a value of `type`: a msgspec Struct, a dataclass, a pydantic model, or any type that msgspec decodes.
+
+        Raises:
+            DecodeError: the data does not fit the type; `reason` names the field.
+        """
+
+    @overload
+    def decode(self, type: Any, /) -> Any: ...
+    def _draft(self, /) -> NewEvent:
+        """The same event as a `NewEvent`, without actor and version."""
+
+    @staticmethod
+    def _restore(
+        actor_id: str,
+        event_type: str,
+        version: int,
+        payload: bytes,
+        id: str,
+        time_ns: int,
+        meta: bytes,
+        extra: tuple[bytes, int],
+        /,
+    ) -> Event:
+        """What pickle calls."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+    def __copy__(self, /) -> Self: ...
+    def __deepcopy__(self, memo: object, /) -> Self: ...
+    def __reduce__(self, /) -> tuple[Any, tuple[Any, ...]]: ...
+
+@final
+class NewEvent:
+    """An event that has no actor and no version yet: `append` gives it both.
+
+    Like an `Event` it is frozen and its data is encoded once, when it is made.
+
+    Args:
+        event_type: what happened, 1 to 255 UTF-8 bytes.
+        data: what is to be known about it; see `Event` for what it may hold.
+        id: a string of 1 to 255 UTF-8 bytes or a `uuid.UUID`; None: a new UUID of version 7.
+        timestamp: when it happened, an aware datetime within the years 1677 to 2262; None: now, in nanoseconds.
+        metadata: str to str, about the event rather than of it, at most 65,536 bytes encoded.
+
+    Raises:
+        InvalidIdError: `event_type` or `id` is empty, too long or no UTF-8.
+        EncodeError: `data` or `metadata` holds what it may not; `path` says where.
+        TypeError: an argument of another type.
+        ValueError: a timestamp that is naive or out of range.
+    """
+
+    def __new__(
+        cls,
+        event_type: str,
+        data: object = None,
+        *,
+        id: str | UUID | None = None,
+        timestamp: datetime | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Self: ...
+    @property
+    def id(self) -> str:
+        """The event's id; a UUID is given in its canonical form."""
+
+    @property
+    def event_type(self) -> str:
+        """What happened."""
+
+    @property
+    def data(self) -> Any:
+        """The data, decoded afresh at each access: keep it in a name to read several fields. Tuples come back as lists."""
+
+    @property
+    def payload(self) -> bytes:
+        """The data as msgpack bytes, just as they will be stored."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it happened, as an aware datetime in UTC, cut to microseconds; `time_ns` has the rest."""
+
+    @property
+    def time_ns(self) -> int:
+        """When it happened, in nanoseconds since 1970-01-01 UTC; before that it is negative."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata, a new dict at each access, its keys sorted."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The metadata's "correlation_id": which conversation it belongs to. None if it has none."""
+
+    @property
+    def causation_id(self) -> str | None:
+        """The metadata's "causation_id": the message that caused it. None if it has none."""
+
+    @property
+    def command_id(self) -> str | None:
+        """The metadata's "command_id": the command it came from. None if it has none."""
+
+    @overload
+    def decode(self, type: type[_T], /) -> _T:
+        """The data as a value of `type`: a msgspec Struct, a dataclass, a pydantic model, or any type that msgspec decodes.
+
+        Raises:
+            DecodeError: the data does not fit the type; `reason` names the field.
+        """
+
+    @overload
+    def decode(self, type: Any, /) -> Any: ...
+    @staticmethod
+    def _restore(
+        actor_id: str | None,
+        event_type: str,
+        version: int,
+        payload: bytes,
+        id: str,
+        time_ns: int,
+        meta: bytes,
+        extra: tuple[bytes, int],
+        /,
+    ) -> NewEvent:
+        """What pickle calls; actor and version are those of no event."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+    def __copy__(self, /) -> Self: ...
+    def __deepcopy__(self, memo: object, /) -> Self: ...
+    def __reduce__(self, /) -> tuple[Any, tuple[Any, ...]]: ...
+
+@final
+class Snapshot:
+    """An actor's state as of a version: a shortcut for loading that never changes what a load yields. Frozen.
+
+    Args:
+        actor_id: whose state it is, any string of 1 to 255 UTF-8 bytes.
+        version: the version of the last event that the state contains, from 1 to 2**64 - 1.
+        state: the state; see `Event` for what it may hold. It is encoded once, when the snapshot is made.
+        timestamp: when it was taken, an aware datetime within the years 1677 to 2262; None: now, in nanoseconds.
+
+    Raises:
+        InvalidIdError: `actor_id` is empty, too long or no UTF-8.
+        EncodeError: `state` holds what it may not; `path` says where.
+        TypeError: an argument of another type.
+        ValueError: a version out of range, or a timestamp that is naive or out of range.
+    """
+
+    def __new__(cls, actor_id: str, version: int, state: object, *, timestamp: datetime | None = None) -> Self: ...
+    @property
+    def actor_id(self) -> str:
+        """Whose state it is."""
+
+    @property
+    def version(self) -> int:
+        """The version of the last event that the state contains."""
+
+    @property
+    def state(self) -> Any:
+        """The state, decoded afresh at each access. Tuples come back as lists."""
+
+    @property
+    def payload(self) -> bytes:
+        """The state as msgpack bytes, just as they are stored."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was taken, as an aware datetime in UTC, cut to microseconds; `time_ns` has the rest."""
+
+    @property
+    def time_ns(self) -> int:
+        """When it was taken, in nanoseconds since 1970-01-01 UTC; before that it is negative."""
+
+    @overload
+    def decode(self, type: type[_T], /) -> _T:
+        """The state as a value of `type`: a msgspec Struct, a dataclass, a pydantic model, or any type that msgspec decodes.
+
+        Raises:
+            DecodeError: the state does not fit the type; `reason` names the field.
+        """
+
+    @overload
+    def decode(self, type: Any, /) -> Any: ...
+    @staticmethod
+    def _restore(actor_id: str, version: int, time_ns: int, payload: bytes, /) -> Snapshot:
+        """What pickle calls."""
+
+    @staticmethod
+    def _from_bytes(body: bytes, /) -> Snapshot:
+        """The snapshot of a message's body.
+
+        Raises:
+            DecodeError: these bytes are no snapshot.
+        """
+
+    def _to_bytes(self, /) -> bytes:
+        """The body of its message."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+    def __copy__(self, /) -> Self: ...
+    def __deepcopy__(self, memo: object, /) -> Self: ...
+    def __reduce__(self, /) -> tuple[Any, tuple[Any, ...]]: ...
+
+# names: token, shard, subject
+
+def check_actor_id(actor_id: str, /) -> None:
+    """Refuses what is no actor id.
+
+    Raises:
+        InvalidIdError: it is empty, longer than 255 UTF-8 bytes, or has a lone surrogate.
+    """
+
+def token_encode(id: str, /) -> str:
+    """The subject token of an id: `[A-Za-z0-9_-]` stay, every other byte of its UTF-8 becomes `=XX`.
+
+    Raises:
+        InvalidIdError: this is no id.
+    """
+
+def token_decode(token: str, /) -> str | None:
+    """The id whose token this is; None if it is the token of none."""
+
+def shard_of(actor_id: str, /) -> int:
+    """The shard of an actor, 0 to 1020: FNV-1a-32 of its token modulo 1021, as the server's `partition()` computes it.
+
+    Raises:
+        InvalidIdError: this is no id.
+    """
+
+def actor_subject(namespace: str, actor_id: str, /) -> str:
+    """The subject of an actor's commits: `aether.<namespace>.<shard>.<token>`. The namespace is taken as it is.
+
+    Raises:
+        InvalidIdError: `actor_id` is no id.
+    """
+
+# commit
+
+@final
+class Commit:
+    """One message of an actor: a commit as it was written. Stores work with it, users see its events."""
+
+    @staticmethod
+    def decode(body: bytes, /) -> Commit:
+        """The commit of a message's body.
+
+        Raises:
+            DecodeError: these bytes are no commit; `offset` says where that was noticed.
+        """
+
+    def encode(self, /) -> bytes:
+        """The body again. For what Aether itself wrote these are the same bytes, with keys that a later version added."""
+
+    @property
+    def actor_id(self) -> str:
+        """Whose commit it is."""
+
+    @property
+    def version(self) -> int:
+        """The actor's latest version after this commit."""
+
+    @property
+    def version_before(self) -> int:
+        """The version before its first event; its own where it has no events."""
+
+    @property
+    def spine(self) -> list[tuple[int, int]] | None:
+        """The roots over the actor's earlier commits, as (sequence, size); None where the writer gave none."""
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of its shard under which it was written; None outside shard mode."""
+
+    @property
+    def passed(self) -> list[int]:
+        """The positions that readers of this actor step over."""
+
+    def events(self, /, from_version: int = 0) -> list[Event]:
+        """The events from `from_version` on."""
+
+    def head(self, /, sequence: int) -> Head:
+        """The head this commit makes at `sequence`."""
+
+def check_events(events: Iterable[Event]) -> tuple[str, int, int]:
+    """What makes these events one commit: the actor, the first and the last version.
+
+    Raises:
+        TypeError: not an iterable of `Event`.
+        ValueError: no events, of several actors, or versions that do not increase.
+    """
+
+def encode_commit(
+    actor_id: str, events: Iterable[Event], head: Head, *, header_bytes: int, bytes_max: int, passed: Sequence[int] = ...
+) -> bytes:
+    """The body of a commit on top of `head`; no events: a repair, which passes positions.
+
+    Args:
+        actor_id: whose commit it is.
+        events: its events, of this actor, all above the head's version.
+        head: the actor's head, under whose sequence it will be guarded.
+        header_bytes: what the message's headers take.
+        bytes_max: what body and headers may take together.
+        passed: positions that readers of this actor step over.
+
+    Raises:
+        CommitTooLargeError: it does not fit.
+        ValueError: events of another actor, or versions that do not increase from the head's on.
+    """
+
+def events_in(commits: Sequence[tuple[int, Commit]], from_version: int = 0, limit: int | None = None) -> list[Event]:
+    """The events of these commits from `from_version` on, at most `limit`, in order."""
+
+def position_of(commits: Sequence[tuple[int, Commit]], events: Iterable[Event]) -> int | None:
+    """The position of the last of `events` if the commits hold an equal event for each of them."""
+
+def number_events(actor_id: str, events: NewEvent | Iterable[NewEvent], first_version: int) -> list[Event]:
+    """Gives new events an actor and the versions from `first_version` on.
+
+    Args:
+        actor_id: whose events they become.
+        events: one `NewEvent` or an iterable of them.
+        first_version: the version of the first, from 1.
+
+    Raises:
+        TypeError: something else than `NewEvent`.
+        ValueError: the versions would pass 2**64 - 1.
+    """
+
+# heads
+
+@final
+class Head:
+    """What a writer knows of an actor: its latest version, the sequence of its latest commit, and the next commit's spine."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def version(self) -> int:
+        """The actor's latest version; 0: it has no event yet."""
+
+    @property
+    def sequence(self) -> int:
+        """The stream sequence of its latest commit; 0: it has none yet."""
+
+    def after(self, /, version: int, sequence: int) -> Head:
+        """The head once a commit that was written on top of this one lies at `sequence`."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]  # a value that is compared, never a key
+
+@final
+class HeadCache:
+    """The heads of the actors used last, at most `capacity` of them; the least recently used goes first. Safe from many threads.
+
+    Raises:
+        ValueError: `capacity` is 0.
+    """
+
+    def __new__(cls, capacity: int) -> Self: ...
+    def get(self, actor_id: str, /) -> Head | None:
+        """The actor's head, or None where it is not known."""
+
+    def put(self, actor_id: str, head: Head, /) -> None:
+        """Keeps the actor's head unless a later one is known: answers may arrive out of order."""
+
+    def forget(self, actor_id: str, /) -> None:
+        """Drops what is known of the actor."""
+
+    def __len__(self, /) -> int: ...
+
+# spine
+
+def commit_count(head: Commit, sequence: int, /) -> int:
+    """How many commits the actor of this head has.
+
+    Raises:
+        DecodeError: the head carries no spine that can be followed.
+    """
+
+@final
+class SpineWalk:
+    """Reaches an actor's earlier commits from its head: says what to fetch next, all at once, from what was fetched so far.
+
+    Args:
+        head: the actor's last commit.
+        sequence: where it lies.
+        from_version: commits that do not reach this version are not fetched.
+        first: the ordinal of the first commit wanted; the actor's first has 0.
+        end: the ordinal behind the last one wanted; None: all.
+
+    Raises:
+        DecodeError: the spine cannot be followed; here and by `feed` and `commits`.
+    """
+
+    def __new__(cls, head: Commit, sequence: int, from_version: int = 0, first: int = 0, end: int | None = None) -> Self: ...
+    def wanted(self, /) -> list[int]:
+        """The sequences to fetch now, all at once, ascending; none when the walk is done."""
+
+    def feed(self, sequence: int, body: bytes, /) -> None:
+        """Takes a message's body that was wanted."""
+
+    def commits(self, /) -> list[tuple[int, Commit]]:
+        """Ends the walk: the commits with their sequences, oldest first."""
+
+@final
+class SpineSearch:
+    """Finds the first commit that reaches a version, by fetching a few commits; used as `SpineWalk`.
+
+    Args:
+        head: the actor's last commit.
+        sequence: where it lies.
+        from_version: the version to reach.
+
+    Raises:
+        DecodeError: the spine cannot be followed; here and by `feed`.
+    """
+
+    def __new__(cls, head: Commit, sequence: int, from_version: int) -> Self: ...
+    def wanted(self, /) -> list[int]:
+        """The sequences to fetch now, all at once, ascending; none when the search is done."""
+
+    def feed(self, sequence: int, body: bytes, /) -> None:
+        """Takes a message's body that was wanted."""
+
+    def found(self, /) -> int:
+        """The ordinal of the first commit that reaches the version; the number of commits where none does."""
+
+# log
+
+@final
+class MemoryLog:
+    """The in-memory store's index behind a lock; see `InMemoryEventStore`. Safe from many threads.
+
+    Args:
+        max_events: how many events it holds at most; None: no bound.
+        commit_bytes_max: what one commit may take in bytes.
+    """
+
+    def __new__(cls, max_events: int | None = None, commit_bytes_max: int = 1048576) -> Self: ...
+    def save_event(self, event: Event, /) -> int:
+        """Stores one event as a commit and returns its position."""
+
+    def save_events(self, events: Iterable[Event], /) -> int:
+        """Stores the events of one actor as one commit and returns its position."""
+
+    def append(
+        self, /, actor_id: str, events: NewEvent | Iterable[NewEvent], expected_version: int | None = None
+    ) -> tuple[int, int]:
+        """Numbers new events, stores them as one commit, and returns the actor's version and the commit's position."""
+
+    def get_events(self, /, actor_id: str, from_version: int, limit: int | None = None) -> list[Event]:
+        """The actor's events from `from_version` on, at most `limit`."""
+
+    def get_latest_version(self, actor_id: str, /) -> int:
+        """The actor's latest version; 0: it has no event yet."""
+
+    def save_snapshot(self, snapshot: Snapshot, /) -> None:
+        """Keeps the snapshot unless one of a later version is kept."""
+
+    def get_latest_snapshot(self, actor_id: str, /) -> Snapshot | None:
+        """The actor's latest snapshot, or None."""
+
+    def counts(self, /) -> tuple[int, int]:
+        """Events held, and actors that have any."""
