@@ -67,7 +67,9 @@ impl EventData {
         let pieces = [id.as_bytes(), parts.actor.as_bytes(), parts.kind.as_bytes(), parts.payload, parts.meta, parts.extra];
         let mut blob = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
         for piece in pieces {
-            blob.extend_from_slice(piece);
+            if !piece.is_empty() {
+                blob.extend_from_slice(piece); // most events have three of the six, and each is a call
+            }
         }
         Self {
             uuid,

@@ -28,6 +28,10 @@ impl Actor {
         self.entries.last().map_or(0, |entry| entry.event.version())
     }
 
+    fn extend(&mut self, events: &[Arc<EventData>], position: u64) {
+        self.entries.extend(events.iter().map(|event| Entry { event: Arc::clone(event), position }));
+    }
+
     /// The index of the first event at `version` or beyond.
     fn from(&self, version: u64) -> usize {
         self.entries.partition_point(|entry| entry.event.version() < version)
@@ -70,17 +74,17 @@ impl Log {
     pub fn save(&mut self, events: &[Arc<EventData>]) -> Result<u64> {
         let first = check_events(events)?;
         self.check_size(events)?;
-        let latest = match self.actors.get(first.actor()) {
+        let room = self.room(events.len());
+        match self.actors.get_mut(first.actor()) {
             Some(actor) if first.version() <= actor.latest() => {
                 let stored: Option<Vec<u64>> = events.iter().map(|event| actor.stored(event)).collect();
                 let position = stored.and_then(|positions| positions.last().copied());
                 return position.ok_or(Error::Conflict { expected: first.version() - 1, actual: actor.latest() });
             }
-            Some(actor) => actor.latest(),
-            None => 0,
-        };
-        debug_assert!(latest < first.version());
-        self.add(events)
+            Some(actor) => actor.extend(events, room?),
+            None => self.actors.entry(first.actor().into()).or_default().extend(events, room?),
+        }
+        Ok(self.added(events.len()))
     }
 
     /// Numbers `drafts` from the latest version on and stores them as one commit; returns version and position.
@@ -97,25 +101,24 @@ impl Log {
         check_room(latest, drafts.len())?;
         let events: Vec<_> = drafts.iter().zip(1..).map(|(draft, step)| Arc::new(draft.numbered(actor, latest + step))).collect();
         self.check_size(&events)?;
-        let position = self.add(&events)?;
-        Ok((latest + events.len() as u64, position))
+        let position = self.room(events.len())?;
+        self.actors.entry(actor.into()).or_default().extend(&events, position);
+        Ok((latest + events.len() as u64, self.added(events.len())))
     }
 
-    fn add(&mut self, events: &[Arc<EventData>]) -> Result<u64> {
-        if self.events + events.len() > self.max_events {
+    /// The position of the next commit, if there is room for so many events.
+    fn room(&self, events: usize) -> Result<u64> {
+        if self.events + events > self.max_events {
             return Err(Error::Full { max_events: self.max_events });
         }
+        Ok(self.position + 1)
+    }
+
+    /// Counts a commit of so many events, and returns its position.
+    fn added(&mut self, events: usize) -> u64 {
+        self.events += events;
         self.position += 1;
-        self.events += events.len();
-        let position = self.position;
-        let entries = events.iter().map(|event| Entry { event: Arc::clone(event), position });
-        let name = events.first().map_or("", |event| event.actor());
-        if let Some(actor) = self.actors.get_mut(name) {
-            actor.entries.extend(entries);
-        } else {
-            self.actors.insert(name.into(), Actor { entries: entries.collect(), snapshot: None });
-        }
-        Ok(position)
+        self.position
     }
 
     /// The commit as `JetStream` would hold it must fit; the exact size is counted only when it may not.

@@ -1,6 +1,6 @@
 //! `aether.codec`: encode, decode, and their limits.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -108,7 +108,7 @@ const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     /// Where a value is encoded before its size is known; kept between calls so that most need no allocation.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Runs `use_bytes` on the encoded value. The scratch is taken out meanwhile, so encoding within encoding works.
@@ -118,16 +118,18 @@ pub fn with_encoded<T>(
     root: &str,
     use_bytes: impl FnOnce(&[u8]) -> PyResult<T>,
 ) -> PyResult<T> {
-    let mut scratch = SCRATCH.with(RefCell::take);
-    scratch.clear();
-    let outcome = match writing::encode(value, &mut scratch, limits) {
-        Ok(()) => use_bytes(&scratch),
-        Err(failure) => Err(failure.raise(root)),
-    };
-    if scratch.capacity() <= SCRATCH_BYTES_MAX {
-        SCRATCH.with(|kept| kept.replace(scratch));
-    }
-    outcome
+    SCRATCH.with(|kept| {
+        let mut scratch = kept.take();
+        scratch.clear();
+        let outcome = match writing::encode(value, &mut scratch, limits) {
+            Ok(()) => use_bytes(&scratch),
+            Err(failure) => Err(failure.raise(root)),
+        };
+        if scratch.capacity() <= SCRATCH_BYTES_MAX {
+            kept.set(scratch);
+        }
+        outcome
+    })
 }
 
 /// Plain data, or a typed value, as msgpack bytes: those of `msgpack.packb(value, datetime=True)` for all that both accept.

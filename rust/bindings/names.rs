@@ -3,12 +3,14 @@
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::text::utf8;
 use super::{InvalidIdError, raise};
 use crate::{shard, token};
 
 /// The text of a name; `what` says which name it is in the error.
 pub fn name<'a>(what: &'static str, value: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
-    let Ok(text) = value.to_str() else {
+    let Some(text) = utf8(value) else {
+        drop(PyErr::take(value.py()));
         let shown = value.to_string_lossy().into_owned();
         return Err(InvalidIdError::new_err((what, shown, "has a lone surrogate, which UTF-8 cannot hold")));
     };
