@@ -13,7 +13,7 @@ import ormsgpack
 import pytest
 
 from aether import codec
-from measure import Line, Target, compare, repeated, report
+from measure import CPU, Line, Target, compare, repeated, report
 from payloads import PAYLOADS
 
 ENCODERS = {"aether": codec.encode, "ormsgpack": ormsgpack.packb, "msgpack": msgpack.packb}
@@ -50,7 +50,7 @@ async def lines(size: str) -> list[Line]:
         for verb, functions, argument in (("encode", ENCODERS, value), ("decode", DECODERS, encoded)):
             ours, *others = (repeated(function, argument, operations, library) for library, function in functions.items())
             targets = [NO_SLOWER, twice if verb == "encode" else None]
-            found += await compare(f"{verb} {name}", ours, others, repetitions=repetitions, targets=targets)
+            found += await compare(f"{verb} {name}", ours, others, repetitions=repetitions, clock=CPU, targets=targets)
     return found
 
 

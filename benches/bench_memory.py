@@ -15,7 +15,7 @@ from eventsourcing.popo import POPOAggregateRecorder
 
 from aether import Event, InMemoryEventStore
 from baselines import PlainStore, plain_event, small_stored_event, stored_event
-from measure import Line, Side, Target, compare, report
+from measure import CPU, Line, Side, Target, compare, report
 from resident import STORES, resident_bytes
 
 ACTOR, KIND = "N14228", "FlightDeparted"
@@ -103,7 +103,9 @@ async def save_lines(repetitions: int) -> list[Line]:
         side("the same without id and time", lambda events: save_recorder(events, small_stored_event)),
     ]
     targets = [Target("faster", 10), Target("faster", 10)]
-    found = await compare("build and save", side("aether", save_ours), others, repetitions=repetitions, targets=targets)
+    found = await compare(
+        "build and save", side("aether", save_ours), others, repetitions=repetitions, clock=CPU, targets=targets
+    )
     return [*found, fastest("build and save", found[0], 1000)]
 
 
@@ -121,13 +123,16 @@ async def read_lines(repetitions: int) -> list[Line]:
         return Side(name, run, EVENTS, lambda: store)
 
     others = [side("plain Python", listed, plain), side("eventsourcing recorder", listed_recorder, recorder)]
-    listing = await compare("list 1,000 events of an actor", side("aether", listed, ours), others, repetitions=repetitions)
+    listing = await compare(
+        "list 1,000 events of an actor", side("aether", listed, ours), others, repetitions=repetitions, clock=CPU
+    )
     others = [side("plain Python", replay, plain), side("eventsourcing recorder", replay_recorder, recorder)]
     replaying = await compare(
         "replay 1,000 events with data",
         side("aether", replay, ours),
         others,
         repetitions=repetitions,
+        clock=CPU,
         targets=[Target("faster", 1), Target("faster", 1)],
     )
     return [*listing, fastest("list 1,000 events", listing[0], 60), *replaying]
