@@ -1,0 +1,109 @@
+"""Typed code of a user, which mypy accepts in strict mode; CI and a test check this file, nobody runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_type
+
+import aether
+from aether import sync
+from aether.testing import HOSTILE_IDS, Clock, StoreContract, as_async
+
+
+@dataclass
+class Placed:
+    """A typed payload."""
+
+    total: float
+
+
+async def awaited(store: aether.EventStore, snapshots: aether.SnapshotStore) -> None:
+    """Use the async face."""
+    placed = aether.NewEvent("Placed", Placed(total=1.5), metadata={"user": "a"})
+    appended = await store.append("order-1", [placed], expected_version=0)
+    assert_type(appended, aether.Appended)
+    assert_type(appended.version, int)
+    assert_type(await store.save_event(aether.Event("order-1", "Paid", 2)), int)
+    assert_type(await store.save_events([aether.Event("order-1", "Shipped", version) for version in (3, 4)]), int)
+    assert_type(await store.get_events("order-1", 1, limit=10), list[aether.Event])
+    assert_type(await store.get_latest_version("order-1"), int)
+    async for batch in store.read_events("order-1", batch_size=100):
+        assert_type(batch, list[aether.Event])
+    await snapshots.save_snapshot(aether.Snapshot("order-1", 2, {"total": 1.5}))
+    assert_type(await snapshots.get_latest_snapshot("order-1"), aether.Snapshot | None)
+
+
+def blocking(store: sync.EventStore, snapshots: sync.SnapshotStore) -> None:
+    """Use the blocking face."""
+    appended = store.append("order-1", sync.NewEvent("Placed"), expected_version=None)
+    assert_type(appended, sync.Appended)
+    assert_type(store.save_event(sync.Event("order-1", "Paid", 2)), int)
+    assert_type(store.save_events(iter([sync.Event("order-1", "Shipped", 3)])), int)
+    assert_type(store.get_events("order-1", from_version=1), list[sync.Event])
+    assert_type(store.get_latest_version("order-1"), int)
+    for batch in store.read_events("order-1", batch_size=100):
+        assert_type(batch, list[sync.Event])
+    snapshots.save_snapshot(sync.Snapshot("order-1", 2, {"total": 1.5}))
+    assert_type(snapshots.get_latest_snapshot("order-1"), sync.Snapshot | None)
+
+
+def values(event: aether.Event) -> None:
+    """Read an event."""
+    assert_type(event.id, str)
+    assert_type(event.actor_id, str)
+    assert_type(event.version, int)
+    assert_type(event.timestamp, datetime)
+    assert_type(event.metadata, dict[str, str])
+    assert_type(event.correlation_id, str | None)
+    assert_type(event.payload, bytes)
+    assert_type(event.decode(Placed), Placed)
+    assert_type(aether.codec.encode({"a": 1}), bytes)
+
+
+async def open_awaited() -> None:
+    """Stores are stores, async."""
+    async with (
+        aether.EmbeddedServer("data", sync=0.5) as server,
+        aether.JetStreamEventStore(server.url, namespace="shop", replicas=1) as store,
+        aether.InMemoryEventStore(max_events=10) as memory,
+    ):
+        await awaited(store, store)
+        await awaited(memory, memory)
+        assert_type((await store.info()).replicas, int)
+        assert_type(await store.repair("order-1"), tuple[int, ...])
+
+
+def open_blocking() -> None:
+    """Stores are stores, blocking."""
+    with (
+        sync.EmbeddedServer("data", sync="always") as server,
+        sync.JetStreamEventStore(server.url, namespace="shop") as store,
+        sync.InMemoryEventStore() as memory,
+    ):
+        blocking(store, store)
+        blocking(memory, memory)
+        assert_type(store.info().sync, str)
+    server.close()
+
+
+def conflict(store: sync.EventStore) -> int:
+    """Catch an error by either name: it is the same."""
+    try:
+        return store.append("order-1", sync.NewEvent("Paid"), expected_version=1).version
+    except aether.VersionConflictError as error:
+        return error.actual
+    except sync.AetherError:
+        return 0
+
+
+class Contract(StoreContract):
+    """The contract takes a blocking store through an adapter."""
+
+    async def through_an_adapter(self) -> None:
+        """Use it as an async one."""
+        store = as_async(sync.InMemoryEventStore())
+        await awaited(store, store)
+        with Clock() as clock:
+            clock.advance(1.5)
+        assert_type(HOSTILE_IDS, tuple[str, ...])
