@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from aether._native import Head, HeadCache, actor_subject, encode_commit, position_of
 from aether.errors import AetherError, CorruptEventError, DeadlineError, DecodeError, OutcomeUnknownError, VersionConflictError
@@ -39,8 +39,9 @@ class CommitWriter:
         self._log = log
         self._namespace = namespace
         self.heads = HeadCache(heads_max)
-        # Writers of one actor in this process queue here, instead of refusing each other at the server.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # Writers of one actor in this process take turns, instead of refusing each other at the server. An actor is in here
+        # while somebody writes to it; its value are those who wait, in order.
+        self._writing: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def write(self, request: WriteRequest, deadline: float) -> tuple[int, int]:
         """Store the request's events as one commit; return its version and position.
@@ -50,24 +51,36 @@ class CommitWriter:
             OutcomeUnknownError: sent, and the deadline passed before anybody could say what became of it.
         """
         actor_id = request.actor_id
-        turn = self._turns.get(actor_id)
-        if turn is None:
-            turn = self._turns[actor_id] = asyncio.Lock()
-        if turn.locked():
-            return await self._queue(turn, request, deadline)
-        async with turn:
-            return await self._write(request, deadline)
-
-    async def _queue(self, turn: asyncio.Lock, request: WriteRequest, deadline: float) -> tuple[int, int]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await turn.acquire()
-        except TimeoutError as error:
-            raise DeadlineError(f"waiting for earlier writes to {request.actor_id!r}", self._log.timeout_s) from error
+        if actor_id in self._writing:
+            await self._wait_for_turn(actor_id, deadline)
+        else:
+            self._writing[actor_id] = deque()
         try:
             return await self._write(request, deadline)
         finally:
-            turn.release()
+            self._pass_turn(actor_id)
+
+    async def _wait_for_turn(self, actor_id: str, deadline: float) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._writing[actor_id].append(turn)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._pass_turn(actor_id)  # it came at the very moment of giving up
+            if isinstance(error, TimeoutError):
+                raise DeadlineError(f"waiting for earlier writes to {actor_id!r}", self._log.timeout_s) from error
+            raise
+
+    def _pass_turn(self, actor_id: str) -> None:
+        waiting = self._writing[actor_id]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._writing[actor_id]
 
     async def _write(self, request: WriteRequest, deadline: float) -> tuple[int, int]:
         actor_id = request.actor_id
@@ -111,8 +124,6 @@ class CommitWriter:
     async def _send(self, write: GuardedWrite, subject: str, deadline: float) -> None:
         head = _head(write)
         if not write.body:
-            # The connection first: only an open one knows how large a message may be.
-            await self._connection.ready(deadline)
             write.body = encode_commit(
                 write.request.actor_id,
                 write.events,
