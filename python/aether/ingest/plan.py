@@ -108,7 +108,7 @@ def make_plan(actor_id: str, holdings: Holdings, records: Sequence[Record]) -> P
             plan.conflicts.append(_passed(actor_id, record, version))
         else:
             version = record.version or version + 1
-            event = number_events(actor_id, record.event, version)[0]
+            event = number_events(actor_id, [record.event], version)[0]
             planned[record.event_id] = event
             plan.events.append(event)
             plan.records.append(record)
