@@ -297,9 +297,7 @@ class StoreDirectoryInUseError(AetherError):
 
     def __str__(self) -> str:
         owner = f"process {self.owner_pid}" if self.owner_pid else "another process"
-        return (
-            f"{self.directory} is in use by {owner}; connect to that server by its URL, end it, or name another directory"
-        )
+        return f"{self.directory} is in use by {owner}; connect to that server by its URL, end it, or name another directory"
 
 
 class LoopInUseError(AetherError, RuntimeError):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
-from aether._native import actor_subject
 from faults.dump import crafted, dump, sealed, stock_client
 
 from aether import CorruptEventError, Event, JetStreamEventStore, NewEvent, Snapshot
+from aether._native import actor_subject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

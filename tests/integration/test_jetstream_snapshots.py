@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
-from aether._native import actor_subject
 from faults.dump import crafted, dump, sealed, stock_client
 from faults.proxy import Frame, Proxy, is_ack
 
@@ -22,6 +21,7 @@ from aether import (
     Snapshot,
     VersionConflictError,
 )
+from aether._native import actor_subject
 from aether.nats.subjects import snapshot_subject
 from aether.testing.servers import running_server
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aether._native import Commit, encode_commit, position_of
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from aether import Event, NewEvent
+from aether._native import Commit, encode_commit, position_of
 from aether.nats.stream_log import Message
 from aether.store.guarded_write import AppendRequest, GuardedWrite, SaveRequest, Step
 

@@ -8,9 +8,9 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import msgpack
-from aether._native import Head, actor_subject, encode_commit
 
 from aether import Event
+from aether._native import Head, actor_subject, encode_commit
 from aether.nats.stream_log import Message, StreamLog
 from aether.nats.transport import Reply
 

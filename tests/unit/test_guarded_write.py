@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from aether._native import Commit, Head, encode_commit, position_of
 from guarded_write_model import ACTOR, SUBJECT, GuardedWriteModel
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from aether import DecodeError, Event, NewEvent
+from aether._native import Commit, Head, encode_commit, position_of
 from aether.nats.stream_log import Message
 from aether.store.guarded_write import AppendRequest, GuardedWrite, SaveRequest, Step
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
-from aether._native import Commit, Head, actor_subject, encode_commit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_stream import NAMESPACE, STREAM, MemoryStream, sealed
 
 from aether import CorruptEventError, Event
+from aether._native import Commit, Head, actor_subject, encode_commit
 from aether.nats.stream_log import FETCH_BYTES, FETCH_MAX
 from aether.store.reading import WINDOW_BYTES, ActorReader, Tip
 
