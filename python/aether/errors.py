@@ -190,7 +190,8 @@ class NamespaceMismatchError(AetherError):
         self.namespace, self.differences = namespace, differences
 
     def __str__(self) -> str:
-        return f"namespace {self.namespace!r} does not fit: {'; '.join(self.differences)}; use another namespace, or correct the stream"
+        differences = "; ".join(self.differences)
+        return f"namespace {self.namespace!r} does not fit: {differences}; use another namespace, or correct the stream"
 
 
 class OutcomeUnknownError(AetherError):
