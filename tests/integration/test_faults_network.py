@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from faults.dump import dump
@@ -184,6 +185,46 @@ async def test_a_half_open_connection_ends_every_call_in_time(nats_server: Embed
         assert f"{timeout_s:g} s" in str(caught.value)
         proxy.silent = False
         assert await store.get_latest_version("a") >= 1
+
+
+async def test_many_writers_of_one_actor_end_in_time(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Writers that queue for one actor of a mute server all end by their own deadline: one unknown, the others not begun."""
+    timeout_s = 0.6
+    async with through_proxy(nats_server, namespace, timeout_s) as (proxy, store):
+        await store.append("a", NewEvent("t"))
+        proxy.silent = True
+        calls = (in_time(store.append("a", NewEvent("t")), timeout_s) for _ in range(20))
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(error) for error in told] == [OutcomeUnknownError] + [DeadlineError] * 19
+        proxy.silent = False
+
+
+async def test_a_mute_server_is_left_for_another_within_a_call(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A connection that goes mute is given up by its silence, and the call goes on through another server in its own time."""
+    async with Proxy(nats_server.url) as first, Proxy(nats_server.url) as second:
+        urls = f"{first.url},{second.url}"
+        async with JetStreamEventStore(urls, namespace=namespace, timeout_s=6) as store:
+            await store.append("a", NewEvent("t"))
+            used = first if store._connection.client.connected_url.port == urlsplit(first.url).port else second
+            used.silent = True
+            assert (await store.append("a", NewEvent("t"))).version == 2
+            assert [event.version for event in await store.get_events("a")] == [1, 2]
+
+
+async def test_a_mute_server_that_takes_no_more_bytes_is_left_too(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A mute connection whose buffers are full is given up as well, though nothing can be flushed into it, and can be closed."""
+    async with Proxy(nats_server.url) as first, Proxy(nats_server.url) as second:
+        urls = f"{first.url},{second.url}"
+        async with JetStreamEventStore(urls, namespace=namespace, timeout_s=10) as store:
+            await store.append("a", NewEvent("t"))
+            used = first if store._connection.client.connected_url.port == urlsplit(first.url).port else second
+            used.silent = True
+            large = NewEvent("t", "x" * 900_000)
+            calls = [asyncio.ensure_future(store.append(f"large-{number}", large)) for number in range(24)]
+            await asyncio.sleep(0)
+            assert (await store.append("a", NewEvent("t"))).version == 2
+            told = await asyncio.gather(*calls, return_exceptions=True)
+            assert not [error for error in told if isinstance(error, BaseException) and not isinstance(error, AetherError)]
 
 
 async def test_a_first_call_to_a_mute_server_ends_in_time(nats_server: EmbeddedServer, namespace: str) -> None:

@@ -26,6 +26,8 @@ from aether import (
     StoreFullError,
     UnsupportedServerError,
 )
+from aether._native import Head
+from aether.nats.server_files import find_binary
 from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
@@ -145,12 +147,59 @@ def reload(server: EmbeddedServer, settings: Mapping[str, Any]) -> None:
     os.kill(server.pid, signal.SIGHUP)
 
 
-async def test_jetstream_off_is_told_fast() -> None:
-    """A server without JetStream, or an account without, is `UnsupportedServerError` that says how to turn it on."""
+async def test_an_account_without_jetstream_is_told_fast() -> None:
+    """An account without JetStream is `UnsupportedServerError` that says what to allow."""
     with running_server(USERS) as server:
         async with asyncio.timeout(FAST_S):
-            with pytest.raises(UnsupportedServerError, match="JetStream"):
+            with pytest.raises(UnsupportedServerError, match="allow the account JetStream"):
                 await JetStreamEventStore(as_user(server, "bare"), timeout_s=60).__aenter__()
+
+
+async def test_jetstream_off_is_told_fast(tmp_path: Path) -> None:
+    """A server without JetStream is `UnsupportedServerError` that says how to turn it on."""
+    server = await asyncio.create_subprocess_exec(
+        find_binary(), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", tmp_path, "-l", tmp_path / "log"
+    )
+    try:
+        await until(lambda: list(tmp_path.glob("*.ports")))
+        url = ports_of(tmp_path)
+        async with asyncio.timeout(FAST_S):
+            with pytest.raises(UnsupportedServerError, match="JetStream is off; start the server with: nats-server -js"):
+                await JetStreamEventStore(url, timeout_s=60).__aenter__()
+    finally:
+        server.terminate()
+        await server.wait()
+
+
+async def test_a_stream_made_anew_is_written_again_after_one_failure(fresh_nats_server: EmbeddedServer) -> None:
+    """A store that remembers heads of a stream which was lost with its memory fails once, then starts afresh."""
+    async with JetStreamEventStore(fresh_nats_server.url, storage="memory", timeout_s=0.6) as store:
+        await store.append("a", [NewEvent("t")] * 1)
+        await store.append("a", NewEvent("t"))
+        await fresh_nats_server.kill()
+        await fresh_nats_server.start()
+        async with JetStreamEventStore(fresh_nats_server.url, storage="memory") as another:
+            assert await another.get_events("a") == []
+            with pytest.raises(DeadlineError):
+                await store.get_events("a")
+            assert await store.get_events("a") == []
+            assert (await store.append("a", NewEvent("t"))).version == 1
+
+
+async def test_a_leader_that_lags_behind_our_own_writes_is_asked_again(nats_server: EmbeddedServer, namespace: str) -> None:
+    """What this store has seen of an actor it never reads less of: a shorter answer is waited out, then told."""
+    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=0.3) as store:
+        position = (await store.append("a", NewEvent("t"))).position
+        store._writer.heads.put("a", Head().after(7, position + 1000))
+        with pytest.raises(DeadlineError, match=f"up to its position {position + 1000}"):
+            await store.get_events("a")
+        assert [event.version for event in await store.get_events("a")] == [1]
+
+
+def ports_of(directory: Path) -> str:
+    """The URL that a server has written into its ports file."""
+    url: str = json.loads(next(directory.glob("*.ports")).read_text())["nats"][0]
+    return url
 
 
 async def serve_info(info: dict[str, Any]) -> asyncio.Server:

@@ -12,12 +12,11 @@ import contextlib
 import logging
 import os
 import random
-from typing import Any
-from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 
 from aether.errors import AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
+from aether.nats.dialing import Callbacks, drop_socket, end_client, make_client, parse_urls, redacted
 from aether.nats.errors import UnansweredError, client_error, denied, login_refused
 from aether.nats.server import EmbeddedServer, parse_embedded_url
 from aether.nats.transport import NatsPyTransport
@@ -29,9 +28,9 @@ _LOG = logging.getLogger("aether.nats")
 SERVER_VERSION_MIN = (2, 14, 5)
 """Older servers have known advisories, or lack batched direct reads."""
 
-RECONNECT_WAIT_S = 0.1
 POLL_BORROWED_S = 0.02
-SCHEMES = ("nats", "tls", "ws", "wss")
+STUCK_S = 1.0
+"""How long a lost connection may take to be told of as lost; after that its socket is dropped."""
 
 
 class Connection:
@@ -46,7 +45,7 @@ class Connection:
         if not isinstance(target, str | Client):
             raise TypeError(f"a URL or a connected nats-py client is needed, not {type(target).__name__}")
         self._embedded_dir = parse_embedded_url(target) if isinstance(target, str) else None
-        self._servers = [] if isinstance(target, Client) or self._embedded_dir is not None else _servers(target)
+        self._servers = [] if isinstance(target, Client) or self._embedded_dir is not None else parse_urls(target)
         self._borrowed = target if isinstance(target, Client) else None
         self._timeout_s = timeout_s
         self._client: Client | None = None
@@ -61,6 +60,7 @@ class Connection:
         self._refusal: BaseException | None = None
         self._ending: asyncio.Future[None] | None = None
         self._denied: tuple[float, BaseException | None] = (-1.0, None)
+        self._parted = False
         self._closed = False
 
     @property
@@ -70,8 +70,8 @@ class Connection:
             return f"embedded:{self._embedded_dir}"
         if self._borrowed is not None:
             connected = self._borrowed.connected_url
-            return _redacted(connected.geturl()) if connected else "a borrowed client"
-        return ",".join(_redacted(server) for server in self._servers)
+            return redacted(connected.geturl()) if connected else "a borrowed client"
+        return ",".join(redacted(server) for server in self._servers)
 
     @property
     def client(self) -> Client:
@@ -146,11 +146,16 @@ class Connection:
 
     async def _changed(self) -> None:
         """Wait until `_usable` may answer otherwise."""
-        if self._borrowed is None:
-            await self._change.wait()
-        else:
+        if self._borrowed is not None:
             # A borrowed client's callbacks are its owner's, so its state can only be looked at.
             await asyncio.sleep(POLL_BORROWED_S)
+            return
+        try:
+            async with asyncio.timeout(STUCK_S):
+                await self._change.wait()
+        except TimeoutError:
+            if not self._parted and self.client.is_reconnecting:
+                drop_socket(self.client)
 
     def _tell_change(self) -> None:
         self._change.set()
@@ -178,6 +183,7 @@ class Connection:
             if self._embedded_dir is not None and self._embedded is None:
                 self._embedded = await self._start_embedded(EmbeddedServer(self._embedded_dir))
             self._client = await self._connect()
+            self._parted = False
         try:
             self._check_version()
             self._transport = await NatsPyTransport.open(self._client)
@@ -187,7 +193,7 @@ class Connection:
         except BaseException:
             self._transport = None
             if self._borrowed is None:
-                await self._client.close()
+                await end_client(self._client)
             raise
 
     async def _ended(self) -> None:
@@ -204,38 +210,17 @@ class Connection:
         return server
 
     async def _connect(self) -> Client:
-        client = Client()
         self._give_up = asyncio.get_running_loop().create_future()
-        connecting = asyncio.ensure_future(
-            client.connect(
-                servers=list(self._servers),
-                name="aether",
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # it sleeps so long, and a fraction works
-                connect_timeout=max(1, round(self._timeout_s)),
-                # Subjects are made of tokens here; to check each again costs a third of a publish.
-                skip_subject_validation=True,
-                error_cb=self._on_error,
-                disconnected_cb=self._on_disconnect,
-                reconnected_cb=self._on_reconnect,
-                closed_cb=self._on_disconnect,
-            )
+        callbacks = Callbacks(
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+            closed_cb=self._on_disconnect,
         )
-        either: list[asyncio.Future[Any]] = [connecting, self._give_up]
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not self._give_up.done():
-                await connecting
-                return client
-            refused = self._give_up.result()
-        except BaseException:
-            await _abandon(connecting, client)
-            raise
+            return await make_client(self._servers, self._timeout_s, self._give_up, callbacks)
         finally:
             self._give_up = None
-        await _abandon(connecting, client)
-        raise refused
 
     def _check_version(self) -> None:
         version = self.client.connected_server_version
@@ -248,6 +233,8 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         _LOG.info("%s: %s", self.url, error)
+        if self._client is not None and self._borrowed is None and (self._client.is_connecting or self._client.is_reconnecting):
+            drop_socket(self._client)  # nats-py leaves the socket of an attempt that failed
         what = denied(error)
         if what is not None:
             self._denied = (asyncio.get_running_loop().time(), error)
@@ -264,7 +251,7 @@ class Connection:
         elif self._ending is None:
             self._refusal = error
             self._lose_all(str(error))
-            self._ending = asyncio.ensure_future(self.client.close())
+            self._ending = asyncio.ensure_future(end_client(self.client))
 
     def _stop_connecting(self, reason: AetherError) -> None:
         if self._give_up is not None and not self._give_up.done():
@@ -282,9 +269,11 @@ class Connection:
         return client_error(self.url, error) if error is not None and at >= started else None
 
     async def _on_disconnect(self) -> None:
+        self._parted = True
         self._lose_all("the connection was lost")
 
     async def _on_reconnect(self) -> None:
+        self._parted = False
         self._tell_change()
 
     async def aclose(self) -> None:
@@ -304,30 +293,9 @@ class Connection:
             if self._embedded is not None:
                 stack.push_async_callback(self._embedded.aclose)
             if self._client is not None and self._borrowed is None:
-                stack.push_async_callback(self._client.close)
+                stack.push_async_callback(end_client, self._client)
             if self._transport is not None:
                 stack.push_async_callback(self._transport.aclose)
-
-
-async def _abandon(connecting: asyncio.Future[None], client: Client) -> None:
-    connecting.cancel()
-    await asyncio.gather(connecting, return_exceptions=True)
-    await client.close()
-
-
-def _servers(urls: str) -> list[str]:
-    servers = [url.strip() for url in urls.split(",")]
-    for url in servers:
-        scheme, separator, rest = url.partition("://")
-        if not rest or not separator or scheme not in SCHEMES:
-            raise ValueError(f"{_redacted(url)!r} is no NATS URL; type nats://HOST:PORT, or embedded:DIR for a server of its own")
-    return servers
-
-
-def _redacted(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    host = (urlsplit(url).netloc or rest).rpartition("@")[2]
-    return f"{scheme}{separator}{host}" if separator else url.rpartition("@")[2]
 
 
 async def pause(attempt: int, deadline: float, what: str, timeout_s: float) -> None:

@@ -127,9 +127,11 @@ class Proxy:
         self._tasks.add(task)
         try:
             await self._forward(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the proxy ends
         finally:
             self._tasks.discard(task)
-            writer.close()
+            writer.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -149,7 +151,7 @@ class Proxy:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
             self._writers -= both
-            server_writer.close()
+            server_writer.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_client: bool) -> None:
         buffer = bytearray()

@@ -1,0 +1,124 @@
+"""The nats-py client that a connection owns: how it is made, given up and ended, so that it never hangs and never leaks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aether.errors import AetherError
+
+__all__ = ["Callbacks", "drop_socket", "end_client", "make_client", "parse_urls", "redacted"]
+
+SCHEMES = ("nats", "tls", "ws", "wss")
+RECONNECT_WAIT_S = 0.1
+END_S = 1.0
+
+
+class Callbacks(TypedDict):
+    """Whom the client tells, by nats-py's names."""
+
+    error_cb: Callable[[Exception], Awaitable[None]]
+    disconnected_cb: Callable[[], Awaitable[None]]
+    reconnected_cb: Callable[[], Awaitable[None]]
+    closed_cb: Callable[[], Awaitable[None]]
+
+
+def parse_urls(urls: str) -> list[str]:
+    """Split URLs joined by commas.
+
+    Raises:
+        ValueError: one of them is no NATS URL.
+    """
+    servers = [url.strip() for url in urls.split(",")]
+    for url in servers:
+        scheme, separator, rest = url.partition("://")
+        if not rest or not separator or scheme not in SCHEMES:
+            raise ValueError(f"{redacted(url)!r} is no NATS URL; type nats://HOST:PORT, or embedded:DIR for a server of its own")
+    return servers
+
+
+def redacted(url: str) -> str:
+    """Return the URL without credentials."""
+    scheme, separator, rest = url.partition("://")
+    host = (urlsplit(url).netloc or rest).rpartition("@")[2]
+    return f"{scheme}{separator}{host}" if separator else url.rpartition("@")[2]
+
+
+async def make_client(
+    servers: Sequence[str], timeout_s: float, give_up: asyncio.Future[AetherError], callbacks: Callbacks
+) -> Client:
+    """Connect a client that reconnects for ever, or raise what `give_up` is given meanwhile.
+
+    Args:
+        servers: URLs; it tries one after another, again and again.
+        timeout_s: what a call of ours may take: a mute peer is left for another within half of it.
+        give_up: set from a callback, when trying on is in vain.
+        callbacks: whom it tells.
+    """
+    client = Client()
+    connecting = asyncio.ensure_future(
+        client.connect(
+            servers=list(servers),
+            name="aether",
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            # It sleeps and waits so long, and fractions of a second work, whatever the annotations say.
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+            connect_timeout=min(2.0, max(0.5, timeout_s / 5)),  # type: ignore[arg-type]
+            # A peer that is gone without a word is noticed after three of these.
+            ping_interval=min(5.0, max(0.5, timeout_s / 10)),  # type: ignore[arg-type]
+            max_outstanding_pings=2,
+            # Subjects are made of tokens here; to check each again costs a third of a publish.
+            skip_subject_validation=True,
+            **callbacks,
+        )
+    )
+    either: list[asyncio.Future[Any]] = [connecting, give_up]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not give_up.done():
+            await connecting
+            return client
+    except BaseException:
+        await _abandon(connecting, client)
+        raise
+    await _abandon(connecting, client)
+    raise give_up.result()
+
+
+async def _abandon(connecting: asyncio.Future[None], client: Client) -> None:
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+    await end_client(client)
+
+
+async def end_client(client: Client) -> None:
+    """Close the client, in good order if that is quick, else by dropping its socket."""
+    closing = asyncio.ensure_future(client.close())
+    try:
+        done, _ = await asyncio.wait([closing], timeout=END_S)
+        if not done:
+            drop_socket(client)
+            await asyncio.wait([closing], timeout=END_S)
+    finally:
+        if not closing.done():
+            closing.cancel()
+    if closing.done() and not closing.cancelled():
+        closing.result()
+
+
+def drop_socket(client: Client) -> None:
+    """End the TCP connection at once.
+
+    nats-py waits until a mute peer has taken all that is buffered, which may be for ever, before it reconnects or closes; and
+    none of its public names reaches the socket.
+    """
+    writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001 - as the docstring says
+    if writer is not None:
+        writer.transport.abort()
