@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::{decode as reading, encode as writing};
 use crate::msgpack::{DEPTH_CEILING, Limits as Bounds};
@@ -80,6 +80,15 @@ impl Limits {
             depth_max: within(depth_max, "depth_max", 0..=DEPTH_CEILING)?,
             elements_max: within(elements_max, "elements_max", 0..=PAYLOAD_BYTES_CEILING)?,
         })
+    }
+
+    /// What pickle and copy call.
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let limits = PyDict::new(py);
+        limits.set_item("payload_bytes_max", self.payload_bytes_max)?;
+        limits.set_item("depth_max", self.depth_max)?;
+        limits.set_item("elements_max", self.elements_max)?;
+        Ok((PyTuple::empty(py), limits))
     }
 
     fn __repr__(&self) -> String {

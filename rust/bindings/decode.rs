@@ -18,7 +18,7 @@ use crate::msgpack::{
     read::{Mark, Reader},
 };
 
-const UNHASHABLE: &str = "a map's key is itself a map, which Python cannot hold as a key";
+const UNHASHABLE: &str = "a map's key is a map or an extension, which Python cannot hold as a key";
 
 const CACHE_SLOTS: usize = 1024;
 const CACHED_KEY_BYTES_MAX: usize = 64;
