@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,6 @@ from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from conftest import Size
 
@@ -274,7 +274,7 @@ async def test_a_server_that_stays_dead_makes_calls_in_flight_unknown(fresh_nats
     """A write in flight when the server dies for good is `OutcomeUnknownError` by its deadline, a load `DeadlineError` or so."""
     async with JetStreamEventStore(fresh_nats_server.url, timeout_s=1) as store:
         await store.append("a", NewEvent("t"))
-        os.kill(fresh_nats_server.pid, signal.SIGSTOP)
+        await stop(fresh_nats_server)
         write = asyncio.ensure_future(store.append("a", NewEvent("t")))
         load = asyncio.ensure_future(store.get_events("a"))
         await asyncio.sleep(0)
@@ -292,7 +292,7 @@ async def test_a_stopped_server_ends_calls_in_time_and_goes_on(fresh_nats_server
     history = History()
     async with JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=0.6) as store:
         await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
-        os.kill(fresh_nats_server.pid, signal.SIGSTOP)
+        await stop(fresh_nats_server)
         try:
             async with asyncio.timeout(1.6):
                 told = await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
@@ -306,6 +306,13 @@ async def test_a_stopped_server_ends_calls_in_time_and_goes_on(fresh_nats_server
             while (await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))).told != "acked":
                 pass
     assert violations(history, await dump(fresh_nats_server.url, "n"), contiguous=True) == []
+
+
+async def stop(server: EmbeddedServer) -> None:
+    """Send SIGSTOP, and wait until every thread of the server has stopped."""
+    os.kill(server.pid, signal.SIGSTOP)
+    stats = Path(f"/proc/{server.pid}/task")
+    await until(lambda: all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in stats.glob("*/stat")))
 
 
 async def fill(store: JetStreamEventStore, actor_id: str) -> tuple[int, StoreFullError]:

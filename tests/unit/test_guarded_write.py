@@ -224,7 +224,7 @@ def test_requests_are_checked_before_anything_is_sent() -> None:
 # The model, and the bugs that it is for.
 
 
-def explore(write_class: type[GuardedWrite], examples: int, *, steps: int = 40) -> None:
+def explore(write_class: type[GuardedWrite], examples: int, *, steps: int = 25) -> None:
     """Run the model with this class of writes."""
     model = type("Model", (GuardedWriteModel,), {"write_class": write_class})
     run_state_machine_as_test(
@@ -243,7 +243,7 @@ def explore(write_class: type[GuardedWrite], examples: int, *, steps: int = 40) 
 
 def test_no_course_of_events_breaks_a_promise(size: Size) -> None:
     """Whatever is lost, late or doubled: no double effect, success only if stored once, conflict and doubt only if true."""
-    explore(GuardedWrite, size.pick(250, 1000, 20_000))
+    explore(GuardedWrite, size.pick(150, 1000, 20_000))
 
 
 class RefusalIsConflict(GuardedWrite):
@@ -324,7 +324,7 @@ class DoubtForEver(GuardedWrite):
 def test_the_model_sees_planted_bugs(write_class: type[GuardedWrite]) -> None:
     """A write that gets one rule wrong is caught, so the model can tell."""
     with pytest.raises((AssertionError, ExceptionGroup)):
-        explore(write_class, 2000)
+        explore(write_class, 1000)
 
 
 def test_position_of_wants_equal_events() -> None:
