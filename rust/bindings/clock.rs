@@ -110,10 +110,10 @@ pub fn time_ns(py: Python<'_>, timestamp: Option<&Bound<'_, PyAny>>) -> PyResult
             "timestamp is a naive datetime; say which zone it means: datetime.now(UTC) or value.replace(tzinfo=UTC)",
         ));
     };
-    seconds
-        .checked_mul(1_000_000_000)
-        .and_then(|ns| ns.checked_add(i64::from(nanoseconds)))
-        .ok_or_else(|| PyValueError::new_err("timestamp is outside the years 1677 to 2262 that 64 bits of nanoseconds hold"))
+    // In 128 bits: the first second of the range lies outside it, but for its last part.
+    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    let outside = "timestamp is outside the years 1677 to 2262 that 64 bits of nanoseconds hold";
+    i64::try_from(ns).map_err(|_| PyValueError::new_err(outside))
 }
 
 /// An aware datetime in UTC, cut to microseconds; None where datetime's years (1 to 9999) end.
