@@ -109,7 +109,6 @@ _REMEDIES: tuple[tuple[type[Any] | tuple[type[Any], ...], str], ...] = (
     (dt.timedelta, "store value.total_seconds()"),
     (complex, "store [value.real, value.imag]"),
     (os.PathLike, "store os.fspath(value)"),
-    (type, "store its name"),
     (collections.abc.Mapping, "store dict(value)"),
     (collections.abc.Iterable, "store list(value)"),
 )
@@ -117,6 +116,8 @@ _REMEDIES: tuple[tuple[type[Any] | tuple[type[Any], ...], str], ...] = (
 
 def remedy(value: object) -> str:
     """Say what a refused value is and what to store instead."""
+    if isinstance(value, type):
+        return f"the class {_name(value)}; store an instance of it, or its name"
     for kinds, advice in _REMEDIES:
         if isinstance(value, kinds):
             return f"a {_name(type(value))}; {advice}"

@@ -65,7 +65,7 @@ REFUSED = {
     "generator": ([iter([1])], "data[0]", "list(value)"),
     "deque": ([collections.deque()], "data[0]", "list(value)"),
     "array": ([array.array("i")], "data[0]", "list(value)"),
-    "class": ([int], "data[0]", "its name"),
+    "class": ([int], "data[0]", "the class int; store an instance of it, or its name"),
     "object": ([object()], "data[0]", "event data holds None"),
     "ext": ([msgspec.msgpack.Ext(1, b"")], "data[0]", "event data holds None"),
     "key that is no name": ({"a b": {"": {"0": {"é_1": [object()]}}}}, 'data["a b"][""]["0"].é_1[0]', "event data holds"),
