@@ -32,7 +32,9 @@ _MODULE = "aether.sync"
 
 def members(source: type) -> dict[str, Any]:
     """Return the members of an async class that its blocking face has too, under their async names."""
-    names = [name for name in dir(source) if not name.startswith("_") or name in NAMES or name == "__repr__"]
+    names = [name for name in dir(source) if not name.startswith("_") or name in NAMES]
+    if "__repr__" in vars(source):
+        names.append("__repr__")
     return {name: inspect.getattr_static(source, name) for name in names}
 
 
