@@ -1,0 +1,168 @@
+"""Every error: its place in the tree, its facts, its message, and that it survives pickling."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import re
+
+import pytest
+
+from aether import errors
+
+EXAMPLES: dict[str, tuple[object, ...]] = {
+    "InvalidIdError": ("actor_id", "", "is empty; an id has 1 to 255 UTF-8 bytes"),
+    "EncodeError": ("data.items[3].price", "a set; store sorted(value), a list"),
+    "DecodeError": (17, "the bytes end within a str"),
+    "CommitTooLargeError": ("order-1", 2_000_000, 1_048_576),
+    "VersionConflictError": ("order-1", 3, 5),
+    "CorruptEventError": ("AETHER-EVENTS-shop", 42, "order-1", "its checksum does not fit"),
+    "StoreFullError": ("this store", "max_events=10", "allow more with max_events="),
+    "NamespaceMismatchError": ("shop", ("guard mode is 'shard', this store needs 'actor'", "replicas differ")),
+    "OutcomeUnknownError": ("order-1", 10.0),
+    "DeadlineError": ("reading 'order-1'", 0.5),
+    "ServerUnavailableError": ("nats://localhost:4222", "no server answers; type: aether dev"),
+    "UnsupportedServerError": ("nats://localhost:4222", "the server is 2.9.0, 2.14.5 or later is needed; upgrade it"),
+    "ServerRefusedError": ("AETHER-EVENTS-shop", 10_077, "maximum messages exceeded"),
+    "AccessDeniedError": ("nats://localhost:4222", "the user may not publish"),
+    "StoreDirectoryInUseError": ("/var/data", 4711),
+    "LoopInUseError": ("JetStreamEventStore.append",),
+    "MissingExtraError": ("The command line", "cli"),
+}
+
+REMEDIES = {
+    "CommitTooLargeError": "save fewer events at once",
+    "VersionConflictError": "reload its events, decide again and save again",
+    "CorruptEventError": "aether repair",
+    "StoreFullError": "allow more with max_events=",
+    "NamespaceMismatchError": "use another namespace",
+    "OutcomeUnknownError": "saving the same event again is safe",
+    "DeadlineError": "allow more with timeout_s=",
+    "StoreDirectoryInUseError": "connect to that server by its URL",
+    "LoopInUseError": "asyncio.to_thread",
+    "MissingExtraError": 'python3 -m pip install "aether-events[cli]"',
+}
+"""What the reader can do, where the error itself says it; the others carry it in what they were given."""
+
+NAMES = [name for name in errors.__all__ if name != "AetherError"]
+
+
+def example(name: str) -> errors.AetherError:
+    """Make one."""
+    return getattr(errors, name)(*EXAMPLES[name])
+
+
+def drawn_tree(text: str) -> dict[str, tuple[str, ...]]:
+    """Read the tree in a docstring: each class and its bases, the parent first."""
+    tree: dict[str, tuple[str, ...]] = {}
+    path: list[str] = []
+    for line in text.splitlines():
+        found = re.match(r"^    (?P<indent>[│ ]*(?:[├└]── )?)(?P<name>[A-Z]\w+Error)(?: \((?P<builtin>\w+)\))?", line)
+        if found:
+            depth = len(found["indent"]) // 4
+            del path[depth:]
+            tree[found["name"]] = tuple(filter(None, [*path[-1:], found["builtin"]]))
+            path.append(found["name"])
+    return tree
+
+
+def real_tree() -> dict[str, tuple[str, ...]]:
+    """Return the same of the classes themselves."""
+    classes = [item for item in vars(errors).values() if inspect.isclass(item) and issubclass(item, errors.AetherError)]
+    return {item.__name__: tuple(base.__name__ for base in item.__bases__ if base is not Exception) for item in classes}
+
+
+def test_the_tree_is_drawn_as_it_is():
+    """The tree at the top of errors.py has every class, under the class it derives from, with its builtin."""
+    assert drawn_tree(errors.__doc__) == real_tree()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("    │   └── UnsupportedServerError", "    ├── UnsupportedServerError"),
+        ("InvalidIdError (ValueError)", "InvalidIdError (TypeError)"),
+        ("    ├── StoreFullError ", "    ├── StoreEmptyError "),
+    ],
+)
+def test_a_wrong_drawing_is_noticed(before, after):
+    """A tree with a class in the wrong place, of the wrong builtin, or by the wrong name is not the real one."""
+    assert before in errors.__doc__
+    assert drawn_tree(errors.__doc__.replace(before, after)) != real_tree()
+
+
+def test_every_error_has_an_example():
+    """Every class is listed in `__all__` and tested here."""
+    assert set(real_tree()) == set(errors.__all__)
+    assert sorted(EXAMPLES) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_root_catches_it(name):
+    """Every error is an AetherError."""
+    with pytest.raises(errors.AetherError):
+        raise example(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_facts_are_attributes(name):
+    """Each argument of the constructor is an attribute of the same name, and the docstring says what it means."""
+    error = example(name)
+    parameters = list(inspect.signature(type(error)).parameters)
+    assert [getattr(error, parameter) for parameter in parameters] == list(EXAMPLES[name])
+    documented = next(item for item in type(error).__mro__ if "Attributes:" in (item.__doc__ or "")).__doc__
+    assert [parameter for parameter in parameters if f"{parameter}: " not in documented] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "way", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deep"]
+)
+def test_it_survives_pickling(name, way):
+    """A pickled or copied error has the same class, facts and message, as worker processes need it."""
+    error = example(name)
+    other = way(error)
+    assert type(other) is type(error)
+    assert (other.args, vars(other), str(other)) == (error.args, vars(error), str(error))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_message_tells_its_facts(name):
+    """The message holds every fact that a reader could want, on one line."""
+    message = str(example(name))
+    assert "\n" not in message
+    for fact in EXAMPLES[name]:
+        for part in fact if isinstance(fact, tuple) else (fact,):
+            shown = (f"{part:,}", str(part), f"{part:g}") if isinstance(part, int | float) else (str(part), repr(part))
+            assert any(text in message for text in shown), (part, message)
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_its_message_says_what_to_do(name):
+    """The message ends with what the reader can do."""
+    assert REMEDIES[name] in str(example(name))
+
+
+def test_long_ids_are_cut_and_hostile_ones_escaped():
+    """An id that would flood or confuse a terminal is shown short and in ASCII."""
+    message = str(errors.InvalidIdError("actor_id", "\x1b[2J\u202e" + "x" * 10_000, "is longer than 255 bytes"))
+    assert len(message) < 150
+    assert message.isascii()
+    assert "\x1b" not in message
+
+
+def test_a_damaged_message_without_an_actor_names_no_cure():
+    """Where the actor cannot be told, there is none to repair, and the message does not pretend."""
+    message = str(errors.CorruptEventError("AETHER-EVENTS-shop", 42, None, "it is no msgpack"))
+    assert message == "message 42 in AETHER-EVENTS-shop: it is no msgpack"
+
+
+def test_an_unknown_owner_is_not_invented():
+    """A directory whose owner cannot be told is in use by another process, not by process 0."""
+    assert "another process" in str(errors.StoreDirectoryInUseError("/var/data", 0))
+
+
+def test_an_offset_that_is_none_is_not_shown():
+    """An error of decoding that no byte is to blame for shows none."""
+    assert str(errors.DecodeError(-1, "the data does not fit Order")) == "the data does not fit Order"
