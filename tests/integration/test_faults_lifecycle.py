@@ -224,6 +224,17 @@ async def test_a_borrowed_client_closed_by_its_owner_is_a_clear_error(nats_serve
         await closed.get_events("a")
 
 
+async def test_a_borrowed_client_drained_by_its_owner_is_a_clear_error(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A borrowed client that its owner drains ends calls with a clear error, and the store can still be closed."""
+    client = await nats.connect(nats_server.url)
+    store = JetStreamEventStore(client, namespace=namespace, timeout_s=1)
+    await store.append("a", NewEvent("t"))
+    await client.drain()
+    with pytest.raises(ServerUnavailableError, match="borrowed client is closed"):
+        await store.append("a", NewEvent("t"))
+    await store.aclose()
+
+
 async def test_a_borrowed_client_survives_a_lost_connection(nats_server: EmbeddedServer, namespace: str) -> None:
     """Over a borrowed client lost acks and reconnects are resolved as over an owned one."""
     history = History()

@@ -17,6 +17,7 @@ from faults.waiting import until
 
 from aether import (
     AccessDeniedError,
+    CommitTooLargeError,
     DeadlineError,
     EmbeddedServer,
     Event,
@@ -416,3 +417,21 @@ async def test_a_commit_beyond_the_server_limit_is_told_with_both_figures() -> N
             else:
                 pytest.fail("the limit was never reached")
             assert await store.get_latest_version("b") == size - 3700, "right up to the limit the server took them"
+
+
+async def test_a_server_that_takes_less_after_a_restart_is_told(tmp_path: Path) -> None:
+    """A commit that fitted when it was made, and no more when it is sent, is a clear error, and the store stays usable."""
+    async with EmbeddedServer(tmp_path / "data") as server, JetStreamEventStore(server.url, timeout_s=3) as store:
+        await store.append("a", NewEvent("t"))
+        await stop(server)
+        call = asyncio.ensure_future(store.append("a", NewEvent("t", "x" * 100_000)))
+        await until(lambda: store._connection._transport._waiting)
+        await server.kill()
+        await server.aclose()
+        async with EmbeddedServer(tmp_path / "data", port=server.port, settings={"max_payload": 4096}):
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await call
+            assert "more than the server takes" in str(caught.value.__cause__)
+            assert (await store.append("a", NewEvent("t"))).version == 2
+            with pytest.raises(CommitTooLargeError, match="4,096"):
+                await store.append("a", NewEvent("t", "x" * 100_000))

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 
+import nats.errors
 from nats.aio.client import Client
 
 from aether.errors import AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
@@ -190,10 +191,12 @@ class Connection:
             # After a round trip a denied inbox has been told.
             await self._client.flush(max(1, round(self._timeout_s)))
             self._usable()
-        except BaseException:
+        except BaseException as error:
             self._transport = None
             if self._borrowed is None:
                 await end_client(self._client)
+            if isinstance(error, nats.errors.Error):
+                raise client_error(self.url, error) from error
             raise
 
     async def _ended(self) -> None:

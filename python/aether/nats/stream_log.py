@@ -194,9 +194,13 @@ class StreamLog:
         replies = await self._ask(
             "a read", lambda transport, until: transport.request_each(self._direct, payloads, until), deadline
         )
+        # What a replica does not have yet, or says in another way, the leader has.
+        late = [position for position, reply in zip(positions, replies, strict=True) if reply.status]
+        found = await asyncio.gather(*(self._leader({"seq": position}, deadline) for position in late))
+        theirs = dict(zip(late, found, strict=True))
         messages: list[Message] = []
         for position, reply in zip(positions, replies, strict=True):
-            message = await self._leader({"seq": position}, deadline) if reply.status else self._direct_message(reply)
+            message = theirs[position] if reply.status else self._direct_message(reply)
             if message is None:
                 raise CorruptEventError(self.stream, position, None, "the message is gone, though nothing may delete it")
             messages.append(message)

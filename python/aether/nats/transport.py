@@ -7,10 +7,12 @@ lost connection ends them all at once instead of by their time-outs. A faster ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import nats.errors
 
+from aether.errors import ServerRefusedError
 from aether.nats.errors import UNAVAILABLE, NoRespondersError, UnansweredError
 
 if TYPE_CHECKING:
@@ -91,8 +93,10 @@ class NatsPyTransport:
     async def aclose(self) -> None:
         """Give the inbox back; what is in flight becomes unanswered."""
         self.lose(UnansweredError("the connection was closed"))
-        if self._subscription is not None and not self._client.is_closed:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            # A borrowed client may have been closed or drained by its owner, and the inbox with it.
+            with contextlib.suppress(nats.errors.ConnectionClosedError, nats.errors.BadSubscriptionError):
+                await self._subscription.unsubscribe()
 
     def lose(self, reason: Exception, subject: str | None = None) -> None:
         """End what is in flight (to `subject`, or all) with `reason`: the connection is lost, or the subject is denied.
@@ -179,6 +183,10 @@ class NatsPyTransport:
         ) as error:
             # Refused before a byte was sent; with others in flight that makes no difference to the caller.
             raise NoRespondersError(str(error)) from error
+        except nats.errors.MaxPayloadError as error:
+            raise ServerRefusedError(
+                subject, 0, f"{len(payload):,} bytes are more than the server takes since it restarted"
+            ) from error
 
     async def _within(self, done: asyncio.Future[None], subject: str, deadline: float) -> None:
         self._waiting[done] = subject
