@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from guarded_write_bugs import PLANTED
 from guarded_write_model import ACTOR, SUBJECT, GuardedWriteModel
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -246,80 +247,9 @@ def test_no_course_of_events_breaks_a_promise(size: Size) -> None:
     explore(GuardedWrite, size.pick(150, 1000, 20_000))
 
 
-class RefusalIsConflict(GuardedWrite):
-    """Takes a refusal for a conflict though an earlier copy is unresolved."""
-
-    def on_refused(self) -> None:
-        """Conflict at once."""
-        super().on_refused()
-        if self.in_doubt:
-            self.actual, self.step, self.in_doubt = 0, Step.CONFLICT, False
-
-
-class SilenceIsLoss(GuardedWrite):
-    """Takes silence for "not stored" once the head has moved, and goes out again on top."""
-
-    def on_behind(self, message: Message | None) -> None:
-        """Never find our bytes."""
-        super().on_behind(None if message is None else Message(message.position, message.subject, b""))
-
-    def on_head(self, latest: Message | None) -> None:
-        """Nor in the head."""
-        body, self.body = self.body, b"" if self.in_doubt else self.body
-        super().on_head(latest)
-        if self.step is Step.SEND and not self.body and self._sent:
-            self.body = body
-
-
-class SilenceIsNothing(GuardedWrite):
-    """Forgets that a copy is out."""
-
-    def on_unanswered(self) -> None:
-        """Not in doubt."""
-        super().on_unanswered()
-        self.in_doubt = False
-
-
-class SilenceIsSuccess(GuardedWrite):
-    """Takes whatever lies behind the guard for its own."""
-
-    def on_behind(self, message: Message | None) -> None:
-        """Always find our bytes."""
-        super().on_behind(None if message is None else Message(message.position, message.subject, self.body))
-
-
-class SameVersionIsOurs(GuardedWrite):
-    """Compares versions where bytes have to be compared."""
-
-    def on_behind(self, message: Message | None) -> None:
-        """Find our version."""
-        if message is not None and Commit.decode(message.body).version == self.events[-1].version:
-            message = Message(message.position, message.subject, self.body)
-        super().on_behind(message)
-
-
-class NewGuardInDoubt(GuardedWrite):
-    """Goes out under a new guard while the old copy is unresolved."""
-
-    def on_head(self, latest: Message | None) -> None:
-        """Judge the head as if nothing were out."""
-        doubt, self.in_doubt = self.in_doubt, False
-        super().on_head(latest)
-        self.in_doubt = doubt and self.step is Step.SEND and self._sent
-
-
-class DoubtForEver(GuardedWrite):
-    """Stays in doubt after the doubt is resolved."""
-
-    def on_behind(self, message: Message | None) -> None:
-        """Stay in doubt."""
-        super().on_behind(message)
-        self.in_doubt = self.step is not Step.DONE
-
-
 @pytest.mark.parametrize(
     "write_class",
-    [RefusalIsConflict, SilenceIsLoss, SilenceIsNothing, SilenceIsSuccess, SameVersionIsOurs, NewGuardInDoubt, DoubtForEver],
+    PLANTED,
 )
 def test_the_model_sees_planted_bugs(write_class: type[GuardedWrite]) -> None:
     """A write that gets one rule wrong is caught, so the model can tell."""
