@@ -153,7 +153,7 @@ async def test_jetstream_off_is_told_fast(tmp_path: Path) -> None:
         find_binary(), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", tmp_path, "-l", tmp_path / "log"
     )
     try:
-        await until(lambda: list(tmp_path.glob("*.ports")))
+        await until(lambda: any(file.read_text().endswith("}") for file in tmp_path.glob("*.ports")))
         url = ports_of(tmp_path)
         async with asyncio.timeout(FAST_S):
             with pytest.raises(UnsupportedServerError, match="JetStream is off; start the server with: nats-server -js"):
