@@ -43,13 +43,20 @@ def home(module: str) -> tuple[int, str]:
     return level, entry
 
 
-def modules(package: Path) -> dict[str, ast.Module]:
-    """Return every module's name and tree."""
+@pytest.fixture(scope="module")
+def trees():
+    """Every module's name and tree."""
     found = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = ["aether", *path.relative_to(package).with_suffix("").parts]
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ["aether", *path.relative_to(PACKAGE).with_suffix("").parts]
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
     return found
+
+
+def planted(trees: dict[str, ast.Module], module: str, line: str) -> dict[str, ast.Module]:
+    """Return the same modules, one of them with a line more."""
+    body = trees[module].body if module in trees else []
+    return {**trees, module: ast.Module(body=[*body, *ast.parse(line).body], type_ignores=[])}
 
 
 def imported(tree: ast.AST, known: set[str]) -> set[str]:
@@ -95,14 +102,14 @@ def _as_run(tree: ast.Module) -> ast.Module:
     return ast.Module(body=body, type_ignores=[])
 
 
-def test_imports_point_one_way():
+def test_imports_point_one_way(trees):
     """No module imports from a layer above its own, and nothing imports testing or cli."""
-    assert wrong_arrows(modules(PACKAGE)) == []
+    assert wrong_arrows(trees) == []
 
 
-def test_imports_make_no_circle():
+def test_imports_make_no_circle(trees):
     """No modules import each other in a circle."""
-    assert cycle(modules(PACKAGE)) == []
+    assert cycle(trees) == []
 
 
 @pytest.mark.parametrize(
@@ -120,24 +127,19 @@ def test_imports_make_no_circle():
         ("aether.cli", "from aether.testing import Clock"),
     ],
 )
-def test_a_wrong_arrow_is_noticed(module, line):
+def test_a_wrong_arrow_is_noticed(trees, module, line):
     """A planted import that points the wrong way is found, also inside a function or for type checkers alone."""
-    trees = modules(PACKAGE)
-    trees.setdefault(module, ast.parse("")).body += ast.parse(line).body
-    assert [wrong.partition(" ")[0] for wrong in wrong_arrows(trees)] == [module]
+    assert [wrong.partition(" ")[0] for wrong in wrong_arrows(planted(trees, module, line))] == [module]
 
 
-def test_a_circle_is_noticed():
+def test_a_circle_is_noticed(trees):
     """A planted circle within a layer is found."""
-    trees = modules(PACKAGE)
-    trees["aether.nats.subjects"].body += ast.parse("import aether.nats.connection").body
-    trees["aether.nats.connection"].body += ast.parse("import aether.nats.subjects").body
-    assert {"aether.nats.subjects", "aether.nats.connection"} <= set(cycle(trees))
+    there = planted(trees, "aether.nats.subjects", "import aether.nats.connection")
+    and_back = planted(there, "aether.nats.connection", "import aether.nats.subjects")
+    assert {"aether.nats.subjects", "aether.nats.connection"} <= set(cycle(and_back))
 
 
 @pytest.mark.parametrize("line", ["from aether.cli import run", "from aether.event import Event"])
-def test_a_right_arrow_is_none_of_them(line):
+def test_a_right_arrow_is_none_of_them(trees, line):
     """The command's entry may import the command line, and everything may import what is below it."""
-    trees = modules(PACKAGE)
-    trees["aether.__main__"].body += ast.parse(line).body
-    assert wrong_arrows(trees) == []
+    assert wrong_arrows(planted(trees, "aether.__main__", line)) == []

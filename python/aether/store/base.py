@@ -78,7 +78,8 @@ COUNT_MAX = 2**63 - 1
 """What a list can hold, and more than any memory does."""
 
 
-def _check_int(name: str, value: object, lowest: int, highest: int, meaning: str) -> None:
+def check_int(name: str, value: object, lowest: int, highest: int, meaning: str) -> None:
+    """Refuse what is no int within bounds; `meaning` says which those are."""
     # True is an int to Python, and a flag in the wrong place to whoever wrote it.
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
@@ -89,25 +90,25 @@ def _check_int(name: str, value: object, lowest: int, highest: int, meaning: str
 def check_from_version(from_version: int) -> None:
     """Refuse what is no version to start from."""
     meaning = "0 to 2**64 - 1; it is inclusive, 0 and 1 both mean all events"
-    _check_int("from_version", from_version, 0, VERSION_MAX, meaning)
+    check_int("from_version", from_version, 0, VERSION_MAX, meaning)
 
 
 def check_limit(limit: int | None) -> None:
     """Refuse what is no limit."""
     if limit is not None:
-        _check_int("limit", limit, 1, COUNT_MAX, "1 to 2**63 - 1, or None for all events")
+        check_int("limit", limit, 1, COUNT_MAX, "1 to 2**63 - 1, or None for all events")
 
 
 def check_batch_size(batch_size: int) -> None:
     """Refuse what is no batch size."""
-    _check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
+    check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
 
 
 def check_expected_version(expected_version: int | None) -> None:
     """Refuse what is no expected version."""
     if expected_version is not None:
         meaning = "0 (the actor is new) to 2**64 - 1, or None for any"
-        _check_int("expected_version", expected_version, 0, VERSION_MAX, meaning)
+        check_int("expected_version", expected_version, 0, VERSION_MAX, meaning)
 
 
 @runtime_checkable

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from aether._native import MemoryLog
-from aether.store.base import Appended, StoreInfo, check_batch_size, check_expected_version, check_from_version, check_limit
+from aether.store.base import (
+    COUNT_MAX,
+    Appended,
+    StoreInfo,
+    check_batch_size,
+    check_expected_version,
+    check_from_version,
+    check_int,
+    check_limit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -32,10 +41,9 @@ class InMemoryEventStore:
     """
 
     def __init__(self, *, max_events: int | None = None, commit_bytes_max: int = COMMIT_BYTES_MAX) -> None:
-        if max_events is not None and max_events < 1:
-            raise ValueError(f"max_events must be 1 or more, or None for no bound, not {max_events}")
-        if commit_bytes_max < 1:
-            raise ValueError(f"commit_bytes_max must be 1 or more bytes, not {commit_bytes_max}")
+        if max_events is not None:
+            check_int("max_events", max_events, 1, COUNT_MAX, "1 to 2**63 - 1, or None for no bound")
+        check_int("commit_bytes_max", commit_bytes_max, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
         self._log = MemoryLog(max_events, commit_bytes_max)
         self._commit_bytes_max = commit_bytes_max
 
