@@ -7,7 +7,7 @@
 //! - [`snapshot`]: a snapshot as bytes and back
 //! - [`log`]: the in-memory store's index: actors, versions, positions
 //! - [`token`], [`shard`]: actor id to subject token to shard
-//! - [`spine`]: the skew-binary list that reaches every earlier commit in O(log n) steps
+//! - [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
 //! - [`bindings`]: the Python classes; the only folder that names pyo3
@@ -25,6 +25,7 @@ pub mod msgpack;
 pub mod shard;
 pub mod snapshot;
 pub mod spine;
+pub mod spine_search;
 pub mod token;
 
 #[cfg(feature = "python")]

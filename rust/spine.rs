@@ -44,10 +44,10 @@ pub fn cons(sequence: u64, spine: &[Root]) -> Vec<Root> {
 
 /// A commit to fetch: the root of a tree, with its own ordinal (0: the actor's first commit).
 #[derive(Debug, Clone, Copy)]
-struct Node {
-    sequence: u64,
-    size: u64,
-    ordinal: u64,
+pub(crate) struct Node {
+    pub sequence: u64,
+    pub size: u64,
+    pub ordinal: u64,
 }
 
 impl Node {
@@ -57,7 +57,7 @@ impl Node {
 }
 
 /// The head's roots as nodes, newest first, and how many commits the actor has.
-fn nodes(head: &Commit, sequence: u64) -> Result<(Vec<Node>, u64), Broken> {
+pub(crate) fn nodes(head: &Commit, sequence: u64) -> Result<(Vec<Node>, u64), Broken> {
     let roots = head.spine.as_deref().ok_or(Broken("the head carries no spine"))?;
     let mut below = sequence;
     let mut earlier = 0_u64;
@@ -90,7 +90,7 @@ fn nodes(head: &Commit, sequence: u64) -> Result<(Vec<Node>, u64), Broken> {
 }
 
 /// The two halves under a root, as its own commit names them.
-fn children(node: Node, commit: &Commit) -> Result<Option<[Node; 2]>, Broken> {
+pub(crate) fn children(node: Node, commit: &Commit) -> Result<Option<[Node; 2]>, Broken> {
     if node.size == 1 {
         return Ok(None);
     }
@@ -108,17 +108,17 @@ fn children(node: Node, commit: &Commit) -> Result<Option<[Node; 2]>, Broken> {
 }
 
 /// Checks that the commit counts as many before it as whoever led to it: else some would be left out.
-fn expect_ordinal(node: Node, commit: &Commit) -> Result<(), Broken> {
+pub(crate) fn expect_ordinal(node: Node, commit: &Commit) -> Result<(), Broken> {
     match commits(commit, node.sequence)? {
         total if total == node.ordinal + 1 => Ok(()),
         _ => Err(Broken("a commit counts others before it than the spine that leads to it")),
     }
 }
 
-const UNASKED: Broken = Broken("a commit nobody asked for");
+pub(crate) const UNASKED: Broken = Broken("a commit nobody asked for");
 
 /// Roots and children are checked to have sequences of their own before they come here.
-fn by_sequence(nodes: impl IntoIterator<Item = Node>) -> BTreeMap<u64, Node> {
+pub(crate) fn by_sequence(nodes: impl IntoIterator<Item = Node>) -> BTreeMap<u64, Node> {
     nodes.into_iter().map(|node| (node.sequence, node)).collect()
 }
 
@@ -217,64 +217,14 @@ impl Walk {
     }
 }
 
-/// Finds the ordinal of the first commit that reaches a version, fetching O(log n) commits.
-#[derive(Debug)]
-pub struct Search {
-    actor: String,
-    from_version: u64,
-    found: u64,
-    wanted: BTreeMap<u64, Node>,
-    /// The oldest of this round that reaches the version, with its children.
-    best: Option<(u64, Option<[Node; 2]>)>,
-}
-
-impl Search {
-    pub fn new(head: &Commit, sequence: u64, from_version: u64) -> Result<Self, Broken> {
-        let (roots, total) = nodes(head, sequence)?;
-        let reached = head.version >= from_version;
-        let found = if reached { total - 1 } else { total };
-        let roots = if reached { roots } else { Vec::new() };
-        let wanted = by_sequence(roots);
-        Ok(Self { actor: head.actor.clone(), from_version, found, wanted, best: None })
-    }
-
-    pub fn wanted(&self) -> Vec<u64> {
-        self.wanted.keys().copied().collect()
-    }
-
-    pub fn feed(&mut self, sequence: u64, commit: &Commit) -> Result<(), Broken> {
-        let node = self.wanted.remove(&sequence).ok_or(UNASKED)?;
-        if commit.actor != self.actor {
-            return Err(Broken("the spine leads to another actor's commit"));
-        }
-        expect_ordinal(node, commit)?;
-        let older = self.best.as_ref().is_none_or(|(ordinal, _)| node.ordinal < *ordinal);
-        if commit.version >= self.from_version && older {
-            self.best = Some((node.ordinal, children(node, commit)?));
-        }
-        if self.wanted.is_empty()
-            && let Some((ordinal, below)) = self.best.take()
-        {
-            self.found = ordinal;
-            self.wanted = by_sequence(below.into_iter().flatten());
-        }
-        Ok(())
-    }
-
-    /// The ordinal; the number of commits where none reaches the version.
-    pub fn found(&self) -> u64 {
-        self.found
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::spine_search::Search;
 
     /// A log of one actor: `commits` commits, each with its spine, at every third sequence.
-    fn log(commits: u64) -> (BTreeMap<u64, Commit>, u64) {
+    pub fn log(commits: u64) -> (BTreeMap<u64, Commit>, u64) {
         let (mut log, mut spine, mut sequence) = (BTreeMap::new(), Vec::new(), 0);
         for version in 1..=commits {
             sequence += 3;
@@ -319,23 +269,6 @@ mod tests {
         let (versions, rounds, fetched) = run(&log, head, 0, 100, 164);
         assert_eq!(versions, (101..=164).collect::<Vec<_>>());
         assert!(rounds <= 13 && fetched < 64 + 60, "{rounds} {fetched}");
-    }
-
-    #[test]
-    fn a_search_finds_the_first_commit_that_reaches_a_version() {
-        let (log, head) = log(777);
-        for version in 0..=779 {
-            let mut search = Search::new(&log[&head], head, version).unwrap();
-            let mut fetched = 0;
-            while !search.wanted().is_empty() {
-                for sequence in search.wanted() {
-                    fetched += 1;
-                    search.feed(sequence, &log[&sequence]).unwrap();
-                }
-            }
-            assert_eq!(search.found(), version.saturating_sub(1).min(777));
-            assert!(fetched < 40, "{fetched}");
-        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use super::commit::Commit;
 use super::{DecodeError, raise};
 use crate::commit::Commit as CommitData;
-use crate::spine::{Broken, Search, Walk, commits};
+use crate::spine::{Broken, Walk, commits};
+use crate::spine_search::Search;
 
 fn broken(Broken(reason): Broken) -> PyErr {
     DecodeError::new_err((-1, reason))
