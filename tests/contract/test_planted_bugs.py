@@ -7,19 +7,24 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import broken_filing
+import broken_reading
+import broken_writing
 import pytest
-from broken_stores import CAUGHT_BY
+from planted import CAUGHT_BY
 
 from aether.testing import StoreContract
 
 FOLDER = Path(__file__).parent
+BROKEN = (broken_writing, broken_reading, broken_filing)
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """What each of those tests came to on each broken store, in one run: {(class, test): {"failure", "error", "passed"}}."""
     report = tmp_path_factory.mktemp("planted") / "report.xml"
-    wanted = [f"{FOLDER / 'broken_stores.py'}::Test{store.__name__}::{test}" for store in CAUGHT_BY for test in CAUGHT_BY[store]]
+    files = {module.__name__: module.__file__ for module in BROKEN}
+    wanted = [f"{files[store.__module__]}::Test{store.__name__}::{test}" for store in CAUGHT_BY for test in CAUGHT_BY[store]]
     command = [sys.executable, "-m", "pytest", *wanted, f"--junitxml={report}", "-q", "-p", "no:cacheprovider", "--timeout=60"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent.parent, timeout=240, check=False)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +136,10 @@ class ValuesContract(StoreCase):
         await store.append(actor, NewEvent(event_type))
         assert [event.event_type for event in await store.get_events(actor)] == [event_type] * 2
 
-    @pytest.mark.parametrize("event_id", ["*", "x" * 255, "\r\n", "0", "é", str(uuid.uuid4()).upper(), str(uuid.UUID(int=0))])
+    @pytest.mark.parametrize(
+        "event_id",
+        ["*", "x" * 255, "\r\n", "0", "é", "0192F0C1-2B3C-7D4E-8F50-61728394A5B6", "00000000-0000-0000-0000-000000000000"],
+    )
     async def test_any_event_id_comes_back(self, store: StoreUnderTest, actor: str, event_id: str) -> None:
         """An event's id stays the very string that it was, also one that nearly is a UUID."""
         await store.save_event(Event(actor, "Happened", 1, id=event_id))
