@@ -46,7 +46,7 @@ impl Event {
     #[new]
     #[allow(clippy::too_many_arguments)] // Python gives them by keyword
     #[pyo3(signature = (actor_id, event_type, version, data=None, *, id=None, timestamp=None, metadata=None))]
-    fn new(
+    pub fn new(
         py: Python<'_>,
         actor_id: &Bound<'_, PyString>,
         event_type: &Bound<'_, PyString>,

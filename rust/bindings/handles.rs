@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
 use super::event::Event;
 use super::new_event::NewEvent;
@@ -33,9 +32,13 @@ pub fn drafts(events: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<EventData>>> {
     events.try_iter()?.map(collect).collect()
 }
 
+#[cfg(not(any(Py_LIMITED_API, Py_GIL_DISABLED)))]
+pub use super::lean::list as events_of;
+
 /// A list of `Event` objects for these handles.
-pub fn events_of(py: Python<'_>, handles: Vec<Arc<EventData>>) -> PyResult<Bound<'_, PyList>> {
+#[cfg(any(Py_LIMITED_API, Py_GIL_DISABLED))]
+pub fn events_of(py: Python<'_>, handles: Vec<Arc<EventData>>) -> PyResult<Bound<'_, pyo3::types::PyList>> {
     let events: Vec<Bound<'_, Event>> =
         handles.into_iter().map(|data| Bound::new(py, Event { data })).collect::<PyResult<_>>()?;
-    PyList::new(py, events)
+    pyo3::types::PyList::new(py, events)
 }

@@ -14,6 +14,8 @@ mod encode;
 mod event;
 mod handles;
 mod heads;
+#[cfg(not(any(Py_LIMITED_API, Py_GIL_DISABLED)))]
+mod lean;
 mod log;
 mod making;
 mod metadata;
@@ -76,6 +78,8 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        #[cfg(not(any(Py_LIMITED_API, Py_GIL_DISABLED)))]
+        super::lean::install(&module.py().get_type::<Event>())?;
         super::clock::reseed_after_fork(module)
     }
 }
