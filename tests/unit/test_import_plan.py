@@ -79,7 +79,7 @@ def test_versions_of_their_own_are_kept_with_their_gaps() -> None:
 
 def test_behind_the_last_version_there_is_nothing_can_be_stored() -> None:
     """The last version of all is a conflict for what would come next, not a failure."""
-    assert planned(record("x", version=2**63 - 1), record("y", line=2), held=Holdings()) == ([("x", 2**63 - 1)], 0, [2])
+    assert planned(record("x", version=2**64 - 1), record("y", line=2), held=Holdings()) == ([("x", 2**64 - 1)], 0, [2])
 
 
 def test_planning_changes_nothing_it_was_given() -> None:

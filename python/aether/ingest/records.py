@@ -16,6 +16,7 @@ from aether._native import check_actor_id
 from aether.errors import AetherError, DecodeError, EncodeError
 from aether.event import NewEvent
 from aether.ingest.lines import LINE_BYTES_MAX
+from aether.store.base import VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from aether.event import Event
     from aether.ingest.lines import Line
 
-__all__ = ["COMMIT_OVERHEAD_BYTES", "VERSION_MAX", "BadRecordError", "Record", "format_record", "parse_record"]
+__all__ = ["COMMIT_OVERHEAD_BYTES", "BadRecordError", "Record", "format_record", "parse_record"]
 
 COMMIT_OVERHEAD_BYTES = 1024
 """What a commit has around its events, actor id, spine and headers included."""
@@ -33,7 +34,6 @@ EVENT_OVERHEAD_BYTES = 96
 TEXT_MARK_BYTES = 5
 """What stands before a text, at most."""
 
-VERSION_MAX = 2**63 - 1
 NANOSECOND_DIGITS = 9
 MICROSECOND_DIGITS = 6
 

@@ -54,9 +54,6 @@ class EmbeddedServer:
         port: the port on 127.0.0.1; 0: a free one.
         timeout_s: how long it may take to start, and to end before it is killed, in seconds each.
         settings: further nats-server configuration, as `{"max_payload": 8 * 2**20}`; a nested mapping is merged into ours.
-
-    Attributes:
-        process: the same with plain blocking calls, for code without an event loop.
     """
 
     def __init__(
@@ -73,11 +70,16 @@ class EmbeddedServer:
         if timeout_s <= 0:
             raise ValueError(f"timeout_s must be more than 0 seconds, not {timeout_s}")
         directory = None if store_dir is None else Path(store_dir).absolute()
-        self.process = ServerProcess(directory, sync=sync, port=port, timeout_s=timeout_s, settings=settings or {})
+        self._process = ServerProcess(directory, sync=sync, port=port, timeout_s=timeout_s, settings=settings or {})
 
     def __repr__(self) -> str:
         state = f"{self.url}, pid {self.pid}" if self.alive else "not running"
         return f"<EmbeddedServer {self.process.name} ({state}, sync {self.sync})>"
+
+    @property
+    def process(self) -> ServerProcess:
+        """The same with plain blocking calls, for code without an event loop."""
+        return self._process
 
     @property
     def url(self) -> str:
@@ -169,7 +171,7 @@ class EmbeddedServer:
 
     async def _in_thread(self, call: Callable[[], None], abandon: threading.Event | None = None) -> None:
         """Run a blocking call beside the loop; a cancelled one is waited for, and a cancelled start is undone."""
-        work = asyncio.get_running_loop().run_in_executor(None, call)
+        work = _begin(call)
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -177,8 +179,20 @@ class EmbeddedServer:
                 abandon.set()
             await _settle(work)
             if abandon is not None:
-                await _settle(asyncio.get_running_loop().run_in_executor(None, self.process.close))
+                await _settle(_begin(self.process.close))
             raise
+
+
+def _begin(call: Callable[[], None]) -> asyncio.Future[None]:
+    """Run a blocking call in a thread of the loop's executor, or here where the interpreter ends and takes no more work."""
+    loop = asyncio.get_running_loop()
+    try:
+        return loop.run_in_executor(None, call)
+    except RuntimeError:
+        done: asyncio.Future[None] = loop.create_future()
+        call()
+        done.set_result(None)
+        return done
 
 
 async def _settle(work: asyncio.Future[None]) -> None:

@@ -37,6 +37,7 @@ from aether import StoreInfo as StoreInfo
 from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
+from aether.nats.server_process import ServerProcess
 
 __all__ = [
     "AccessDeniedError",
@@ -84,9 +85,6 @@ class EmbeddedServer:
         timeout_s: how long it may take to start, and to end before it is killed, in seconds each.
         settings: further nats-server configuration, as `{"max_payload": 8 * 2**20}`; a nested mapping is merged into ours.
 
-    Attributes:
-        process: the same with plain blocking calls, for code without an event loop.
-
     Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
     number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
     `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
@@ -102,6 +100,10 @@ class EmbeddedServer:
         timeout_s: float = 10.0,
         settings: Mapping[str, Any] | None = None,
     ) -> None: ...
+    @property
+    def process(self) -> ServerProcess:
+        """The same with plain blocking calls, for code without an event loop."""
+
     @property
     def url(self) -> str:
         """Where clients connect: "nats://127.0.0.1:PORT". It holds no credentials and stays the same over restarts.
