@@ -70,14 +70,21 @@ def test_decoding_equals_msgpack(size):
     always(size, foreign, equal)
 
 
-def test_decodes_what_msgspec_and_ormsgpack_wrote(size):
-    """What msgspec and ormsgpack wrote is read as the value that went in."""
+def test_decodes_what_msgspec_wrote(size):
+    """What msgspec wrote is read as the value that went in."""
 
     def equal(value):
         assert spelled(codec.decode(msgspec.msgpack.encode(value))) == spelled(as_read(value))
-        # ormsgpack writes a datetime as a str unless it is told to make it an extension.
-        theirs = ormsgpack.packb(value, option=ormsgpack.OPT_DATETIME_AS_TIMESTAMP_EXT)
-        assert spelled(codec.decode(theirs)) == spelled(as_read(value))
+
+    always(size, values, equal)
+
+
+def test_decodes_what_ormsgpack_wrote(size):
+    """What ormsgpack wrote is read as msgpack reads it (which is not always what went in: it drops some microseconds)."""
+
+    def equal(value):
+        body = ormsgpack.packb(value, option=ormsgpack.OPT_DATETIME_AS_TIMESTAMP_EXT)
+        assert spelled(codec.decode(body)) == spelled(msgpack.unpackb(body, timestamp=3))
 
     always(size, values, equal)
 
