@@ -18,7 +18,7 @@ from aether import EmbeddedServer, Event, JetStreamEventStore
 from aether._native import Commit, Head, actor_subject, encode_commit, events_in
 from aether.nats.stream_log import GUARD, guard_bytes
 from filling import MAX_BYTES, fill, spread
-from measure import Line, Side, Target, compare, report
+from measure import WALL, Line, Side, Target, compare, report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,6 +103,7 @@ async def save_lines(client: Client, url: str, repetitions: int, saves: int) -> 
             side("aether", "ours", store.save_event),
             [side("nats-py request", "bare", bare.save)],
             repetitions=repetitions,
+            clock=WALL,
             targets=[Target("slower", 1.15)],
         )
         assert await store.get_latest_version("order-1") == versions["ours"]
@@ -136,6 +137,7 @@ async def load_lines(client: Client, url: str, repetitions: int, few: int, many:
                 side("server-side scan", lambda name: scan(client, "many", name)),
             ],
             repetitions=repetitions,
+            clock=WALL,
             targets=[Target("slower", 1.3), Target("faster", 5) if many >= 1_000_000 else None],
         )
 
