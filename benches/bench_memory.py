@@ -21,6 +21,7 @@ from resident import STORES, resident_bytes
 ACTOR, KIND = "N14228", "FlightDeparted"
 
 EVENTS = 1000
+READS = 10
 
 
 async def save_ours(events: int) -> InMemoryEventStore:
@@ -45,6 +46,25 @@ async def save_recorder(events: int, make: Any = stored_event) -> POPOAggregateR
     for version in range(1, events + 1):
         data = {"flight": "UA1545", "origin": "EWR", "delay_min": version}
         store.insert_events([make(ACTOR, KIND, version, data)])
+    return store
+
+
+class NoStore:
+    """What is left if events and stores cost nothing: the loop, the dict, two calls and the await."""
+
+    def __init__(self) -> None:
+        self._save = id
+
+    async def save_event(self, event: object) -> int:
+        """Do nothing."""
+        return self._save(event)
+
+
+async def save_nothing(events: int) -> NoStore:
+    """The same loop without events."""
+    store = NoStore()
+    for version in range(1, events + 1):
+        await store.save_event(id({"flight": "UA1545", "origin": "EWR", "delay_min": version}))
     return store
 
 
@@ -101,6 +121,7 @@ async def save_lines(repetitions: int) -> list[Line]:
         side("plain Python", save_plain),
         side("eventsourcing recorder", save_recorder),
         side("the same without id and time", lambda events: save_recorder(events, small_stored_event)),
+        side("the loop alone, no event made", save_nothing),
     ]
     targets = [Target("faster", 10), Target("faster", 10)]
     found = await compare(
@@ -119,8 +140,12 @@ async def read_lines(repetitions: int) -> list[Line]:
     async def listed_recorder(store: POPOAggregateRecorder) -> None:
         assert len(store.select_events(ACTOR)) == EVENTS
 
-    def side(name: str, run: Any, store: Any) -> Side:
-        return Side(name, run, EVENTS, lambda: store)
+    def side(name: str, read: Any, store: Any) -> Side:
+        async def run(_: None) -> None:
+            for _ in range(READS):
+                await read(store)
+
+        return Side(name, run, READS * EVENTS)
 
     others = [side("plain Python", listed, plain), side("eventsourcing recorder", listed_recorder, recorder)]
     listing = await compare(
