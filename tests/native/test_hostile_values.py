@@ -272,6 +272,43 @@ def test_false_lengths_reserve_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")
 
 
+def test_objects_are_made_and_released_in_balance():
+    """Under Python's debug allocator, making, copying, pickling, listing and refusing events leaves no reference behind."""
+    done = run("""
+        import copy, gc, pickle, sys
+        from aether import Event, NewEvent, Snapshot
+        from aether._native import MemoryLog
+
+        def work():
+            log = MemoryLog()
+            for number in range(300):
+                event = Event("a", "t", number + 1, {"n": [number]}, metadata={"k": "v"})
+                log.save_event(event)
+                assert pickle.loads(pickle.dumps(event)) == copy.deepcopy(event) == event
+                log.append("b", NewEvent("t", number))
+                assert Event(actor_id="a", event_type="t", version=1).data is None
+                Snapshot("a", 1, {"n": number}).state
+                for wrong in [(), ("a",), ("a", "t", 0), ("", "t", 1), (1, 2, 3), ("a", "t", 1, {1}), ("a", "t", 1, 2, 3)]:
+                    try:
+                        Event(*wrong)
+                    except (TypeError, ValueError):
+                        continue
+                    raise SystemExit("made")
+            assert len(log.get_events("a", 0)) == len(log.get_events("b", 0)) == 300
+
+        def references():
+            gc.collect()
+            return [sys.getrefcount(kind) for kind in (Event, NewEvent, Snapshot, MemoryLog)]
+
+        work()
+        before = references()
+        work()
+        work()
+        print(references() == before)
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_keys_cached_by_many_threads(size):
     """Threads that encode and decode at once, sharing keys, each get their own values."""
     rounds = size.pick(300, 1000, 20_000)
