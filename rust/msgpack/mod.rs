@@ -1,6 +1,7 @@
 //! `MessagePack`, the part of it that events need: writing in the shortest form, reading whatever any writer made.
 
 pub mod read;
+mod skip;
 pub mod write;
 
 /// Bounds on one payload. Depth is also bounded by [`DEPTH_CEILING`], whatever is asked.
