@@ -17,6 +17,33 @@ class RefusalIsConflict(GuardedWrite):
             self.actual, self.step, self.in_doubt = 0, Step.CONFLICT, False
 
 
+class RefusalIsProof(GuardedWrite):
+    """Takes a refusal for "not stored" as long as no copy was met with silence."""
+
+    def on_refused(self) -> None:
+        """In doubt only if it was so before."""
+        doubt = self.in_doubt
+        super().on_refused()
+        self.in_doubt = doubt
+
+    def on_head(self, latest: Message | None) -> None:
+        """Send again what was only refused."""
+        known = self.head.sequence if self.head is not None else 0
+        if self._refused and (latest.position if latest is not None else 0) == known:
+            self.step = Step.SEND
+        else:
+            super().on_head(latest)
+
+
+class SinceIsIgnoredInSilence(GuardedWrite):
+    """Takes the shortcut of a refused write for one that was met with silence, on what it thinks the stream's end."""
+
+    def on_head(self, latest: Message | None) -> None:
+        """Believe that the stream reached far before the copy was sent."""
+        self._silent, self.since = False, 10**9
+        super().on_head(latest)
+
+
 class SilenceIsLoss(GuardedWrite):
     """Takes silence for "not stored" once the head has moved, and goes out again on top."""
 
@@ -28,7 +55,7 @@ class SilenceIsLoss(GuardedWrite):
         """Nor in the head."""
         body, self.body = self.body, b"" if self.in_doubt else self.body
         super().on_head(latest)
-        if self.step is Step.SEND and not self.body and self._sent:
+        if self.step is Step.SEND and not self.body and self.in_doubt:
             self.body = body
 
 
@@ -66,7 +93,7 @@ class NewGuardInDoubt(GuardedWrite):
         """Judge the head as if nothing were out."""
         doubt, self.in_doubt = self.in_doubt, False
         super().on_head(latest)
-        self.in_doubt = doubt and self.step is Step.SEND and self._sent
+        self.in_doubt = doubt and self.step is Step.SEND and bool(self.body)
 
 
 class DoubtForEver(GuardedWrite):
@@ -78,4 +105,14 @@ class DoubtForEver(GuardedWrite):
         self.in_doubt = self.step is not Step.DONE
 
 
-PLANTED = [RefusalIsConflict, SilenceIsLoss, SilenceIsNothing, SilenceIsSuccess, SameVersionIsOurs, NewGuardInDoubt, DoubtForEver]
+PLANTED = [
+    RefusalIsConflict,
+    RefusalIsProof,
+    SinceIsIgnoredInSilence,
+    SilenceIsLoss,
+    SilenceIsNothing,
+    SilenceIsSuccess,
+    SameVersionIsOurs,
+    NewGuardInDoubt,
+    DoubtForEver,
+]

@@ -41,12 +41,13 @@ def save(version: int) -> SaveRequest:
     return SaveRequest([event(version, "mine")])
 
 
-def sent(request: WriteRequest, head: Head | None) -> GuardedWrite:
-    """A write whose bytes are on their way."""
+def sent(request: WriteRequest, head: Head | None, since: int = 45) -> GuardedWrite:
+    """A write whose bytes are on their way, into a stream that was known to reach `since`."""
     write = GuardedWrite(request, head)
     assert write.step is Step.SEND
     assert write.head is not None
     write.body = encode_commit(ACTOR, write.events, write.head, header_bytes=0, bytes_max=10**6)
+    write.since = since
     return write
 
 
@@ -115,7 +116,7 @@ def test_a_refusal_with_the_head_in_place_is_another_write_in_flight() -> None:
     body = write.body
     write.on_refused()
     write.on_head(Message(30, SUBJECT, b"whatever lies there"))
-    assert (write.step, write.body, write.in_doubt, write.repeats) == (Step.SEND, body, False, 1)
+    assert (write.step, write.body, write.in_doubt, write.repeats) == (Step.SEND, body, True, 1)
 
 
 @pytest.mark.parametrize("request_", [append(3), save(4)])
@@ -135,6 +136,27 @@ def test_an_event_that_is_stored_already_is_found() -> None:
     write.on_head(stored(HEAD_3, 40, event(4, "mine")))
     assert write.step is Step.FIND_STORED
     write.on_stored(40)
+    assert (write.step, write.position) == (Step.DONE, 40)
+
+
+def test_a_refusal_may_answer_a_copy_of_our_own() -> None:
+    """Refused while the head may be newer than our copy: found behind the guard, it is success; not found, it is judged again."""
+    for theirs in (False, True):
+        write = sent(append(3), HEAD_3, since=30)
+        ours = Message(40, SUBJECT, write.body)
+        write.on_refused()
+        write.on_head(stored(head_of(ours), 50, event(5, "theirs")))
+        assert (write.step, write.in_doubt) == (Step.LOOK_BEHIND, True)
+        write.on_behind(THEIRS_4 if theirs else ours)
+        assert write.step is (Step.CONFLICT if theirs else Step.DONE)
+        assert write.in_doubt is False
+
+
+def test_a_refusal_with_our_own_commit_as_head_is_success() -> None:
+    """A refusal that a doubled request brought, with the ack lost, is no conflict."""
+    write = sent(append(3), HEAD_3, since=30)
+    write.on_refused()
+    write.on_head(Message(40, SUBJECT, write.body))
     assert (write.step, write.position) == (Step.DONE, 40)
 
 

@@ -18,6 +18,7 @@ __all__ = ["Callbacks", "drop_socket", "end_client", "make_client", "parse_urls"
 SCHEMES = ("nats", "tls", "ws", "wss")
 RECONNECT_WAIT_S = 0.1
 END_S = 1.0
+ABANDON_S = 0.1
 
 
 class Callbacks(TypedDict):
@@ -93,8 +94,12 @@ async def make_client(
 
 
 async def _abandon(connecting: asyncio.Future[None], client: Client) -> None:
-    connecting.cancel()
-    await asyncio.gather(connecting, return_exceptions=True)
+    while not connecting.done():
+        # Again and again, because nats-py lets a cancellation pass in some places, and would go on connecting.
+        connecting.cancel()
+        await asyncio.wait([connecting], timeout=ABANDON_S)
+    if not connecting.cancelled():
+        connecting.exception()
     await end_client(client)
 
 

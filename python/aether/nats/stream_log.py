@@ -110,6 +110,8 @@ class StreamLog:
         self._attempt_s = max(ATTEMPT_S_MIN, timeout_s / 4)
         self._get = f"$JS.API.STREAM.MSG.GET.{stream}"
         self._direct = f"$JS.API.DIRECT.GET.{stream}"
+        self.reached = 0
+        """How far the stream is known to reach, by what was acked and read: what is stored later lies behind it."""
         self.scans = 0
         """How many scans were made since the start: each is a fallback that the spine should have spared."""
 
@@ -130,6 +132,7 @@ class StreamLog:
         if ack.error is None:
             if ack.stream != self.stream or ack.seq <= guard:
                 raise AetherError(f"{subject}: acked by stream {ack.stream!r} at {ack.seq}, but it belongs to {self.stream}")
+            self.reached = max(self.reached, ack.seq)
             return Published(ack.seq, refused=False)
         if ack.error.err_code in CONFLICT:
             return Published(0, refused=True)
@@ -217,6 +220,7 @@ class StreamLog:
             reply = await self._ask("a read", lambda transport, until: transport.request(self._get, payload, until), deadline)
             got = _GOT.decode(reply.data)
             if got.message is not None:
+                self.reached = max(self.reached, got.message.seq)
                 return Message(got.message.seq, got.message.subject, got.message.data)
             error = got.error or _ApiError(description="an answer without a message")
             if error.err_code in NO_MESSAGE:

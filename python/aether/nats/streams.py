@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from nats.js import JetStreamContext
+    from nats.js.api import StreamInfo
 
     from aether.nats.connection import Connection
 
@@ -60,10 +61,12 @@ class StreamFacts(NamedTuple):
     Attributes:
         storage: "file" or "memory".
         replicas: how many servers hold it.
+        reached: how far it reached, the position of its last message; 0 where it has none.
     """
 
     storage: str
     replicas: int
+    reached: int
 
 
 async def open_streams(
@@ -110,13 +113,15 @@ async def open_streams(
         storage=kept_in,
     )
     asked = [name for name, value in (("num_replicas", replicas), ("storage", storage)) if value is not None]
-    found = await _open(connection, events, deadline, timeout_s)
+    info = await _open(connection, events, deadline, timeout_s)
+    found = info.config
     differences = [*_differences(events, found, asked)]
     if not differences:
-        differences += _differences(snapshots, await _open(connection, snapshots, deadline, timeout_s), asked)
+        differences += _differences(snapshots, (await _open(connection, snapshots, deadline, timeout_s)).config, asked)
     if differences:
         raise NamespaceMismatchError(namespace, tuple(differences))
-    return StreamFacts("memory" if found.storage == StorageType.MEMORY else "file", found.num_replicas or 1)
+    kept = "memory" if found.storage == StorageType.MEMORY else "file"
+    return StreamFacts(kept, found.num_replicas or 1, info.state.last_seq)
 
 
 async def namespace_exists(connection: Connection, namespace: str, deadline: float, timeout_s: float) -> bool:
@@ -134,20 +139,20 @@ async def namespace_exists(connection: Connection, namespace: str, deadline: flo
     return await control(connection, f"looking for the namespace {namespace}", once, deadline, timeout_s)
 
 
-async def _open(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamConfig:
-    async def once(js: JetStreamContext) -> StreamConfig:
+async def _open(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamInfo:
+    async def once(js: JetStreamContext) -> StreamInfo:
         try:
-            return (await js.stream_info(config.name or "")).config
+            return await js.stream_info(config.name or "")
         except nats.js.errors.NotFoundError as error:
             if error.err_code not in NO_STREAM:
                 raise
         try:
-            return (await js.add_stream(config)).config
+            return await js.add_stream(config)
         except nats.js.errors.BadRequestError as error:
             if error.err_code not in STREAM_EXISTS:
                 raise
             # Somebody made it meanwhile, with other settings: look at them.
-            return (await js.stream_info(config.name or "")).config
+            return await js.stream_info(config.name or "")
 
     return await control(connection, f"opening stream {config.name}", once, deadline, timeout_s)
 

@@ -124,6 +124,7 @@ class CommitWriter:
     async def _send(self, write: GuardedWrite, subject: str, deadline: float) -> None:
         head = _head(write)
         if not write.body:
+            write.since = self._log.reached
             write.body = encode_commit(
                 write.request.actor_id,
                 write.events,
@@ -185,10 +186,11 @@ class CommitWriter:
                 try:
                     if not (await self._log.publish(subject, body, latest.position, deadline)).refused:
                         return tuple(damaged)
+                    in_doubt = tuple(damaged)  # what became of it shows in the next survey
+                except UnansweredError:
+                    in_doubt = tuple(damaged)
                 except NoRespondersError:
                     pass  # nothing changed: the next round tries again
-                except UnansweredError:
-                    in_doubt = tuple(damaged)  # what became of it shows in the next survey
                 attempt += 1
                 await pause(attempt, deadline, f"repairing {actor_id!r}", self._log.timeout_s)
         except AetherError as error:

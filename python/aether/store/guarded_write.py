@@ -1,16 +1,15 @@
 """What a guarded write does next, as a pure state machine: no clock, no network, so every course can be tested.
 
-A commit goes out under a guard: "the actor's last message is at this position". Four things can come back. An ack ends it. A
-refusal says that the head moved, or (on several replicas) that some write to the actor is in flight. Silence says nothing:
-the write may be stored, lost, or on its way. And sometimes nobody listened, which changed nothing.
-
-The rules after silence, in which all the care lies (the write is *in doubt*):
+A commit goes out under a guard: "the actor's last message is at this position". An ack ends it. All else leaves it *in doubt*:
+silence, because the copy may be stored, lost, or on its way; and a refusal, because the guard may have been moved by a copy of
+our own, sent twice by us or doubled by the network, or (on several replicas) because any write to the actor is in flight. Only
+when nobody listened nothing has changed. The log resolves the doubt:
 
 - The head is where the guard points: the write is still open. The same bytes go out again under the same guard; whichever of
-  the two copies comes first, the other is refused.
+  the copies comes first, the others are refused.
 - The head moved: it is final. The head, or else the first message behind the guard, is ours byte for byte, or ours can never
-  be stored.
-- A refusal alone proves nothing while in doubt: it may have been refused by our own first copy.
+  be stored. A refused write whose head lies no further than the stream reached before it was sent need not look: ours would
+  lie behind that.
 
 A head in front of one that is known can only come from a leader that was deposed or has just begun: it is read again.
 
@@ -149,7 +148,8 @@ class GuardedWrite:
         latest: the actor's last message, as last read.
         events: what to send.
         body: the bytes to send, set by the driver; the same for every copy.
-        in_doubt: a copy was sent and nobody knows what became of it.
+        since: how far the stream was known to reach before `body` was sent, set by the driver.
+        in_doubt: a copy was sent, and the log has not told yet what became of it.
         repeats: how often the same thing had to be done again, so that the driver waits a little before the next step.
         version, position: what was stored and where, once DONE.
         actual: the version really there, on CONFLICT.
@@ -160,12 +160,13 @@ class GuardedWrite:
         self.head = head if head is not None or not request.may_be_new else Head()
         self.events: list[Event] = []
         self.body = b""
+        self.since = 0
         self.in_doubt = False
         self.repeats = 0
         self.version = self.position = self.actual = 0
         self.latest: Message | None = None
         self._fresh = False
-        self._sent = False
+        self._silent = False
         self._refused = False
         self.step = self._decide()
 
@@ -174,7 +175,7 @@ class GuardedWrite:
             return Step.READ_HEAD
         events = self.request.plan(self.head.version)
         if events is not None:
-            self.events, self.body, self._sent = events, b"", False
+            self.events, self.body, self._silent = events, b"", False
             return Step.SEND
         if not self._fresh:
             return Step.READ_HEAD
@@ -192,10 +193,10 @@ class GuardedWrite:
         self._stored(position)
 
     def on_refused(self) -> None:
-        """Take a refusal: the guard did not hold, or another write was in flight; only the head tells which."""
+        """Take a refusal: the guard did not hold, or another write was in flight; only the log tells which."""
         # One refusal tells a guess from the truth at no delay; who is refused again stands in a crowd and steps aside.
         self.repeats += self._refused
-        self._sent = self._refused = True
+        self.in_doubt = self._refused = True
         self.step = Step.READ_HEAD
 
     def on_unheard(self) -> None:
@@ -205,7 +206,7 @@ class GuardedWrite:
 
     def on_unanswered(self) -> None:
         """Take it that it was sent and no answer came."""
-        self._sent = self.in_doubt = True
+        self.in_doubt = self._silent = True
         self.step = Step.READ_HEAD
 
     def on_head(self, latest: Message | None) -> None:
@@ -216,15 +217,15 @@ class GuardedWrite:
         """
         position = latest.position if latest is not None else 0
         known = self.head.sequence if self.head is not None else 0
-        if position < known or (self._sent and position == known):
+        if position < known or (self.in_doubt and position == known):
             # Behind what is known, or where the guard points; a copy that nobody acked is sent again either way.
             self.repeats += 1
-            self.step = Step.SEND if self._sent else Step.READ_HEAD
+            self.step = Step.SEND if self.in_doubt else Step.READ_HEAD
             return
         self.latest = latest
         if self.in_doubt and latest is not None and latest.body == self.body:
             self._stored(position)
-        elif self.in_doubt:
+        elif self.in_doubt and (self._silent or position > self.since):
             self.step = Step.LOOK_BEHIND
         else:
             self._adopt()
@@ -241,11 +242,11 @@ class GuardedWrite:
         elif message.body == self.body:
             self._stored(message.position)
         else:
-            self.in_doubt = False
             self._adopt()
 
     def _adopt(self) -> None:
-        """Judge again, on top of the head as the leader has it."""
+        """Judge again, on top of the head as the leader has it; what was sent can never be stored."""
+        self.in_doubt = False
         if self.latest is None:
             self.head = Head()
         else:

@@ -119,6 +119,7 @@ class JetStreamEventStore:
                         deadline=deadline,
                         timeout_s=self._timeout_s,
                     )
+                    self._events.reached = max(self._events.reached, self._facts.reached)
         return deadline
 
     def _reader(self, actor_id: str) -> ActorReader:
@@ -248,7 +249,7 @@ class JetStreamEventStore:
         """Say what an ack means here, and what server this is."""
         await self._open()
         transport = await self._connection.ready(asyncio.get_running_loop().time() + self._timeout_s)
-        facts = self._facts or StreamFacts("", 0)
+        facts = self._facts or StreamFacts("", 0, 0)
         embedded = self._connection.embedded
         return StoreInfo(
             store="jetstream",
