@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import PAGES, ROOT, commands_of, name_of, prose_of
+from pages import PAGES, README, ROOT, commands_of, name_of, prose_of
 
 import aether
 
@@ -73,3 +73,12 @@ def test_guide_lists_its_pages():
     index = ROOT / "docs" / "guide" / "README.md"
     linked = set(_LINK.findall(index.read_text(encoding="utf-8")))
     assert {page.name for page in index.parent.glob("*.md")} - {index.name} <= linked
+
+
+def test_figures_are_measured():
+    """Every ratio among the README's figures stands on the page of benchmarks."""
+    section = README.read_text(encoding="utf-8").partition("## How fast")[2].partition("\n## ")[0]
+    ratios = set(re.findall(r"\b\d+\.\d+\b", section))
+    measured = set(re.findall(r"\b\d+\.\d+\b", (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")))
+    assert ratios
+    assert ratios <= measured
