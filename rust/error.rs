@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Error {
     /// Bytes that are not what they should be; `offset` counts from 0.
     Decode { offset: usize, reason: String },
+    /// A message of another format than this code reads, most likely a later one.
+    Format { offset: usize, found: u64 },
     /// A name that cannot be one.
     InvalidId { what: &'static str, reason: &'static str },
     /// A commit of `size` bytes where `limit` fit.
@@ -29,6 +31,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Decode { offset, reason } => write!(f, "byte {offset}: {reason}"),
+            Self::Format { offset, found } => write!(f, "byte {offset}: format {found}"),
             Self::InvalidId { what, reason } => write!(f, "{what}: {reason}"),
             Self::TooLarge { size, limit } => write!(f, "{size} bytes, the limit is {limit}"),
             Self::Conflict { expected, actual } => write!(f, "version is {actual}, not {expected}"),

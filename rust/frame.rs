@@ -60,10 +60,7 @@ fn check_format(reader: &mut Reader<'_>) -> Result<()> {
     let start = reader.offset();
     match reader.uint()? {
         FORMAT => Ok(()),
-        other => Err(Error::decode(
-            start,
-            format!("format {other}; this version of Aether reads format {FORMAT}, use one that reads it"),
-        )),
+        found => Err(Error::Format { offset: start, found }),
     }
 }
 

@@ -24,6 +24,7 @@ from aether.errors import (
     ServerUnavailableError,
     StoreDirectoryInUseError,
     StoreFullError,
+    UnknownFormatError,
     UnsupportedServerError,
     VersionConflictError,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "StoreDirectoryInUseError",
     "StoreFullError",
     "StoreInfo",
+    "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
     "codec",

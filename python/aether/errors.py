@@ -4,6 +4,7 @@
     ├── InvalidIdError (ValueError)            an id, event type or namespace that cannot be a name
     ├── EncodeError (ValueError)               a value that event data may not hold; names the path
     ├── DecodeError (ValueError)               bytes that are not what they should be; names the offset
+    │   └── UnknownFormatError                 a message of a later version of Aether
     ├── CommitTooLargeError (ValueError)       a commit larger than the server or the store takes
     ├── VersionConflictError                   somebody else wrote first; names the version really there
     ├── CorruptEventError                      a damaged or foreign message; names stream and position
@@ -41,6 +42,7 @@ __all__ = [
     "ServerUnavailableError",
     "StoreDirectoryInUseError",
     "StoreFullError",
+    "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
 ]
@@ -100,6 +102,20 @@ class DecodeError(AetherError, ValueError):
         return self.reason if self.offset < 0 else f"byte {self.offset}: {self.reason}"
 
 
+class UnknownFormatError(DecodeError):
+    """A message in a format that this version of Aether does not read, most likely a later one; it may well be whole.
+
+    Attributes:
+        offset: the byte where the format is written, from 0.
+        format: the format's number.
+    """
+
+    def __init__(self, offset: int, format: int) -> None:  # noqa: A002 - the key's name in the message
+        super().__init__(offset, f"format {format}; this version of Aether reads format 1, use one that reads it")
+        self.args = (offset, format)
+        self.format = format
+
+
 class CommitTooLargeError(AetherError, ValueError):
     """A commit that does not fit one message.
 
@@ -156,7 +172,8 @@ class CorruptEventError(AetherError):
 
     def __str__(self) -> str:
         who = "" if self.actor_id is None else f" of {self.actor_id!r}"
-        cure = "" if self.actor_id is None else f"; to go on without it: aether repair {self.actor_id!r}"
+        whole = isinstance(self.__cause__, UnknownFormatError)
+        cure = "" if self.actor_id is None or whole else f"; to go on without it: aether repair {self.actor_id!r}"
         return f"message {self.position}{who} in {self.stream}: {self.reason}{cure}"
 
 

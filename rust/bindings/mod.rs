@@ -36,12 +36,14 @@ pyo3::import_exception!(aether.errors, DecodeError);
 pyo3::import_exception!(aether.errors, EncodeError);
 pyo3::import_exception!(aether.errors, InvalidIdError);
 pyo3::import_exception!(aether.errors, StoreFullError);
+pyo3::import_exception!(aether.errors, UnknownFormatError);
 pyo3::import_exception!(aether.errors, VersionConflictError);
 
 /// The exception for a refusal; `name` is the actor or the refused name.
 fn raise(error: Error, name: &str) -> PyErr {
     match error {
         Error::Decode { offset, reason } => DecodeError::new_err((offset, reason)),
+        Error::Format { offset, found } => UnknownFormatError::new_err((offset, found)),
         Error::InvalidId { what, reason } => InvalidIdError::new_err((what, name.to_owned(), reason)),
         Error::TooLarge { size, limit } => CommitTooLargeError::new_err((name.to_owned(), size, limit)),
         Error::Conflict { expected, actual } => VersionConflictError::new_err((name.to_owned(), expected, actual)),

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 from faults.dump import crafted, dump, sealed, stock_client
 
-from aether import CorruptEventError, Event, JetStreamEventStore, NewEvent, Snapshot
+from aether import CorruptEventError, Event, JetStreamEventStore, NewEvent, Snapshot, UnknownFormatError
 from aether._native import actor_subject
 
 if TYPE_CHECKING:
@@ -47,13 +47,15 @@ async def append(store: JetStreamEventStore, actor_id: str, count: int) -> None:
         await store.append(actor_id, NewEvent("t"))
 
 
+LATER = "a later format"
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "foreign": lambda _: b'{"hello": "world"}',
     "empty": lambda _: b"",
     "truncated": lambda body: body[:-9],
     "bit flipped": lambda body: body[:30] + bytes([body[30] ^ 1]) + body[31:],
     "another actor's commit": lambda _: crafted("elsewhere", [9], []),
-    "a later format": lambda body: sealed({**_open(body), "format": 2}),
+    LATER: lambda body: sealed({**_open(body), "format": 2}),
     "an old version again": lambda _: crafted("a", [1], None),
 }
 
@@ -91,13 +93,29 @@ async def test_damage_at_the_end_stops_reads_and_writes_of_this_actor_only(
                     await call(of)
                 error = caught.value
                 assert (error.stream, error.position, error.actor_id) == (f"AETHER-EVENTS-{namespace}", position, "a"), name
-                assert "aether repair 'a'" in str(error)
+                assert ("aether repair 'a'" in str(error)) is (damage != LATER)
     assert versions(await store.get_events("b")) == [1, 2]
     await append(store, "b", 1)
     assert len(await dump(nats_server.url, namespace)) == 7, "nothing was written to the damaged actor"
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+async def test_repair_hides_nothing_that_a_later_version_wrote(
+    store: JetStreamEventStore, nats_server: EmbeddedServer, namespace: str, put: Callable[..., Any]
+) -> None:
+    """A message of a later format is whole, so `repair` refuses to step over it, names it, and writes nothing."""
+    await append(store, "a", 2)
+    await put("a", b"damaged")
+    position = await put("a", DAMAGE[LATER]((await dump(nats_server.url, namespace))[1].body))
+    with pytest.raises(
+        CorruptEventError, match="format 2; this version of Aether reads format 1, use one that reads it$"
+    ) as caught:
+        await store.repair("a")
+    assert caught.value.position == position
+    assert isinstance(caught.value.__cause__, UnknownFormatError)
+    assert len(await dump(nats_server.url, namespace)) == 4
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGE if name != LATER])
 @pytest.mark.parametrize("before", [0, 3])
 async def test_repair_makes_everything_work_again(
     store: JetStreamEventStore, nats_server: EmbeddedServer, namespace: str, put: Callable[..., Any], *, damage: str, before: int

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "OutcomeUnknownError": ("order-1", 10.0),
     "DeadlineError": ("reading 'order-1'", 0.5),
     "ServerUnavailableError": ("nats://localhost:4222", "no server answers; type: aether dev"),
+    "UnknownFormatError": (8, 2),
     "UnsupportedServerError": ("nats://localhost:4222", "the server is 2.9.0, 2.14.5 or later is needed; upgrade it"),
     "ServerRefusedError": ("AETHER-EVENTS-shop", 10_077, "maximum messages exceeded"),
     "AccessDeniedError": ("nats://localhost:4222", "the user may not publish"),

@@ -241,6 +241,9 @@ class JetStreamEventStore:
 
         Returns:
             The positions that are now stepped over; none: nothing was damaged, and nothing was written.
+
+        Raises:
+            CorruptEventError: a later version of Aether wrote to this actor; upgrade, its events are whole.
         """
         check_actor_id(actor_id)
         return await self._writer.repair(actor_id, await self._open())

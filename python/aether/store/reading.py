@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Commit, Head, SpineSearch, SpineWalk, actor_subject, commit_count
-from aether.errors import CorruptEventError, DecodeError
+from aether.errors import CorruptEventError, DecodeError, UnknownFormatError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -231,7 +231,11 @@ class ActorReader:
         return frozenset(passed)
 
     async def survey(self, latest: Message, deadline: float) -> tuple[LastGood | None, list[int]]:
-        """Read every message on the subject; return the last good commit and the damaged positions that none passes yet."""
+        """Read every message on the subject; return the last good commit and the damaged positions that none passes yet.
+
+        Raises:
+            CorruptEventError: a later version of Aether wrote here. To step over what is whole would hide its events.
+        """
         good: LastGood | None = None
         damaged: list[int] = []
         passed: set[int] = set()
@@ -239,7 +243,9 @@ class ActorReader:
             for message in batch:
                 try:
                     commit = self._in_order(message, good.version if good else 0)
-                except CorruptEventError:
+                except CorruptEventError as error:
+                    if isinstance(error.__cause__, UnknownFormatError):
+                        raise
                     damaged.append(message.position)
                 else:
                     passed.update(commit.passed)

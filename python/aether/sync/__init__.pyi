@@ -34,6 +34,7 @@ from aether import Snapshot as Snapshot
 from aether import StoreDirectoryInUseError as StoreDirectoryInUseError
 from aether import StoreFullError as StoreFullError
 from aether import StoreInfo as StoreInfo
+from aether import UnknownFormatError as UnknownFormatError
 from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
@@ -66,6 +67,7 @@ __all__ = [
     "StoreDirectoryInUseError",
     "StoreFullError",
     "StoreInfo",
+    "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
     "codec",
@@ -353,6 +355,9 @@ class JetStreamEventStore:
 
         Returns:
             The positions that are now stepped over; none: nothing was damaged, and nothing was written.
+
+        Raises:
+            CorruptEventError: a later version of Aether wrote to this actor; upgrade, its events are whole.
         """
 
     def info(self) -> StoreInfo:
