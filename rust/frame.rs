@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_told_with_its_place() {
         let offset = |body: &[u8]| match keys(body) {
-            Err(Error::Decode { offset, .. }) => Some(offset),
+            Err(Error::Decode { offset, .. } | Error::Format { offset, found: 2 }) => Some(offset),
             _ => None,
         };
         assert_eq!(offset(b""), Some(0));

@@ -106,9 +106,7 @@ async def test_repair_hides_nothing_that_a_later_version_wrote(
     await append(store, "a", 2)
     await put("a", b"damaged")
     position = await put("a", DAMAGE[LATER]((await dump(nats_server.url, namespace))[1].body))
-    with pytest.raises(
-        CorruptEventError, match="format 2; this version of Aether reads format 1, use one that reads it$"
-    ) as caught:
+    with pytest.raises(CorruptEventError, match=r"format 2; .*, use one that reads it$") as caught:
         await store.repair("a")
     assert caught.value.position == position
     assert isinstance(caught.value.__cause__, UnknownFormatError)
