@@ -10,7 +10,7 @@ use crate::event::{EventData, VERSION_MAX};
 use crate::event_map;
 use crate::frame::{self, keep, name, once};
 use crate::msgpack::{read::Reader, write};
-use crate::spine::{self, Root};
+use crate::roots::{ROOTS_MAX, Root};
 
 /// One append of 1..n events of one actor (or none, when it repairs).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -168,8 +168,8 @@ fn read_spine(reader: &mut Reader<'_>) -> Result<Vec<Root>> {
             return Err(Error::decode(start, "a root of the spine is [sequence, size]"));
         }
         roots.push(Root { sequence: reader.uint()?, size: reader.uint()? });
-        if roots.len() > spine::ROOTS_MAX {
-            return Err(Error::decode(start, format!("the spine has more than {} roots", spine::ROOTS_MAX)));
+        if roots.len() > ROOTS_MAX {
+            return Err(Error::decode(start, format!("the spine has more than {ROOTS_MAX} roots")));
         }
     }
     Ok(roots)

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 
 use crate::commit::Commit;
-use crate::spine::{Root, cons};
+use crate::roots::{Root, cons};
 
 /// An actor's latest commit as the next one needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -7,7 +7,7 @@
 //! - [`snapshot`]: a snapshot as bytes and back
 //! - [`log`]: the in-memory store's index: actors, versions, positions
 //! - [`token`], [`shard`]: actor id to subject token to shard
-//! - [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
+//! - [`roots`], [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
 //! - [`bindings`]: the Python classes; the only folder that names pyo3
@@ -22,6 +22,7 @@ pub mod ids;
 pub mod log;
 pub mod metadata;
 pub mod msgpack;
+pub mod roots;
 pub mod shard;
 pub mod snapshot;
 pub mod spine;

@@ -12,35 +12,9 @@ use std::collections::BTreeMap;
 
 use crate::commit::Commit;
 
-/// One tree: its newest commit and how many commits it holds, always 2^k - 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Root {
-    pub sequence: u64,
-    pub size: u64,
-}
-
-/// A list of 2^63 commits has at most 64 roots.
-pub const ROOTS_MAX: usize = 64;
-
 /// Why the spine cannot be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken(pub &'static str);
-
-/// The spine of the commit after the one at `sequence`, which carries `spine` itself.
-pub fn cons(sequence: u64, spine: &[Root]) -> Vec<Root> {
-    let mut out = Vec::with_capacity(spine.len() + 1);
-    match spine {
-        [first, second, rest @ ..] if first.size == second.size => {
-            out.push(Root { sequence, size: 1 + first.size + second.size });
-            out.extend_from_slice(rest);
-        }
-        _ => {
-            out.push(Root { sequence, size: 1 });
-            out.extend_from_slice(spine);
-        }
-    }
-    out
-}
 
 /// A commit to fetch: the root of a tree, with its own ordinal (0: the actor's first commit).
 #[derive(Debug, Clone, Copy)]
@@ -221,6 +195,7 @@ impl Walk {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::roots::{Root, cons};
     use crate::spine_search::Search;
 
     /// A log of one actor: `commits` commits, each with its spine, at every third sequence.

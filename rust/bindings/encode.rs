@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString,
 
 use super::EncodeError;
 use super::clock::since_epoch;
-use super::making::shown;
+use super::shown;
 use super::text::{ascii, utf8};
 use crate::msgpack::{DEPTH_CEILING, Limits, write};
 

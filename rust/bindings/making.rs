@@ -9,10 +9,8 @@ use pyo3::types::{PyBool, PyInt, PyString};
 
 use super::codec::{default_limits, with_encoded};
 use super::names::name;
-use super::{clock, metadata};
+use super::{clock, metadata, shown};
 use crate::event::{EventData, Id, Parts, VERSION_MAX};
-
-const SHOWN_CHARS: usize = 40;
 
 /// A version as given: an int from 1.
 pub fn version(value: &Bound<'_, PyAny>) -> PyResult<u64> {
@@ -23,12 +21,6 @@ pub fn version(value: &Bound<'_, PyAny>) -> PyResult<u64> {
         Ok(version @ 1..=VERSION_MAX) => Ok(version),
         _ => Err(PyValueError::new_err(format!("version must be from 1 to 2**64 - 1, not {}", shown(value)))),
     }
-}
-
-/// A value for a message, cut short; "?" where it cannot be shown, as an int of very many digits.
-pub fn shown(value: &Bound<'_, PyAny>) -> String {
-    let text = value.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
-    text.chars().take(SHOWN_CHARS).collect()
 }
 
 /// The optional parts as Python gave them.

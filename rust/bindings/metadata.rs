@@ -4,8 +4,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 
-use super::making::shown;
-use super::{EncodeError, decode, raise};
+use super::{EncodeError, decode, raise, shown};
 use crate::event::EventData;
 use crate::metadata;
 

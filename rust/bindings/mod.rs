@@ -39,6 +39,14 @@ pyo3::import_exception!(aether.errors, StoreFullError);
 pyo3::import_exception!(aether.errors, UnknownFormatError);
 pyo3::import_exception!(aether.errors, VersionConflictError);
 
+const SHOWN_CHARS: usize = 40;
+
+/// A value for a message, cut short; "?" where it cannot be shown, as an int of very many digits.
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    let text = value.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
+    text.chars().take(SHOWN_CHARS).collect()
+}
+
 /// The exception for a refusal; `name` is the actor or the refused name.
 fn raise(error: Error, name: &str) -> PyErr {
     match error {
