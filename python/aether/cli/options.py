@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "actor_argument", "directory_of", "directory_option", "shared_options", "sync_option"]
 
+TIMEOUT_S_MAX = 86_400
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "AETHER_URL"
 
@@ -46,6 +48,12 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
             Connection(value, 1.0)  # it connects at first use only, and knows what a URL is
         except ValueError as error:
             raise click.BadParameter(str(error)) from error
+    return value
+
+
+def _timeout(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if math.isnan(value):
+        raise click.BadParameter("not a number of seconds")
     return value
 
 
@@ -111,7 +119,8 @@ def shared_options(*, own_server: bool = False) -> Callable[[Callable[..., int]]
             click.option(
                 "--timeout",
                 "timeout_s",
-                type=click.FloatRange(min=0, min_open=True),
+                type=click.FloatRange(min=0, min_open=True, max=TIMEOUT_S_MAX),
+                callback=_timeout,
                 default=10.0,
                 show_default=True,
                 metavar="SECONDS",

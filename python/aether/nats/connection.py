@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from aether.errors import AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
-from aether.nats.dialing import Callbacks, drop_socket, end_client, make_client, parse_urls, redacted
+from aether.nats.dialing import Callbacks, drop_socket, end_client, make_client, parse_urls, redacted, refuse_cleartext
 from aether.nats.errors import UnansweredError, client_error, denied, login_refused
 from aether.nats.server import EmbeddedServer, parse_embedded_url
 from aether.nats.transport import NatsPyTransport
@@ -166,12 +166,13 @@ class Connection:
         return AetherError(f"{self.url}: this was closed; make a new one")
 
     def _unavailable(self) -> ServerUnavailableError:
-        reason = (
-            "no server answers"
-            if self._last_error is None
-            else str(client_error(self.url, self._last_error)).removeprefix(f"{self.url}: ")
-        )
-        return ServerUnavailableError(self.url, f"{reason}; is it running? To start one: aether dev")
+        if self._embedded_dir is not None and self._embedded is None:
+            return ServerUnavailableError(self.url, f"it was not ready within {self._timeout_s:g} s; allow more with timeout_s=")
+        reason, remedy = "no server answers", "is it running? To start one: aether dev"
+        if self._last_error is not None:
+            reason = str(client_error(self.url, self._last_error)).removeprefix(f"{self.url}: ")
+            remedy = remedy if isinstance(self._last_error, OSError) else "it was tried until the deadline"
+        return ServerUnavailableError(self.url, f"{reason}; {remedy}")
 
     async def _open(self) -> None:
         await self._ended()
@@ -221,6 +222,7 @@ class Connection:
             closed_cb=self._on_disconnect,
         )
         try:
+            await refuse_cleartext(self._servers)
             return await make_client(self._servers, self._timeout_s, self._give_up, callbacks)
         finally:
             self._give_up = None

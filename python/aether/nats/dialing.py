@@ -6,15 +6,19 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
+import msgspec
 from nats.aio.client import Client
+
+from aether.errors import ServerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from aether.errors import AetherError
 
-__all__ = ["Callbacks", "drop_socket", "end_client", "make_client", "parse_urls", "redacted"]
+__all__ = ["Callbacks", "drop_socket", "end_client", "make_client", "parse_urls", "redacted", "refuse_cleartext"]
 
+DEFAULT_PORT = 4222
 SCHEMES = ("nats", "tls", "ws", "wss")
 RECONNECT_WAIT_S = 0.1
 END_S = 1.0
@@ -41,13 +45,50 @@ def parse_urls(urls: str) -> list[str]:
         scheme, separator, rest = url.partition("://")
         if not rest or not separator or scheme not in SCHEMES:
             raise ValueError(f"{redacted(url)!r} is no NATS URL; type nats://HOST:PORT, or embedded:DIR for a server of its own")
+        try:
+            whole = urlsplit(url)
+            sound = bool(whole.hostname) and whole.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
+            raise ValueError(f"{redacted(url)!r} has no host, or a port that is none (1 to 65535); type nats://HOST:PORT")
     return servers
+
+
+async def refuse_cleartext(servers: Sequence[str]) -> None:
+    """Look at what the servers of `tls://` URLs say before any credentials are sent: nats-py would do without TLS.
+
+    Raises:
+        ServerUnavailableError: one answers, and offers no TLS.
+    """
+    for url in servers:
+        whole = urlsplit(url)
+        if whole.scheme != "tls":
+            continue
+        try:
+            reader, writer = await asyncio.open_connection(whole.hostname, whole.port or DEFAULT_PORT)
+        except OSError:
+            continue  # nats-py says what is wrong there, and goes on to the next
+        try:
+            greeting = await reader.readline()
+        finally:
+            writer.close()
+        if not _offers_tls(greeting):
+            raise ServerUnavailableError(redacted(url), "it offers no TLS; turn TLS on there, or type nats:// to go without")
+
+
+def _offers_tls(greeting: bytes) -> bool:
+    verb, _, facts = greeting.partition(b" ")
+    try:
+        return verb == b"INFO" and bool(msgspec.json.decode(facts).get("tls_required"))
+    except (msgspec.DecodeError, AttributeError):
+        return False
 
 
 def redacted(url: str) -> str:
     """Return the URL without credentials."""
     scheme, separator, rest = url.partition("://")
-    host = (urlsplit(url).netloc or rest).rpartition("@")[2]
+    host = rest.partition("/")[0].rpartition("@")[2]
     return f"{scheme}{separator}{host}" if separator else url.rpartition("@")[2]
 
 

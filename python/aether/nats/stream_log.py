@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
 
-__all__ = ["Message", "Published", "StreamLog"]
+__all__ = ["GONE", "Message", "Published", "StreamLog"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,9 @@ FETCH_BYTES = 8 * 2**20
 """What is asked for at once, so that answers take bounded memory whatever the size of a message."""
 FETCH_MIN, FETCH_MAX = 8, 512
 SCAN_BATCH = 256
+
+
+GONE = "the message is gone, though nothing may delete it: the server's disk is damaged, or the stream was copied in part"
 
 
 class Message(NamedTuple):
@@ -141,8 +144,29 @@ class StreamLog:
         raise self._error(ack.error)
 
     async def last(self, subject: str, deadline: float) -> Message | None:
-        """Return the subject's last message, from the leader; None where it has none."""
-        return await self._leader({"last_by_subj": subject}, deadline)
+        """Return the subject's last message, from the leader; None where it has none.
+
+        Raises:
+            CorruptEventError: the server does not find it, though it finds others on the subject: its disk is damaged.
+        """
+        asked: dict[str, object] = {"last_by_subj": subject}
+        latest = await self._leader(asked, deadline)
+        if latest is not None:
+            return latest
+        # A server whose last message on a subject was damaged on its disk says the same as for a subject that never was.
+        first = await self.next(subject, 1, deadline)
+        if first is None:
+            return None
+        latest = await self._leader(asked, deadline)
+        if latest is None:
+            raise CorruptEventError(
+                self.stream, first.position, None, f"the server has lost the last message on {subject}; {GONE}"
+            )
+        return latest
+
+    async def is_gone(self, position: int, deadline: float) -> bool:
+        """Say whether the leader has no message at this position."""
+        return await self._leader({"seq": position}, deadline) is None
 
     async def next(self, subject: str, position: int, deadline: float) -> Message | None:
         """Return the subject's first message at `position` or behind it, from the leader; None where there is none."""
@@ -174,6 +198,7 @@ class StreamLog:
         for each batch.
         """
         self.scans += 1
+        attempt = 0
         while after < through:
             until = deadline()
             replies = await self._scan_once(subject, after, until)
@@ -182,8 +207,13 @@ class StreamLog:
             if not batch:
                 # A replica that lags, or one message above max_bytes: the leader has it.
                 message = await self.next(subject, after + 1, until)
-                if message is None or message.position > through:
-                    return
+                if message is None:
+                    # A leader that lags behind the one that told of `through`.
+                    attempt += 1
+                    await pause(attempt, until, f"a scan of {self.stream}", self.timeout_s)
+                    continue
+                if message.position > through:
+                    raise CorruptEventError(self.stream, through, None, GONE)
                 batch = [message]
             after = batch[-1].position
             yield batch
@@ -205,7 +235,7 @@ class StreamLog:
         for position, reply in zip(positions, replies, strict=True):
             message = theirs[position] if reply.status else self._direct_message(reply)
             if message is None:
-                raise CorruptEventError(self.stream, position, None, "the message is gone, though nothing may delete it")
+                raise CorruptEventError(self.stream, position, None, GONE)
             messages.append(message)
         return messages
 

@@ -147,6 +147,9 @@ class EventStore(Protocol):
     ) -> Appended:
         """Number the events latest + 1, + 2, … and store them as one commit.
 
+        An id stands for one event. The very same `NewEvent` (equal id, time and content) appended by two stores at once, on top
+        of the same latest version, may be stored once, and both are told its version.
+
         Args:
             actor_id: whose events these are, any string of 1 to 255 UTF-8 bytes.
             events: one or more, in order.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JetStreamEventStore"]
 
+TIMEOUT_S_MAX = 86_400
 HEADS_MAX = 100_000
 FIRST_WINDOW = 64
 """How many commits a read in batches begins with, before it knows their size."""
@@ -45,7 +46,7 @@ class JetStreamEventStore:
         url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
             connected nats-py client, which is borrowed and stays open.
         namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`. Nothing of one is visible from another.
-        timeout_s: what each call may take, in seconds; `read_events` may take it for each batch.
+        timeout_s: what each call may take, in seconds, at most a day; `read_events` may take it for each batch.
         replicas: how many servers hold the namespace, 1 to 5; None: 1 for a new one, whatever it is for an existing one.
         storage: "file" or "memory"; None: file for a new one, whatever it is for an existing one.
         heads_max: of how many actors the latest version is remembered, so that an append to them takes one round trip; about
@@ -66,9 +67,9 @@ class JetStreamEventStore:
         storage: Literal["file", "memory"] | None = None,
         heads_max: int = HEADS_MAX,
     ) -> None:
-        if not timeout_s > 0:
-            raise ValueError(f"timeout_s must be more than 0 seconds, not {timeout_s}")
-        if replicas not in (None, 1, 2, 3, 4, 5):
+        if not 0 < timeout_s <= TIMEOUT_S_MAX:
+            raise ValueError(f"timeout_s must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {timeout_s}")
+        if isinstance(replicas, bool) or replicas not in (None, 1, 2, 3, 4, 5):
             raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
         if storage not in (None, "file", "memory"):
             raise ValueError(f'storage must be "file" or "memory", or None, not {storage!r}')

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Commit, Head, SpineSearch, SpineWalk, actor_subject, commit_count
 from aether.errors import CorruptEventError, DecodeError, UnknownFormatError
+from aether.nats.stream_log import GONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -194,24 +195,41 @@ class ActorReader:
     ) -> AsyncGenerator[Placed]:
         """Yield the commits behind `after`, which follow `version` and reach `from_version`, from all messages on the subject."""
         passed: frozenset[int] | None = None
-        through = tip.position
+        through, seen = tip.position, after
         async with aclosing(self._log.scan(self._subject, after, through, deadline)) as batches:
             async for batch in batches:
                 placed: Placed = []
                 for message in batch:
-                    try:
-                        commit = self._in_order(message, version)
-                    except CorruptEventError as error:
+                    commit, damage = await self._judge(message, version, seen, deadline())
+                    if damage is not None:
                         if passed is None:
-                            passed = await self._passed(message.position, through, deadline)
-                        if message.position not in passed:
-                            raise error from error.__cause__
-                        continue
-                    version = commit.version
-                    if version >= from_version:
-                        placed.append((message.position, commit))
+                            passed = await self._passed(seen, through, deadline)
+                        if damage.position not in passed:
+                            raise damage from damage.__cause__
+                    seen = message.position
+                    if commit is not None:
+                        version = commit.version
+                        if version >= from_version:
+                            placed.append((message.position, commit))
                 if placed:
                     yield placed
+
+    async def _judge(
+        self, message: Message, version: int, seen: int, deadline: float
+    ) -> tuple[Commit | None, CorruptEventError | None]:
+        """Return the commit, if the message is one that follows `version`, and what is damaged: this message or the one before.
+
+        A commit names the one before it, so one that is gone from the stream leaves a trace. `seen` is the position of the
+        message before this one, as far as the server still has them.
+        """
+        try:
+            commit = self._in_order(message, version)
+        except CorruptEventError as error:
+            return None, error
+        before = commit.spine[0][0] if commit.spine else 0
+        if seen < before < message.position and await self._log.is_gone(before, deadline):
+            return commit, self._corrupt(before, GONE)
+        return commit, None
 
     def _in_order(self, message: Message, version: int) -> Commit:
         commit = self._decode(message)
@@ -239,15 +257,16 @@ class ActorReader:
         good: LastGood | None = None
         damaged: list[int] = []
         passed: set[int] = set()
+        seen = 0
         async for batch in self._log.scan(self._subject, 0, latest.position, lambda: deadline):
             for message in batch:
-                try:
-                    commit = self._in_order(message, good.version if good else 0)
-                except CorruptEventError as error:
-                    if isinstance(error.__cause__, UnknownFormatError):
-                        raise
-                    damaged.append(message.position)
-                else:
+                commit, damage = await self._judge(message, good.version if good else 0, seen, deadline)
+                seen = message.position
+                if damage is not None:
+                    if isinstance(damage.__cause__, UnknownFormatError):
+                        raise damage from damage.__cause__
+                    damaged.append(damage.position)
+                if commit is not None:
                     passed.update(commit.passed)
                     good = LastGood(commit.version, commit.head(message.position))
         return good, [position for position in damaged if position not in passed]

@@ -203,6 +203,9 @@ class EventStore(Protocol):
     def append(self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None) -> Appended:
         """Number the events latest + 1, + 2, … and store them as one commit.
 
+        An id stands for one event. The very same `NewEvent` (equal id, time and content) appended by two stores at once, on top
+        of the same latest version, may be stored once, and both are told its version.
+
         Args:
             actor_id: whose events these are, any string of 1 to 255 UTF-8 bytes.
             events: one or more, in order.
@@ -282,7 +285,7 @@ class JetStreamEventStore:
         url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
             connected nats-py client, which is borrowed and stays open.
         namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`. Nothing of one is visible from another.
-        timeout_s: what each call may take, in seconds; `read_events` may take it for each batch.
+        timeout_s: what each call may take, in seconds, at most a day; `read_events` may take it for each batch.
         replicas: how many servers hold the namespace, 1 to 5; None: 1 for a new one, whatever it is for an existing one.
         storage: "file" or "memory"; None: file for a new one, whatever it is for an existing one.
         heads_max: of how many actors the latest version is remembered, so that an append to them takes one round trip; about
