@@ -211,3 +211,12 @@ async def test_a_peer_that_is_no_nats_server_is_told() -> None:
     await store.aclose()
     server.close()
     await server.wait_closed()
+
+
+async def test_tls_that_was_asked_for_is_not_given_up_in_silence(nats_server: EmbeddedServer) -> None:
+    """With `tls://` a server that offers no TLS is refused, fast, before any credentials are sent."""
+    url = nats_server.url.replace("nats://", "tls://user:secret@")
+    async with asyncio.timeout(FAST_S):
+        with pytest.raises(ServerUnavailableError, match="it offers no TLS") as caught:
+            await JetStreamEventStore(url).get_events("a")
+    assert "secret" not in str(caught.value)
