@@ -15,13 +15,13 @@ from aether.nats.connection import Connection
 from aether.nats.server import parse_embedded_url
 from aether.nats.server_files import describe_sync
 from aether.nats.subjects import check_namespace
+from aether.store.jetstream import TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Settings", "actor_argument", "directory_of", "directory_option", "shared_options", "sync_option"]
 
-TIMEOUT_S_MAX = 86_400
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "AETHER_URL"
 
