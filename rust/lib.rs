@@ -9,14 +9,17 @@
 //! - [`token`], [`shard`]: actor id to subject token to shard
 //! - [`roots`], [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
+//! - [`frames`], [`answer`]: the NATS client protocol: frames out of chunks, messages into bytes, answers to requests
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
 //! - [`bindings`]: the Python classes; the only folder that names pyo3
 
+pub mod answer;
 pub mod commit;
 pub mod error;
 pub mod event;
 pub mod event_map;
 pub mod frame;
+pub mod frames;
 pub mod heads;
 pub mod ids;
 pub mod log;

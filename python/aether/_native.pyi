@@ -12,6 +12,7 @@ from uuid import UUID
 __all__ = [
     "Commit",
     "Event",
+    "FrameReader",
     "Head",
     "HeadCache",
     "Limits",
@@ -31,6 +32,8 @@ __all__ = [
     "get_default_limits",
     "number_events",
     "position_of",
+    "publish_frame",
+    "request_frames",
     "set_default_limits",
     "shard_of",
     "token_decode",
@@ -662,3 +665,39 @@ class MemoryLog:
 
     def counts(self, /) -> tuple[int, int]:
         """Events held, and actors that have any."""
+
+# frames
+
+@final
+class FrameReader:
+    """Reads what a NATS server sends, chunk by chunk.
+
+    Args:
+        inbox: subjects of answers for Python are this and a number; they come under subscription 1.
+    """
+
+    def __new__(cls, inbox: str) -> Self: ...
+    def feed(self, chunk: bytes, /) -> tuple[list[tuple[int, int, int, str | None, bytes]], list[tuple[str, bytes]], list[int]]:
+        """Takes a chunk from the socket; returns the answers and control frames that it completes, and which sinks took any.
+
+        An answer is (token, status, position, subject, body), a control frame (name, text), a sink its subscription's number.
+
+        Raises:
+            DecodeError: these bytes are no NATS protocol; the connection is of no use any more.
+        """
+
+    def attach(self, sid: int, prefix: str, sink: object) -> None:
+        """Leads the answers under a subscription to `sink`; their subjects are `prefix` and a number.
+
+        Raises:
+            TypeError: `sink` cannot take answers.
+        """
+
+    def detach(self, sid: int) -> None:
+        """Ends what `attach` began; answers that still come are of no more interest."""
+
+def publish_frame(subject: str, reply: str, headers: Sequence[tuple[str, str]], payload: bytes) -> bytes:
+    """One message to send. Subject and reply hold no white space, header values no line's end: the caller made them."""
+
+def request_frames(subject: str, inbox: str, first_token: int, payloads: Sequence[bytes]) -> bytes:
+    """The requests of one batch to `subject`, with the reply subjects `inbox` + `first_token` and on."""

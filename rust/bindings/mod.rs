@@ -12,6 +12,7 @@ mod commit;
 mod decode;
 mod encode;
 mod event;
+mod frames;
 mod handles;
 mod heads;
 #[cfg(not(any(Py_LIMITED_API, Py_GIL_DISABLED)))]
@@ -73,6 +74,8 @@ mod _native {
     use super::commit::{Commit, check_events, encode_commit, events_in, number_events, position_of};
     #[pymodule_export]
     use super::event::Event;
+    #[pymodule_export]
+    use super::frames::{FrameReader, publish_frame, request_frames};
     #[pymodule_export]
     use super::heads::{Head, HeadCache};
     #[pymodule_export]

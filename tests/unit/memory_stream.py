@@ -93,10 +93,10 @@ class MemoryStream:
             found = [message for message in found if message.position >= asked["seq"]]
             found = found if wanted else [message for message in found if message.position == asked["seq"]]
         if not found:
-            return Reply(0, {}, b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}')
+            return Reply(0, 0, None, b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}')
         message = found[-1 if "last_by_subj" in asked else 0]
         got = {"subject": message.subject, "seq": message.position, "data": base64.b64encode(message.body).decode()}
-        return Reply(0, {}, json.dumps({"message": got}).encode())
+        return Reply(0, 0, None, json.dumps({"message": got}).encode())
 
     async def request_each(self, subject: str, payloads: Sequence[bytes], deadline: float) -> list[Reply]:
         """Answer as a replica."""
@@ -115,10 +115,10 @@ class MemoryStream:
             for position, message in self.messages.items()
             if position >= asked["seq"] and message.subject == asked["next_by_subj"] and position not in self.lagging
         ]
-        return [*(self._direct(position) for position in found[:3]), Reply(204, {}, b"")]
+        return [*(self._direct(position) for position in found[:3]), Reply(204, 0, None, b"")]
 
     def _direct(self, position: int) -> Reply:
         if position in self.lagging or position not in self.messages:
-            return Reply(404, {}, b"")
+            return Reply(404, 0, None, b"")
         message = self.messages[position]
-        return Reply(0, {"Nats-Sequence": str(position), "Nats-Subject": message.subject}, message.body)
+        return Reply(0, position, message.subject, message.body)

@@ -12,15 +12,34 @@ import contextlib
 import logging
 import os
 import random
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
 
-from aether.errors import AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
-from aether.nats.dialing import Callbacks, drop_socket, end_client, make_client, parse_urls, redacted, refuse_cleartext
+from aether.errors import AccessDeniedError, AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
+from aether.nats.dialing import (
+    Callbacks,
+    attempt_s,
+    drop_socket,
+    end_client,
+    make_client,
+    parse_urls,
+    ping_s,
+    redacted,
+    refuse_cleartext,
+)
 from aether.nats.errors import UnansweredError, client_error, denied, login_refused
+from aether.nats.lane import Lane
+from aether.nats.login import Server
 from aether.nats.server import EmbeddedServer, parse_embedded_url
 from aether.nats.transport import NatsPyTransport
+
+if TYPE_CHECKING:
+    from urllib.parse import ParseResult
+
+    from aether.nats.transport import Transport
 
 __all__ = ["Connection"]
 
@@ -30,6 +49,7 @@ SERVER_VERSION_MIN = (2, 14, 5)
 """Older servers have known advisories, or lack batched direct reads."""
 
 POLL_BORROWED_S = 0.02
+WEBSOCKET = ("ws", "wss")
 STUCK_S = 1.0
 """How long a lost connection may take to be told of as lost; after that its socket is dropped."""
 
@@ -50,7 +70,7 @@ class Connection:
         self._borrowed = target if isinstance(target, Client) else None
         self._timeout_s = timeout_s
         self._client: Client | None = None
-        self._transport: NatsPyTransport | None = None
+        self._transport: Transport | None = None
         self._embedded: EmbeddedServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -62,6 +82,7 @@ class Connection:
         self._ending: asyncio.Future[None] | None = None
         self._denied: tuple[float, BaseException | None] = (-1.0, None)
         self._parted = False
+        self._lane_failures = 0
         self._closed = False
 
     @property
@@ -89,7 +110,7 @@ class Connection:
     @property
     def max_payload(self) -> int:
         """The largest message the server takes, in bytes, headers included."""
-        return self.client.max_payload
+        return self.client.max_payload if self._transport is None else self._transport.max_payload
 
     @property
     def server_version(self) -> str:
@@ -101,7 +122,7 @@ class Connection:
         """Say whether the client is connected at this moment."""
         return self._client is not None and self._client.is_connected
 
-    async def ready(self, deadline: float) -> NatsPyTransport:
+    async def ready(self, deadline: float) -> Transport:
         """Return the transport once the client is connected, opening it first where needed.
 
         Raises:
@@ -110,16 +131,19 @@ class Connection:
             AccessDeniedError: the server refuses the credentials.
         """
         self._check_owner()
-        if self._transport is not None and self._refusal is None and self._usable():
-            return self._transport
+        transport = self._transport
+        if transport is not None and transport.is_open() and self._refusal is None and not self._closed:
+            return transport
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
                     async with self._opening:
-                        if not self._closed and (self._transport is None or self._lost()):
+                        if not self._closed and (self._client is None or self._lost()):
                             await self._open()
-                    if self._usable() and self._transport is not None:
+                        if self._usable() and not self._carries():
+                            await self._open_carrier()
+                    if self._usable() and self._transport is not None and self._carries():
                         return self._transport
                     await self._changed()
         except TimeoutError:
@@ -188,17 +212,56 @@ class Connection:
             self._parted = False
         try:
             self._check_version()
-            self._transport = await NatsPyTransport.open(self._client)
-            # After a round trip a denied inbox has been told.
-            await self._client.flush(max(1, round(self._timeout_s)))
-            self._usable()
+            await self._open_carrier()
         except BaseException as error:
-            self._transport = None
+            client, self._client = self.client, None
             if self._borrowed is None:
-                await end_client(self._client)
+                await end_client(client)
             if isinstance(error, nats.errors.Error):
                 raise client_error(self.url, error) from error
             raise
+
+    def _carries(self) -> bool:
+        return self._transport is not None and self._transport.is_open()
+
+    async def _open_carrier(self) -> None:
+        """Open what data travels on: a lane beside a client of ours, else nats-py itself."""
+        await self._close_carrier()
+        url = self.client.connected_url
+        if self._borrowed is None and url is not None and url.scheme not in WEBSOCKET:
+            await self._open_lane(url)
+            return
+        self._transport = await NatsPyTransport.open(self.client)
+        # After a round trip a denied inbox has been told.
+        await self.client.flush(max(1, round(self._timeout_s)))
+        self._usable()
+
+    async def _open_lane(self, url: ParseResult) -> None:
+        """Open a lane to the server that the client is connected to; where that fails the caller tries again later."""
+        try:
+            async with asyncio.timeout(attempt_s(self._timeout_s)):
+                self._transport = await Lane.open(self._server(url), ping_s(self._timeout_s), self._tell_change)
+            self._lane_failures = 0
+        except AccessDeniedError:
+            raise
+        except (OSError, TimeoutError) as error:
+            # The client may not know yet that its server is gone, or be connected to another one soon.
+            self._last_error = error
+            self._lane_failures += 1
+            await asyncio.sleep(backoff_s(self._lane_failures))
+            self._tell_change()
+
+    def _server(self, url: ParseResult) -> Server:
+        """Say where that is and as whom; a server that the cluster told of comes without credentials."""
+        given = urlsplit(self._servers[0])
+        if not url.username and given.username:
+            url = url._replace(netloc=f"{given.netloc.rpartition('@')[0]}@{url.netloc}")
+        return Server.of(url, redacted(url.geturl()))
+
+    async def _close_carrier(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     async def _ended(self) -> None:
         if self._ending is not None:
@@ -245,7 +308,7 @@ class Connection:
             self._denied = (asyncio.get_running_loop().time(), error)
         if what is not None and what.publish:
             if self._transport is not None:
-                self._transport.lose(client_error(self.url, error), what.subject)  # it will not be answered
+                self._transport.lose_waiting(client_error(self.url, error), what.subject)  # it will not be answered
         elif what is not None or login_refused(error):
             self._turn_away(error)
 
@@ -265,7 +328,7 @@ class Connection:
     def _lose_all(self, reason: str) -> None:
         # What was sent may have been done, whatever became of the connection.
         if self._transport is not None:
-            self._transport.lose(UnansweredError(reason))
+            self._transport.lose_waiting(UnansweredError(reason))
         self._tell_change()
 
     def denied_since(self, started: float) -> AetherError | None:
@@ -275,7 +338,10 @@ class Connection:
 
     async def _on_disconnect(self) -> None:
         self._parted = True
-        self._lose_all("the connection was lost")
+        if isinstance(self._transport, Lane):
+            self._tell_change()  # a lane has a connection of its own
+        else:
+            self._lose_all("the connection was lost")
 
     async def _on_reconnect(self) -> None:
         self._parted = False
@@ -299,8 +365,12 @@ class Connection:
                 stack.push_async_callback(self._embedded.aclose)
             if self._client is not None and self._borrowed is None:
                 stack.push_async_callback(end_client, self._client)
-            if self._transport is not None:
-                stack.push_async_callback(self._transport.aclose)
+            stack.push_async_callback(self._close_carrier)
+
+
+def backoff_s(attempt: int) -> float:
+    """Return how long to wait before trying again, in seconds: longer with each attempt, with jitter."""
+    return random.uniform(0.5, 1.0) * min(0.2, 0.002 * float(2 ** min(attempt, 7)))  # noqa: S311 - spreads load, guards nothing
 
 
 async def pause(attempt: int, deadline: float, what: str, timeout_s: float) -> None:
@@ -309,7 +379,7 @@ async def pause(attempt: int, deadline: float, what: str, timeout_s: float) -> N
     Raises:
         DeadlineError: the deadline would pass meanwhile.
     """
-    wait_s = random.uniform(0.5, 1.0) * min(0.2, 0.002 * 2 ** min(attempt, 7))  # noqa: S311 - spreads load, guards nothing
+    wait_s = backoff_s(attempt)
     if asyncio.get_running_loop().time() + wait_s >= deadline:
         raise DeadlineError(what, timeout_s)
     await asyncio.sleep(wait_s)

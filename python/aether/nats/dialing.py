@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
 
     from aether.errors import AetherError
 
-__all__ = ["Callbacks", "drop_socket", "end_client", "make_client", "parse_urls", "redacted", "refuse_cleartext"]
+__all__ = [
+    "Callbacks",
+    "attempt_s",
+    "drop_socket",
+    "end_client",
+    "make_client",
+    "parse_urls",
+    "ping_s",
+    "redacted",
+    "refuse_cleartext",
+]
 
 DEFAULT_PORT = 4222
 SCHEMES = ("nats", "tls", "ws", "wss")
@@ -92,6 +103,16 @@ def redacted(url: str) -> str:
     return f"{scheme}{separator}{host}" if separator else url.rpartition("@")[2]
 
 
+def attempt_s(timeout_s: float) -> float:
+    """Return how long one attempt to connect may take, in seconds, where a call may take `timeout_s`."""
+    return min(2.0, max(0.5, timeout_s / 5))
+
+
+def ping_s(timeout_s: float) -> float:
+    """Return how long a peer may be silent before it is asked whether it is there, in seconds."""
+    return min(5.0, max(0.5, timeout_s / 10))
+
+
 async def make_client(
     servers: Sequence[str], timeout_s: float, give_up: asyncio.Future[AetherError], callbacks: Callbacks
 ) -> Client:
@@ -112,9 +133,9 @@ async def make_client(
             max_reconnect_attempts=-1,
             # It sleeps and waits so long, and fractions of a second work, whatever the annotations say.
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
-            connect_timeout=min(2.0, max(0.5, timeout_s / 5)),  # type: ignore[arg-type]
+            connect_timeout=attempt_s(timeout_s),  # type: ignore[arg-type]
             # A peer that is gone without a word is noticed after three of these.
-            ping_interval=min(5.0, max(0.5, timeout_s / 10)),  # type: ignore[arg-type]
+            ping_interval=ping_s(timeout_s),  # type: ignore[arg-type]
             max_outstanding_pings=2,
             # Subjects are made of tokens here; to check each again costs a third of a publish.
             skip_subject_validation=True,
@@ -156,7 +177,9 @@ async def end_client(client: Client) -> None:
         if not closing.done():
             closing.cancel()
     if closing.done() and not closing.cancelled():
-        closing.result()
+        # A socket that is lost before it is closed is as good as closed.
+        with contextlib.suppress(OSError):
+            closing.result()
 
 
 def drop_socket(client: Client) -> None:

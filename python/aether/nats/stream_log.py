@@ -14,6 +14,7 @@ import msgspec
 from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
 from aether.nats.connection import pause
 from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.transport import GUARD, header_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -25,8 +26,6 @@ __all__ = ["GONE", "Message", "Published", "StreamLog"]
 
 T = TypeVar("T")
 
-GUARD = "Nats-Expected-Last-Subject-Sequence"
-_HEADER_FRAME = len(f"NATS/1.0\r\n{GUARD}: \r\n\r\n")
 
 ATTEMPT_S_MIN = 0.25
 FETCH_BYTES = 8 * 2**20
@@ -93,7 +92,7 @@ _GOT = msgspec.json.Decoder(_Got)
 
 def guard_bytes(guard: int) -> int:
     """Return how many bytes the headers of a publish under this guard take."""
-    return _HEADER_FRAME + len(str(guard))
+    return header_bytes([(GUARD, str(guard))])
 
 
 class StreamLog:
@@ -241,7 +240,7 @@ class StreamLog:
 
     @staticmethod
     def _direct_message(reply: Reply) -> Message:
-        return Message(int(reply.headers["Nats-Sequence"]), reply.headers["Nats-Subject"], reply.data)
+        return Message(reply.position, reply.subject or "", reply.data)
 
     async def _leader(self, asked: dict[str, object], deadline: float) -> Message | None:
         payload = msgspec.json.encode(asked)

@@ -47,7 +47,7 @@ class StoreInfo(NamedTuple):
     Attributes:
         store: "memory" or "jetstream".
         namespace: the namespace, "" in memory.
-        transport: how messages travel: "nats-py", or "none" in memory.
+        transport: how messages travel: "lane"; "nats-py" over a borrowed client or WebSocket; "none" in memory.
         server_version: the server's version, "" in memory.
         storage: "file" or "memory".
         replicas: how many servers hold each acked commit.

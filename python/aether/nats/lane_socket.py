@@ -1,0 +1,261 @@
+"""The lane's connection: socket, TLS, login, pings, and what a server says of itself; requests are `lane.py`'s.
+
+Everything a peer can do wrong ends here in one way: the connection is lost, with a reason, and whoever waits is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import nats.errors
+
+from aether._native import FrameReader
+from aether.errors import AccessDeniedError, DecodeError, ServerUnavailableError
+from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied, login_refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether.nats.login import Server
+
+__all__ = ["Info", "LaneSocket"]
+
+HIGH_WATER = 4 * 2**20
+"""How many bytes may wait in the socket's buffer before senders wait."""
+
+
+class Info(msgspec.Struct):
+    """What a server says of itself, as far as it matters here."""
+
+    version: str = ""
+    max_payload: int = 1_048_576
+    tls_required: bool = False
+    nonce: str = ""
+    ldm: bool = False
+    connect_urls: list[str] = msgspec.field(default_factory=list)
+
+
+_INFO = msgspec.json.Decoder(Info)
+
+
+class LaneSocket(asyncio.Protocol):
+    """One connection to one server, from its first byte to its last.
+
+    Args:
+        server: where, and as whom.
+        inbox: the prefix under which answers for Python come.
+        ping_s: how long the peer may be silent before it is asked whether it is there; three times as long, and it is gone.
+        changed: called when the connection is lost, or the server is about to go.
+
+    Attributes:
+        info: what the server said of itself last.
+        lost: why the connection is no more; None while it is.
+    """
+
+    def __init__(self, server: Server, inbox: str, ping_s: float, changed: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._server, self._inbox, self._ping_s, self._changed = server, inbox, ping_s, changed
+        self._reader = FrameReader(inbox)
+        self._transport: asyncio.Transport | None = None
+        self._greeting: asyncio.Future[None] = self._loop.create_future()
+        self._pongs: list[asyncio.Future[None]] = []
+        self._room = asyncio.Event()
+        self._room.set()
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self.info = Info()
+        self.lost: Exception | None = None
+
+    async def connect(self) -> None:
+        """Connect and log in; return once the server hears the inbox.
+
+        Raises:
+            OSError: nobody listens there, or it hangs up.
+            AccessDeniedError: the server refuses the login, or the inbox.
+            ServerUnavailableError: what answers is no NATS server, or offers no TLS where it must.
+        """
+        server = self._server
+        try:
+            first = server.tls_context() if server.handshake_first else None
+            await self._loop.create_connection(
+                lambda: self, server.host, server.port, ssl=first, server_hostname=server.tls_hostname if first else None
+            )
+            await self._greeting
+            if first is None and (server.tls or self.info.tls_required):
+                await self._start_tls()
+            hello = msgspec.json.encode(server.hello(self.info.nonce))
+            await self.flush(b"CONNECT " + hello + f"\r\nSUB {self._inbox}* 1\r\n".encode())
+        except UnansweredError as error:
+            raise ConnectionResetError(str(error)) from error
+        except BaseException:
+            self.lose(UnansweredError("the connection was not made"))
+            raise
+        self._watch()
+
+    async def _start_tls(self) -> None:
+        if not self.info.tls_required:
+            # What nats-py would send in cleartext stays here.
+            raise ServerUnavailableError(self._server.shown, "it offers no TLS; turn TLS on there, or type nats:// to go without")
+        if self._transport is None:
+            raise ConnectionResetError("the connection was lost")
+        secured = await self._loop.start_tls(
+            self._transport, self, self._server.tls_context(), server_hostname=self._server.tls_hostname
+        )
+        if secured is None:
+            raise ConnectionResetError("the connection was lost")
+        self.connection_made(secured)
+
+    async def flush(self, data: bytes = b"") -> None:
+        """Send `data` and return when the server has taken it, and all that went before.
+
+        Raises:
+            UnansweredError: the connection was lost meanwhile.
+        """
+        pong = self._loop.create_future()
+        self._pongs.append(pong)
+        self.write(data + b"PING\r\n")
+        await pong
+
+    def write(self, data: bytes) -> None:
+        """Send, without waiting for room.
+
+        Raises:
+            NoRespondersError: the connection is lost; nothing was sent.
+        """
+        if self._transport is None or self.lost is not None:
+            raise NoRespondersError("the lane is closed")
+        self._transport.write(data)
+
+    async def room(self, deadline: float) -> None:
+        """Wait while the peer takes less than it is given.
+
+        Raises:
+            NoRespondersError: it takes nothing until the deadline; nothing was sent.
+        """
+        if self._room.is_set():
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._room.wait()
+        except TimeoutError as error:
+            raise NoRespondersError("the server takes no more bytes") from error
+
+    def is_open(self) -> bool:
+        """Say whether requests can go out."""
+        return self.lost is None
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a lane needs a stream")
+        self._transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came: a whole chunk's answers at once."""
+        self._heard_at = self._loop.time()
+        try:
+            answers, controls, touched = self._reader.feed(data)
+            for name, text in controls:
+                self._control(name, text)
+        except (DecodeError, msgspec.DecodeError) as error:
+            self.lose(ServerUnavailableError(self._server.shown, f"what answers there is no NATS server: {error}"))
+            return
+        if answers:
+            self.take(answers)
+        for sid in touched:
+            self.wake(sid)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits that no answer comes any more."""
+        self.lose(UnansweredError(f"the connection was lost{f': {exc}' if exc else ''}"))
+
+    def pause_writing(self) -> None:
+        """Make senders wait: the peer takes less than they give."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """Let senders go on."""
+        self._room.set()
+
+    # What the lane does with it.
+
+    def take(self, answers: list[Any]) -> None:
+        """Give answers to whoever asked."""
+        raise NotImplementedError
+
+    def wake(self, sid: int) -> None:
+        """Tell whoever reads under this subscription that its sink took answers."""
+        raise NotImplementedError
+
+    def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
+        """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
+        raise NotImplementedError
+
+    def _control(self, name: str, text: bytes) -> None:
+        if name == "PING":
+            with contextlib.suppress(NoRespondersError):
+                self.write(b"PONG\r\n")
+        elif name == "PONG":
+            if self._pongs:
+                pong = self._pongs.pop(0)
+                if not pong.done():
+                    pong.set_result(None)
+        elif name == "INFO":
+            was_leaving, self.info = self.info.ldm, _INFO.decode(text)
+            if not self._greeting.done():
+                self._greeting.set_result(None)
+            if self.info.ldm and not was_leaving:
+                self._changed()
+        else:
+            self._refused(nats.errors.Error(f"nats: '{text.decode(errors='replace')}'"))
+
+    def _refused(self, error: Exception) -> None:
+        """Take a -ERR: its texts are the protocol."""
+        refusal = denied(error)
+        reason = client_error(self._server.shown, error)
+        if refusal is not None and refusal.publish:
+            self.lose_waiting(reason, refusal.subject)  # it will not be answered
+        elif refusal is not None or login_refused(error):
+            self.lose(reason)
+        else:
+            self.lose(ServerUnavailableError(self._server.shown, f"the server hung up: {text_of(error)}"))
+
+    def lose(self, reason: Exception) -> None:
+        """End the connection, and what waits for it, with `reason`; the first reason counts."""
+        if self.lost is not None:
+            return
+        self.lost = reason
+        self._room.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        for opening in (self._greeting, *self._pongs):
+            if not opening.done():
+                opening.set_exception(reason)
+                opening.exception()  # not everyone waits for it
+        # A refusal says nothing of what was sent before it.
+        self.lose_waiting(reason if isinstance(reason, UnansweredError | AccessDeniedError) else UnansweredError(str(reason)))
+        if self._transport is not None:
+            self._transport.abort()
+        self._changed()
+
+    def _watch(self) -> None:
+        """Ask a silent peer whether it is there; take a long silence for a loss."""
+        silent_s = self._loop.time() - self._heard_at
+        if silent_s >= 3 * self._ping_s:
+            self.lose(UnansweredError(f"the server was silent for {silent_s:.1f} s"))
+            return
+        if silent_s >= self._ping_s:
+            with contextlib.suppress(NoRespondersError):
+                self.write(b"PING\r\n")
+        self._timer = self._loop.call_later(self._ping_s / 2, self._watch)
+
+
+def text_of(error: Exception) -> str:
+    """Return the server's words."""
+    return str(error).removeprefix("nats: ").strip("'")
