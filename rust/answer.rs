@@ -19,9 +19,11 @@ pub struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// None: the message belongs to no request under the inbox `prefix`.
     pub fn of(message: &Message<'a>, prefix: &[u8]) -> Option<Self> {
-        let token = number(message.subject.strip_prefix(prefix)?).ok()? as u64;
-        let (position, subject) = if message.headers.is_empty() { (0, "") } else { stored(message.headers)? };
-        Some(Self { token, status: status(message.headers).unwrap_or(0), position, subject, body: message.payload })
+        let token = number(message.subject.strip_prefix(prefix)?).ok()?;
+        let (position, subject) = if message.headers.is_empty() { (0, "") } else { stored(message.headers) };
+        // A stored message may have been published with a status line; it ends no answer for that.
+        let status = if position == 0 { status(message.headers).unwrap_or(0) } else { 0 };
+        Some(Self { token, status, position, subject, body: message.payload })
     }
 }
 
@@ -30,17 +32,29 @@ pub trait Sink: Send + Sync {
     fn take(&self, answer: &Answer<'_>);
 }
 
-/// The position and subject of a stored message, from its headers; (0, "") where they name none, None where they are broken.
-fn stored(headers: &[u8]) -> Option<(u64, &str)> {
-    let (mut position, mut subject) = (0, "");
+/// What stands for a subject that is no UTF-8; it is nobody's subject, so whoever reads it finds a foreign message.
+const UNREADABLE: &str = "\u{fffd}";
+
+/// The position and subject of a stored message, from its headers; (0, "") where they name none.
+///
+/// The server writes its own lines behind those that a message was published with, so the last ones count: what somebody
+/// planted neither moves a message nor hides it.
+fn stored(headers: &[u8]) -> (u64, &str) {
+    let (mut position, mut subject) = (&[][..], None);
     for line in headers.split(|&byte| byte == b'\n').skip(1) {
         if let Some(value) = line.strip_prefix(b"Nats-Sequence:") {
-            position = number(value.trim_ascii()).ok()? as u64;
+            position = value;
         } else if let Some(value) = line.strip_prefix(b"Nats-Subject:") {
-            subject = std::str::from_utf8(value.trim_ascii()).ok()?;
+            subject = Some(value);
         }
     }
-    Some((position, subject))
+    match number(position.trim_ascii()) {
+        Ok(position) if position > 0 => {
+            let subject = subject.map(|value| std::str::from_utf8(value.trim_ascii()).unwrap_or(UNREADABLE));
+            (position, subject.unwrap_or(""))
+        }
+        _ => (0, ""),
+    }
 }
 
 #[cfg(test)]
@@ -63,8 +77,36 @@ mod tests {
 
     #[test]
     fn what_answers_no_request_is_none() {
-        for (subject, headers) in [("in.x", ""), ("in.", ""), ("out.7", ""), ("in.7", "NATS/1.0\r\nNats-Sequence: x\r\n\r\n")] {
-            assert_eq!(Answer::of(&message(subject, headers), b"in."), None, "{subject} {headers}");
+        for subject in ["in.x", "in.", "out.7", "in.7.8", "in.-7", "in.99999999999999999999"] {
+            assert_eq!(Answer::of(&message(subject, ""), b"in."), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn what_a_message_was_published_with_neither_moves_nor_hides_it() {
+        let servers = "Nats-Subject: a.b\r\nNats-Sequence: 42\r\n\r\n";
+        for planted in
+            ["NATS/1.0 404\r\n", "NATS/1.0\r\nNats-Sequence: 7\r\nNats-Subject: x\r\n", "NATS/1.0\r\nNats-Sequence: x\r\n"]
+        {
+            let headers = format!("{planted}{servers}");
+            let answer =
+                Answer::of(&message("in.7", &headers), b"in.").map(|answer| (answer.status, answer.position, answer.subject));
+            assert_eq!(answer, Some((0, 42, "a.b")), "{planted}");
+        }
+        let foreign =
+            Message { headers: b"NATS/1.0\r\nNats-Subject: a.\xff\r\nNats-Sequence: 42\r\n\r\n", ..message("in.7", "") };
+        assert_eq!(Answer::of(&foreign, b"in.").map(|answer| (answer.position, answer.subject)), Some((42, UNREADABLE)));
+    }
+
+    #[test]
+    fn a_position_that_is_none_is_no_stored_message() {
+        for headers in [
+            "NATS/1.0\r\nNats-Sequence: x\r\n\r\n",
+            "NATS/1.0\r\nNats-Sequence: 0\r\nNats-Subject: a\r\n\r\n",
+            "NATS/1.0\r\nNats-Sequence:\r\n\r\n",
+        ] {
+            let answer = Answer::of(&message("in.7", headers), b"in.").map(|answer| (answer.position, answer.subject));
+            assert_eq!(answer, Some((0, "")), "{headers}");
         }
     }
 }

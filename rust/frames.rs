@@ -47,7 +47,10 @@ pub enum Frame<'a> {
     Err(&'a [u8]),
 }
 
-/// Takes chunks, gives frames.
+/// What is kept for what chunks leave unfinished; a larger message gives back what it took.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Takes chunks, gives frames. After an error it is of no use any more.
 #[derive(Debug)]
 pub struct Parser {
     limits: Limits,
@@ -98,6 +101,9 @@ impl Parser {
         let used = self.frames(&held, sink)?;
         self.held = held;
         self.held.drain(..used);
+        if self.held.capacity() > KEPT_BYTES && self.held.len() <= KEPT_BYTES {
+            self.held.shrink_to(KEPT_BYTES); // one large message does not occupy its size for ever
+        }
         Ok(())
     }
 
@@ -139,18 +145,24 @@ fn step<'a>(bytes: &'a [u8], scanned: usize, limits: &Limits) -> std::result::Re
     let (verb, rest) =
         line.iter().position(|&byte| byte == b' ' || byte == b'\t').map_or((line, &[][..]), |at| line.split_at(at));
     let rest = rest.trim_ascii();
-    let frame = match (verb, verb.len()) {
-        (b"MSG", _) => return message(bytes, end + 1, rest, false, limits),
-        (b"HMSG", _) => return message(bytes, end + 1, rest, true, limits),
-        (b"PING", _) => Frame::Ping,
-        (b"PONG", _) => Frame::Pong,
-        (b"+OK", _) => Frame::Ok,
-        (b"INFO", _) => Frame::Info(rest),
-        (b"-ERR", _) => Frame::Err(rest.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(rest)),
-        _ => return Err("a line that no server sends"),
+    // Servers send capitals; the protocol says that case does not matter.
+    let verb = match verb {
+        b"MSG" | b"HMSG" => verb,
+        _ => VERBS.into_iter().find(|known| verb.eq_ignore_ascii_case(known)).ok_or("a line that no server sends")?,
+    };
+    let frame = match verb {
+        b"MSG" => return message(bytes, end + 1, rest, false, limits),
+        b"HMSG" => return message(bytes, end + 1, rest, true, limits),
+        b"PING" => Frame::Ping,
+        b"PONG" => Frame::Pong,
+        b"INFO" => Frame::Info(rest),
+        b"-ERR" => Frame::Err(rest.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(rest)),
+        _ => Frame::Ok,
     };
     Ok(Step::Whole(frame, end + 1))
 }
+
+const VERBS: [&[u8]; 7] = [b"MSG", b"HMSG", b"PING", b"PONG", b"INFO", b"-ERR", b"+OK"];
 
 fn memchr(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', bytes)
@@ -176,8 +188,8 @@ fn message<'a>(
         1 => (&words[3..=fixed], Some(words[2])),
         _ => return Err("a message's line with too few or too many words"),
     };
-    let size = number(sizes[sizes.len() - 1])?;
-    let header_size = if with_headers { number(sizes[0])? } else { 0 };
+    let size = length(sizes[sizes.len() - 1])?;
+    let header_size = if with_headers { length(sizes[0])? } else { 0 };
     if header_size > limits.headers {
         return Err("headers larger than their limit");
     }
@@ -187,7 +199,7 @@ fn message<'a>(
     if header_size > size {
         return Err("headers larger than their message");
     }
-    let sid = number(words[1])? as u64;
+    let sid = number(words[1])?;
     let needed = start + size + 2;
     if bytes.len() < needed {
         return Ok(Step::Needs(needed));
@@ -199,22 +211,30 @@ fn message<'a>(
     Ok(Step::Whole(Frame::Message(Message { subject: words[0], sid, reply, headers, payload }), needed))
 }
 
-/// A decimal number of at most 18 digits.
-pub fn number(digits: &[u8]) -> std::result::Result<usize, Broken> {
+/// A decimal number of at most 18 digits, so that it cannot overflow.
+pub fn number(digits: &[u8]) -> std::result::Result<u64, Broken> {
     if digits.is_empty() || digits.len() > 18 {
         return Err("a number with no or too many digits");
     }
     digits.iter().try_fold(0, |value, &digit| match digit {
-        b'0'..=b'9' => Ok(value * 10 + usize::from(digit - b'0')),
+        b'0'..=b'9' => Ok(value * 10 + u64::from(digit - b'0')),
         _ => Err("a number with something else than digits"),
     })
 }
 
+fn length(digits: &[u8]) -> std::result::Result<usize, Broken> {
+    usize::try_from(number(digits)?).map_err(|_| "a size that this machine cannot count")
+}
+
 const VERSION: &[u8] = b"NATS/1.0";
 
-/// The status of a header block, as 404 or 503; None where it has none.
+/// The status of a header block, as 404 or 503: three digits that end there; None where it has none.
 pub fn status(headers: &[u8]) -> Option<u16> {
-    let digits = headers.strip_prefix(VERSION)?.strip_prefix(b" ")?.get(..3)?;
+    let rest = headers.strip_prefix(VERSION)?.strip_prefix(b" ")?;
+    let (digits, after) = rest.split_at_checked(3)?;
+    if !matches!(after.first(), None | Some(b' ' | b'\r' | b'\n')) {
+        return None;
+    }
     number(digits).ok().and_then(|value| u16::try_from(value).ok())
 }
 
@@ -278,121 +298,6 @@ fn decimal(out: &mut Vec<u8>, value: usize) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// A frame with bytes of its own, to keep.
-    fn shown(frame: Frame<'_>) -> String {
-        format!("{frame:?}")
-    }
-
-    fn all(parser: &mut Parser, chunk: &[u8]) -> Result<Vec<String>> {
-        let mut frames = Vec::new();
-        parser.feed(chunk, &mut |frame| frames.push(shown(frame)))?;
-        Ok(frames)
-    }
-
-    const TALK: &[u8] = b"INFO {\"server_id\":\"x\"}\r\nMSG a.b 1 5\r\nhello\r\nMSG a 22 _INBOX.1 0\r\n\r\nPING\r\nPONG\r\n+OK\r\n\
-        HMSG in.box 3 16 21\r\nNATS/1.0 404\r\n\r\nworld\r\nHMSG in 3 re 22 22\r\nNATS/1.0\r\nA: b\r\nC:d\r\r\n\r\n-ERR 'Unknown Protocol Operation'\r\n";
-
-    #[test]
-    fn a_conversation_is_read_frame_by_frame() {
-        let frames = all(&mut Parser::new(Limits::DEFAULT), TALK).unwrap();
-        assert_eq!(frames.len(), 9);
-        let mut parser = Parser::new(Limits::DEFAULT);
-        let mut seen = Vec::new();
-        let mut keep = |frame: Frame<'_>| {
-            if let Frame::Message(message) = frame {
-                seen.push((message.sid, message.reply.map(<[u8]>::to_vec), message.payload.to_vec(), status(message.headers)));
-            }
-        };
-        parser.feed(TALK, &mut keep).unwrap();
-        assert_eq!(seen[0], (1, None, b"hello".to_vec(), None));
-        assert_eq!(seen[1], (22, Some(b"_INBOX.1".to_vec()), Vec::new(), None));
-        assert_eq!(seen[2], (3, None, b"world".to_vec(), Some(404)));
-    }
-
-    proptest! {
-        #[test]
-        fn chunks_cut_anywhere_give_the_same_frames(cuts in proptest::collection::vec(0..TALK.len(), 0..12)) {
-            let whole = all(&mut Parser::new(Limits::DEFAULT), TALK).unwrap();
-            let mut cuts = cuts;
-            cuts.extend([0, TALK.len()]);
-            cuts.sort_unstable();
-            let mut parser = Parser::new(Limits::DEFAULT);
-            let mut frames = Vec::new();
-            for two in cuts.windows(2) {
-                frames.extend(all(&mut parser, &TALK[two[0]..two[1]]).unwrap());
-            }
-            prop_assert_eq!(frames, whole);
-            prop_assert_eq!(parser.held(), 0);
-        }
-
-        #[test]
-        fn what_is_published_is_what_a_server_would_deliver(payload: Vec<u8>, value in "[ -~]{0,30}", reply in "[a-z.]{0,9}") {
-            let mut sent = Vec::new();
-            publish(&mut sent, "a.b", &reply, &[("K", &value)], &payload);
-            // HPUB subject [reply] sizes  ->  HMSG subject sid [reply] sizes
-            let delivered = [b"HMSG a.b 7".as_slice(), &sent[b"HPUB a.b".len()..]].concat();
-            let mut found = Vec::new();
-            Parser::new(Limits::DEFAULT).feed(&delivered, &mut |frame| if let Frame::Message(message) = frame {
-                found.push((message.payload.to_vec(), header(message.headers, "K").map(<[u8]>::to_vec), message.reply.map(<[u8]>::to_vec)));
-            }).unwrap();
-            let reply = (!reply.is_empty()).then(|| reply.into_bytes());
-            prop_assert_eq!(found, vec![(payload, Some(value.trim_ascii().as_bytes().to_vec()), reply)]);
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n'), Just(b' '), Just(b'M'), Just(b'S'), Just(b'G'), Just(b'1')], 0..80)) {
-            let _ = all(&mut Parser::new(Limits { line: 40, headers: 10, message: 20 }), &bytes);
-        }
-
-        #[test]
-        fn altered_conversations_never_panic(at in 0..TALK.len(), byte: u8, cut in 0..TALK.len()) {
-            let mut talk = TALK.to_vec();
-            talk[at] = byte;
-            let mut parser = Parser::new(Limits::DEFAULT);
-            if all(&mut parser, &talk[..cut]).is_ok() {
-                let _ = all(&mut parser, &talk[cut..]);
-            }
-        }
-    }
-
-    #[test]
-    fn what_passes_a_limit_is_refused_before_it_is_awaited() {
-        let limits = Limits { line: 40, headers: 10, message: 20 };
-        for (bytes, reason) in [
-            (&b"MSG a 1 21\r\n"[..], "message larger"),
-            (b"HMSG a 1 11 12\r\n", "headers larger than their limit"),
-            (b"HMSG a 1 9 8\r\n", "headers larger than their message"),
-            (&[b'x'; 50], "line longer"),
-            (b"INFO {0123456789012345678901234567890123456789}\r\n", "line longer"),
-            (b"MSG a 1\r\n", "too few"),
-            (b"MSG a 1 r 1 1\r\n", "too many"),
-            (b"MSG a 1 1x\r\n", "digits"),
-            (b"MSG a 1 9999999999999999999\r\n", "digits"),
-            (b"PING\n", "CR LF"),
-            (b"MSG a 1 1\r\nxyz", "CR LF"),
-            (b"HELLO\r\n", "no server"),
-        ] {
-            let error = all(&mut Parser::new(limits), bytes).unwrap_err().to_string();
-            assert!(error.contains(reason), "{bytes:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_large_message_in_small_chunks_is_copied_once() {
-        let size = 8 << 20;
-        let mut talk = format!("MSG a 1 {size}\r\n").into_bytes();
-        talk.resize(talk.len() + size, b'x');
-        talk.extend_from_slice(b"\r\n");
-        let mut parser = Parser::new(Limits::DEFAULT);
-        let mut found = 0;
-        for chunk in talk.chunks(100) {
-            parser.feed(chunk, &mut |_| found += 1).unwrap();
-        }
-        assert_eq!(found, 1);
-    }
-}
+mod fuzz;
+#[cfg(test)]
+mod tests;
