@@ -29,6 +29,7 @@ from aether.errors import (
     VersionConflictError,
 )
 from aether.event import Event, NewEvent, Snapshot
+from aether.nats.connect_options import ConnectOptions
 from aether.nats.server import EmbeddedServer
 from aether.store.base import Appended, EventStore, SnapshotStore, StoreInfo
 from aether.store.jetstream import JetStreamEventStore
@@ -39,6 +40,7 @@ __all__ = [
     "AetherError",
     "Appended",
     "CommitTooLargeError",
+    "ConnectOptions",
     "CorruptEventError",
     "DeadlineError",
     "DecodeError",

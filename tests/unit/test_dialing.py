@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aether import JetStreamEventStore
-from aether.nats.dialing import parse_urls, redacted
+from aether.nats.urls import parse_urls, redacted
 
 
 def test_several_urls_are_split() -> None:

@@ -41,10 +41,15 @@ def public_things():
             if not inspect.isclass(thing) or issubclass(thing, BaseException):
                 continue
             for member, value in vars(thing).items():
-                # The fields of a named tuple are described where it is.
-                if not member.startswith("_") and member not in getattr(thing, "_fields", ()):
+                # The fields of a named tuple or a dataclass are described where it is.
+                if not member.startswith("_") and member not in fields_of(thing):
                     things.setdefault(id(value), pytest.param(value, id=f"{module.__name__}.{name}.{member}"))
     return list(things.values())
+
+
+def fields_of(thing):
+    """Return the names of a named tuple's or a dataclass's fields."""
+    return (*getattr(thing, "_fields", ()), *getattr(thing, "__dataclass_fields__", ()))
 
 
 @pytest.mark.parametrize("module", LISTED, ids=lambda module: module.__name__)
@@ -86,7 +91,7 @@ def test_importing_aether_imports_no_extra():
     """`import aether` works without any extra, and imports neither tests nor the command line."""
     script = """
 import sys
-for name in ("pytest", "click", "rich", "msgpack", "pydantic"):
+for name in ("pytest", "click", "rich", "msgpack", "pydantic", "nkeys", "aiohttp"):
     sys.modules[name] = None  # an import of it is an ImportError
 import aether, aether.sync
 print([name for name in sys.modules if name.startswith(("aether.testing", "aether.cli"))])
@@ -105,10 +110,10 @@ def test_what_is_public_is_documented(thing):
     assert summary[-1] in ".:"
 
 
-@pytest.mark.parametrize("thing", [base.Appended, base.StoreInfo])
+@pytest.mark.parametrize("thing", [base.Appended, base.StoreInfo, aether.ConnectOptions])
 def test_fields_are_documented(thing):
-    """A named tuple says what each of its fields means."""
-    assert [field for field in thing._fields if f"{field}: " not in thing.__doc__] == []
+    """A named tuple or dataclass says what each of its fields means."""
+    assert [field for field in fields_of(thing) if f"{field}: " not in thing.__doc__] == []
 
 
 def test_modules_say_what_they_are_for():

@@ -13,32 +13,32 @@ import logging
 import os
 import random
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
 
 from aether.errors import AccessDeniedError, AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
+from aether.nats.control import ControlClient, HopelessError
 from aether.nats.dialing import (
     Callbacks,
     attempt_s,
     drop_socket,
     end_client,
     make_client,
-    parse_urls,
     ping_s,
-    redacted,
-    refuse_cleartext,
 )
 from aether.nats.errors import UnansweredError, client_error, denied, login_refused
 from aether.nats.lane import Lane
-from aether.nats.login import Server
+from aether.nats.login import Login
 from aether.nats.server import EmbeddedServer, parse_embedded_url
+from aether.nats.tls_errors import tls_error
 from aether.nats.transport import NatsPyTransport
+from aether.nats.urls import parse_urls, redacted
 
 if TYPE_CHECKING:
     from urllib.parse import ParseResult
 
+    from aether.nats.connect_options import ConnectOptions
     from aether.nats.transport import Transport
 
 __all__ = ["Connection"]
@@ -60,13 +60,23 @@ class Connection:
     Args:
         target: a URL ("nats://host:port", several joined by commas, or "embedded:DIR"), or a connected nats-py client.
         timeout_s: how long opening may take, in seconds.
+        options: who we are, and which TLS it must be; for a URL of a server that is not ours.
+
+    Raises:
+        ValueError: no URL, or options that do not go with it.
+        MissingExtraError: a WebSocket URL, and what speaks that is not installed.
     """
 
-    def __init__(self, target: str | Client, timeout_s: float) -> None:
+    def __init__(self, target: str | Client, timeout_s: float, options: ConnectOptions | None = None) -> None:
         if not isinstance(target, str | Client):
             raise TypeError(f"a URL or a connected nats-py client is needed, not {type(target).__name__}")
         self._embedded_dir = parse_embedded_url(target) if isinstance(target, str) else None
-        self._servers = [] if isinstance(target, Client) or self._embedded_dir is not None else parse_urls(target)
+        if options is not None and isinstance(target, Client):
+            raise ValueError("options are for a URL; a borrowed client has logged in already, with options of its own")
+        if options is not None and self._embedded_dir is not None:
+            raise ValueError("options are for servers of others; an embedded one listens on loopback, and asks for no login")
+        known = isinstance(target, str) and self._embedded_dir is None
+        self._login = Login(parse_urls(str(target)) if known else [], options)
         self._borrowed = target if isinstance(target, Client) else None
         self._timeout_s = timeout_s
         self._client: Client | None = None
@@ -93,7 +103,7 @@ class Connection:
         if self._borrowed is not None:
             connected = self._borrowed.connected_url
             return redacted(connected.geturl()) if connected else "a borrowed client"
-        return ",".join(redacted(server) for server in self._servers)
+        return ",".join(redacted(server) for server in self._login.urls)
 
     @property
     def client(self) -> Client:
@@ -164,7 +174,8 @@ class Connection:
         if self._closed:
             raise self._was_closed()
         if self._refusal is not None:
-            raise client_error(self.url, self._refusal) from self._refusal
+            error = client_error(self.url, self._refusal)
+            raise error from (self._refusal if error is not self._refusal else error.__cause__)
         if self._borrowed is not None and self._borrowed.is_closed:
             raise ServerUnavailableError(self.url, "the borrowed client is closed; connect one, and make a new store with it")
         return self.client.is_connected
@@ -240,23 +251,20 @@ class Connection:
         """Open a lane to the server that the client is connected to; where that fails the caller tries again later."""
         try:
             async with asyncio.timeout(attempt_s(self._timeout_s)):
-                self._transport = await Lane.open(self._server(url), ping_s(self._timeout_s), self._tell_change)
+                server = self._login.server(url, self.client.tls_name if isinstance(self.client, ControlClient) else None)
+                self._transport = await Lane.open(server, ping_s(self._timeout_s), self._tell_change)
             self._lane_failures = 0
         except AccessDeniedError:
             raise
         except (OSError, TimeoutError) as error:
+            hopeless = tls_error(redacted(url.geturl()), error)
+            if hopeless is not None:
+                raise hopeless from error
             # The client may not know yet that its server is gone, or be connected to another one soon.
             self._last_error = error
             self._lane_failures += 1
             await asyncio.sleep(backoff_s(self._lane_failures))
             self._tell_change()
-
-    def _server(self, url: ParseResult) -> Server:
-        """Say where that is and as whom; a server that the cluster told of comes without credentials."""
-        given = urlsplit(self._servers[0])
-        if not url.username and given.username:
-            url = url._replace(netloc=f"{given.netloc.rpartition('@')[0]}@{url.netloc}")
-        return Server.of(url, redacted(url.geturl()))
 
     async def _close_carrier(self) -> None:
         transport, self._transport = self._transport, None
@@ -273,7 +281,7 @@ class Connection:
         if self._closed:
             await server.aclose()
             raise self._was_closed()
-        self._servers = [server.url]
+        self._login = Login([server.url])
         return server
 
     async def _connect(self) -> Client:
@@ -285,8 +293,7 @@ class Connection:
             closed_cb=self._on_disconnect,
         )
         try:
-            await refuse_cleartext(self._servers)
-            return await make_client(self._servers, self._timeout_s, self._give_up, callbacks)
+            return await make_client(self._login, self._timeout_s, self._give_up, callbacks)
         finally:
             self._give_up = None
 
@@ -309,6 +316,8 @@ class Connection:
         if what is not None and what.publish:
             if self._transport is not None:
                 self._transport.lose_waiting(client_error(self.url, error), what.subject)  # it will not be answered
+        elif isinstance(error, HopelessError):
+            self._turn_away(error.reason)
         elif what is not None or login_refused(error):
             self._turn_away(error)
 

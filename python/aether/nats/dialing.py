@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypedDict
-from urllib.parse import urlsplit
 
-import msgspec
-from nats.aio.client import Client
-
-from aether.errors import ServerUnavailableError
+from aether.nats.control import ControlClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
+
+    from nats.aio.client import Client
 
     from aether.errors import AetherError
+    from aether.nats.login import Login
 
 __all__ = [
     "Callbacks",
@@ -23,14 +22,9 @@ __all__ = [
     "drop_socket",
     "end_client",
     "make_client",
-    "parse_urls",
     "ping_s",
-    "redacted",
-    "refuse_cleartext",
 ]
 
-DEFAULT_PORT = 4222
-SCHEMES = ("nats", "tls", "ws", "wss")
 RECONNECT_WAIT_S = 0.1
 END_S = 1.0
 ABANDON_S = 0.1
@@ -45,64 +39,6 @@ class Callbacks(TypedDict):
     closed_cb: Callable[[], Awaitable[None]]
 
 
-def parse_urls(urls: str) -> list[str]:
-    """Split URLs joined by commas.
-
-    Raises:
-        ValueError: one of them is no NATS URL.
-    """
-    servers = [url.strip() for url in urls.split(",")]
-    for url in servers:
-        scheme, separator, rest = url.partition("://")
-        if not rest or not separator or scheme not in SCHEMES:
-            raise ValueError(f"{redacted(url)!r} is no NATS URL; type nats://HOST:PORT, or embedded:DIR for a server of its own")
-        try:
-            whole = urlsplit(url)
-            sound = bool(whole.hostname) and whole.port != 0
-        except ValueError:
-            sound = False
-        if not sound:
-            raise ValueError(f"{redacted(url)!r} has no host, or a port that is none (1 to 65535); type nats://HOST:PORT")
-    return servers
-
-
-async def refuse_cleartext(servers: Sequence[str]) -> None:
-    """Look at what the servers of `tls://` URLs say before any credentials are sent: nats-py would do without TLS.
-
-    Raises:
-        ServerUnavailableError: one answers, and offers no TLS.
-    """
-    for url in servers:
-        whole = urlsplit(url)
-        if whole.scheme != "tls":
-            continue
-        try:
-            reader, writer = await asyncio.open_connection(whole.hostname, whole.port or DEFAULT_PORT)
-        except OSError:
-            continue  # nats-py says what is wrong there, and goes on to the next
-        try:
-            greeting = await reader.readline()
-        finally:
-            writer.close()
-        if not _offers_tls(greeting):
-            raise ServerUnavailableError(redacted(url), "it offers no TLS; turn TLS on there, or type nats:// to go without")
-
-
-def _offers_tls(greeting: bytes) -> bool:
-    verb, _, facts = greeting.partition(b" ")
-    try:
-        return verb == b"INFO" and bool(msgspec.json.decode(facts).get("tls_required"))
-    except (msgspec.DecodeError, AttributeError):
-        return False
-
-
-def redacted(url: str) -> str:
-    """Return the URL without credentials."""
-    scheme, separator, rest = url.partition("://")
-    host = rest.partition("/")[0].rpartition("@")[2]
-    return f"{scheme}{separator}{host}" if separator else url.rpartition("@")[2]
-
-
 def attempt_s(timeout_s: float) -> float:
     """Return how long one attempt to connect may take, in seconds, where a call may take `timeout_s`."""
     return min(2.0, max(0.5, timeout_s / 5))
@@ -114,20 +50,20 @@ def ping_s(timeout_s: float) -> float:
 
 
 async def make_client(
-    servers: Sequence[str], timeout_s: float, give_up: asyncio.Future[AetherError], callbacks: Callbacks
-) -> Client:
+    login: Login, timeout_s: float, give_up: asyncio.Future[AetherError], callbacks: Callbacks
+) -> ControlClient:
     """Connect a client that reconnects for ever, or raise what `give_up` is given meanwhile.
 
     Args:
-        servers: URLs; it tries one after another, again and again.
+        login: the servers, which it tries one after another, again and again, and who we are to them.
         timeout_s: what a call of ours may take: a mute peer is left for another within half of it.
         give_up: set from a callback, when trying on is in vain.
         callbacks: whom it tells.
     """
-    client = Client()
+    client = ControlClient(login)
     connecting = asyncio.ensure_future(
         client.connect(
-            servers=list(servers),
+            servers=list(login.urls),
             name="aether",
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -139,6 +75,9 @@ async def make_client(
             max_outstanding_pings=2,
             # Subjects are made of tokens here; to check each again costs a third of a publish.
             skip_subject_validation=True,
+            tls=login.options.tls,
+            tls_hostname=login.options.tls_hostname,
+            tls_handshake_first=login.options.tls_handshake_first,
             **callbacks,
         )
     )

@@ -129,7 +129,7 @@ def client_error(url: str, error: BaseException) -> AetherError:
         code, err_code, words = (getattr(error, name, None) for name in ("code", "err_code", "description"))
         return api_error(url, "JetStream", code or 0, err_code or 0, words or type(error).__name__)
     if login_refused(error) or denied(error):
-        return AccessDeniedError(url, f"{_words(error)}; check the credentials in the URL and what they may do")
+        return AccessDeniedError(url, f"{_words(error)}; check the credentials, in the URL or the options, and what they may do")
     if isinstance(error, _UNREACHABLE):
         return ServerUnavailableError(url, _words(error))
     return ServerUnavailableError(url, f"the connection failed: {_words(error)}")

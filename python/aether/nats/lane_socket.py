@@ -33,6 +33,7 @@ class Info(msgspec.Struct):
     version: str = ""
     max_payload: int = 1_048_576
     tls_required: bool = False
+    tls_available: bool = False
     nonce: str = ""
     ldm: bool = False
     connect_urls: list[str] = msgspec.field(default_factory=list)
@@ -96,7 +97,7 @@ class LaneSocket(asyncio.Protocol):
         self._watch()
 
     async def _start_tls(self) -> None:
-        if not self.info.tls_required:
+        if not (self.info.tls_required or self.info.tls_available):
             # What nats-py would send in cleartext stays here.
             raise ServerUnavailableError(self._server.shown, "it offers no TLS; turn TLS on there, or type nats:// to go without")
         if self._transport is None:

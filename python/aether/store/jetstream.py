@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from aether.event import Event, NewEvent, Snapshot
+    from aether.nats.connect_options import ConnectOptions
     from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
@@ -51,6 +52,8 @@ class JetStreamEventStore:
         storage: "file" or "memory"; None: file for a new one, whatever it is for an existing one.
         heads_max: of how many actors the latest version is remembered, so that an append to them takes one round trip; about
             200 bytes each.
+        options: how to log in, and with which TLS, where the URL does not say it all; not beside a borrowed client or an
+            embedded server.
 
     Raises:
         NamespaceMismatchError: on opening: the namespace's stream exists with other settings.
@@ -66,6 +69,7 @@ class JetStreamEventStore:
         replicas: int | None = None,
         storage: Literal["file", "memory"] | None = None,
         heads_max: int = HEADS_MAX,
+        options: ConnectOptions | None = None,
     ) -> None:
         if not 0 < timeout_s <= TIMEOUT_S_MAX:
             raise ValueError(f"timeout_s must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {timeout_s}")
@@ -76,7 +80,7 @@ class JetStreamEventStore:
         self._namespace = check_namespace(namespace)
         self._timeout_s = timeout_s
         self._asked = (replicas, storage)
-        self._connection = Connection(url_or_client, timeout_s)
+        self._connection = Connection(url_or_client, timeout_s, options)
         self._events = StreamLog(self._connection, events_stream(namespace), timeout_s)
         snapshots = StreamLog(self._connection, snapshots_stream(namespace), timeout_s)
         self._writer = CommitWriter(self._connection, self._events, namespace, heads_max)

@@ -17,6 +17,7 @@ from aether import AccessDeniedError as AccessDeniedError
 from aether import AetherError as AetherError
 from aether import Appended as Appended
 from aether import CommitTooLargeError as CommitTooLargeError
+from aether import ConnectOptions as ConnectOptions
 from aether import CorruptEventError as CorruptEventError
 from aether import DeadlineError as DeadlineError
 from aether import DecodeError as DecodeError
@@ -45,6 +46,7 @@ __all__ = [
     "AetherError",
     "Appended",
     "CommitTooLargeError",
+    "ConnectOptions",
     "CorruptEventError",
     "DeadlineError",
     "DecodeError",
@@ -290,6 +292,8 @@ class JetStreamEventStore:
         storage: "file" or "memory"; None: file for a new one, whatever it is for an existing one.
         heads_max: of how many actors the latest version is remembered, so that an append to them takes one round trip; about
             200 bytes each.
+        options: how to log in, and with which TLS, where the URL does not say it all; not beside a borrowed client or an
+            embedded server.
 
     Raises:
         NamespaceMismatchError: on opening: the namespace's stream exists with other settings.
@@ -310,6 +314,7 @@ class JetStreamEventStore:
         replicas: int | None = None,
         storage: Literal["file", "memory"] | None = None,
         heads_max: int = 100000,
+        options: ConnectOptions | None = None,
     ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(

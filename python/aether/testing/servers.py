@@ -54,12 +54,15 @@ def running_server(settings: Mapping[str, Any] | None = None) -> Iterator[Embedd
 class NatsCluster:
     """Three servers with routes between them, on loopback and temporary directories: streams with three replicas work.
 
+    Args:
+        settings: further nats-server configuration, for each node.
+
     Attributes:
         servers: the nodes, whose own `url`, `pid` and `alive` can be used.
     """
 
-    def __init__(self) -> None:
-        self.servers = _start_nodes()
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        self.servers = _start_nodes(settings or {})
 
     @property
     def urls(self) -> list[str]:
@@ -118,9 +121,9 @@ class NatsCluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[NatsCluster]:
-    """Run a cluster of three."""
-    cluster = NatsCluster()
+def running_cluster(settings: Mapping[str, Any] | None = None) -> Iterator[NatsCluster]:
+    """Run a cluster of three; `settings` are nats-server's own."""
+    cluster = NatsCluster(settings)
     try:
         cluster.wait_until_whole()
         yield cluster
@@ -128,10 +131,10 @@ def running_cluster() -> Iterator[NatsCluster]:
         cluster.close()
 
 
-def _start_nodes() -> list[EmbeddedServer]:
+def _start_nodes(settings: Mapping[str, Any]) -> list[EmbeddedServer]:
     for left in reversed(range(PORT_TRIES)):
         try:
-            return _start_nodes_on(_free_ports(NODES))
+            return _start_nodes_on(_free_ports(NODES), settings)
         except ServerUnavailableError:
             # Somebody took one of the ports between our look and the server's.
             if left == 0:
@@ -139,14 +142,15 @@ def _start_nodes() -> list[EmbeddedServer]:
     raise AssertionError("the last try returns or raises")
 
 
-def _start_nodes_on(ports: list[int]) -> list[EmbeddedServer]:
+def _start_nodes_on(ports: list[int], settings: Mapping[str, Any]) -> list[EmbeddedServer]:
     routes = [f"nats-route://127.0.0.1:{port}" for port in ports]
     started: list[EmbeddedServer] = []
     try:
         for node, port in enumerate(ports):
             others = [route for index, route in enumerate(routes) if index != node]
             cluster = {"name": "aether-test", "listen": f"127.0.0.1:{port}", "routes": others}
-            server = EmbeddedServer(sync=SYNC_S, settings={**_MONITORING, "server_name": str(node), "cluster": cluster})
+            ours = {**_MONITORING, "server_name": str(node), "cluster": cluster}
+            server = EmbeddedServer(sync=SYNC_S, settings={**settings, **ours})
             started.append(server)
             server.process.start()
     except BaseException:
