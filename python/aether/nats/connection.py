@@ -93,6 +93,7 @@ class Connection:
         self._denied: tuple[float, BaseException | None] = (-1.0, None)
         self._parted = False
         self._lane_failures = 0
+        self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
@@ -252,7 +253,7 @@ class Connection:
         try:
             async with asyncio.timeout(attempt_s(self._timeout_s)):
                 server = self._login.server(url, self.client.tls_name if isinstance(self.client, ControlClient) else None)
-                self._transport = await Lane.open(server, ping_s(self._timeout_s), self._tell_change)
+                self._transport = await Lane.open(server, ping_s(self._timeout_s), self._on_lane)
             self._lane_failures = 0
         except AccessDeniedError:
             raise
@@ -265,6 +266,27 @@ class Connection:
             self._lane_failures += 1
             await asyncio.sleep(backoff_s(self._lane_failures))
             self._tell_change()
+
+    def _on_lane(self) -> None:
+        """Take it that a lane is lost, or that its server is about to go."""
+        lane = self._transport
+        if isinstance(lane, Lane) and lane.is_leaving() and (lane.info.connect_urls or len(self._servers) > 1):
+            # Others are known: what is in flight ends here, what comes goes out on the next lane.
+            self._transport = None
+            task = asyncio.ensure_future(self._leave(lane))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        self._tell_change()
+
+    async def _leave(self, lane: Lane) -> None:
+        if self.client.connected_url == lane.server.url:
+            await self.client.force_reconnect()
+        await lane.drain(asyncio.get_running_loop().time() + self._timeout_s)
+
+    async def _left(self) -> None:
+        for task in [*self._leaving]:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _close_carrier(self) -> None:
         transport, self._transport = self._transport, None
@@ -374,6 +396,7 @@ class Connection:
                 stack.push_async_callback(self._embedded.aclose)
             if self._client is not None and self._borrowed is None:
                 stack.push_async_callback(end_client, self._client)
+            stack.push_async_callback(self._left)
             stack.push_async_callback(self._close_carrier)
 
 

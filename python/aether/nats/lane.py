@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aether._native import publish_frame, request_frames
 from aether.errors import ServerRefusedError
-from aether.nats.errors import UnansweredError
+from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane_socket import LaneSocket
 from aether.nats.transport import ANSWERS_BYTES_MAX, Reply, expire, finish, header_bytes, heard
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from aether.nats.transport import Outbox, Sink
 
 __all__ = ["Lane"]
+
+ANSWER_BYTES = 256
+"""What an answer takes beside its body, so that empty ones count too."""
 
 
 class Lane(LaneSocket):
@@ -43,6 +46,7 @@ class Lane(LaneSocket):
         self._inboxes: dict[int, LaneInbox] = {}
         self._next_token = 1
         self._next_sid = 2
+        self._drained: asyncio.Future[None] | None = None
 
     @classmethod
     async def open(cls, server: Server, ping_s: float, changed: Callable[[], None]) -> Lane:
@@ -67,6 +71,33 @@ class Lane(LaneSocket):
         self.lose(UnansweredError("the connection was closed"))
         await asyncio.sleep(0)  # the socket hears of its end in the loop's next round
 
+    async def drain(self, deadline: float) -> None:
+        """Take no more requests, let those in flight be answered until the deadline, and close.
+
+        Inboxes are in flight until their owners give them back; they can ask and send no more.
+        """
+        self._drained = self._loop.create_future()
+        self._settled()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._drained
+        except TimeoutError:
+            pass  # what is unanswered by then the close tells
+        finally:
+            await self.aclose()
+
+    def is_open(self) -> bool:
+        """Say whether requests can go out."""
+        return self.lost is None and self._drained is None
+
+    def is_leaving(self) -> bool:
+        """Say whether requests can go out, but the server told that it is about to go."""
+        return self.is_open() and self.info.ldm
+
+    def _settled(self) -> None:
+        if self._drained is not None and not self._takers and not self._inboxes:
+            finish(self._drained)
+
     def take(self, answers: list[Any]) -> None:
         """Give answers to whoever asked."""
         takers = self._takers
@@ -89,6 +120,8 @@ class Lane(LaneSocket):
                 future.set_exception(reason)
         for inbox in [*self._inboxes.values()]:
             inbox.lost(reason, subject)
+        if self.lost is not None and self._drained is not None:
+            finish(self._drained)
 
     def _check_size(self, subject: str, size: int) -> None:
         if size > self.info.max_payload:
@@ -117,6 +150,8 @@ class Lane(LaneSocket):
             await self._within(done, subject, deadline)
         finally:
             del self._takers[token]
+            if self._drained is not None:
+                self._settled()
         return heard(answers[0])
 
     async def request_each(self, subject: str, payloads: Sequence[bytes], deadline: float) -> list[Reply]:
@@ -146,6 +181,7 @@ class Lane(LaneSocket):
         finally:
             for token in range(first, first + count):
                 del takers[token]
+            self._settled()
         return [heard(reply) for reply in answers if reply is not None]
 
     async def request_batch(self, subject: str, payload: bytes, deadline: float) -> list[Reply]:
@@ -156,7 +192,7 @@ class Lane(LaneSocket):
 
         def taker(_: int, reply: Reply) -> None:
             nonlocal size
-            size += len(reply.data)
+            size += len(reply.data) + ANSWER_BYTES
             if size > ANSWERS_BYTES_MAX:
                 expire(done, f"more than {ANSWERS_BYTES_MAX:,} bytes answer one request")
                 return
@@ -174,6 +210,7 @@ class Lane(LaneSocket):
             await self._within(done, subject, deadline)
         finally:
             del self._takers[token]
+            self._settled()
         heard(answers[-1])
         return answers
 
@@ -203,8 +240,19 @@ class Lane(LaneSocket):
         """End what `open_inbox` began."""
         if self._inboxes.pop(sid, None) is not None:
             self._reader.detach(sid)
-            if self.is_open():
+            if self.lost is None:
                 self.write(f"UNSUB {sid}\r\n".encode())
+            self._settled()
+
+    async def carry(self, deadline: float) -> None:
+        """Wait until an inbox can send.
+
+        Raises:
+            NoRespondersError: the lane is lost, takes nothing until the deadline, or takes no more; nothing was sent.
+        """
+        await self.room(deadline)
+        if not self.is_open():
+            raise NoRespondersError("the lane is closed, or closing")
 
 
 class LaneInbox:
@@ -216,15 +264,15 @@ class LaneInbox:
 
     async def ask(self, subject: str, payload: bytes, token: int, deadline: float) -> None:
         """Send one request whose answers come under `token`."""
-        await self._lane.room(deadline)
+        await self._lane.carry(deadline)
         self._lane.write(request_frames(subject, self.prefix, token, [payload]))
 
     async def send(self, outbox: Outbox, deadline: float) -> None:
         """Send what the outbox has ready."""
-        await self._lane.room(deadline)
+        await self._lane.carry(deadline)
         while frames := outbox.frames(self.prefix):
             self._lane.write(frames)
-            await self._lane.room(deadline)
+            await self._lane.carry(deadline)
 
     async def aclose(self) -> None:
         """Give the inbox back; answers that still come are of no more interest."""

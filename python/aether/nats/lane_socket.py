@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import nats.errors
 
 from aether._native import FrameReader
-from aether.errors import AccessDeniedError, DecodeError, ServerUnavailableError
+from aether.errors import DecodeError, ServerUnavailableError
 from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied, login_refused
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Info(msgspec.Struct):
     """What a server says of itself, as far as it matters here."""
 
     version: str = ""
-    max_payload: int = 1_048_576
+    max_payload: Annotated[int, msgspec.Meta(ge=1)] = 1_048_576
     tls_required: bool = False
     tls_available: bool = False
     nonce: str = ""
@@ -40,6 +40,9 @@ class Info(msgspec.Struct):
 
 
 _INFO = msgspec.json.Decoder(Info)
+
+NOT_NATS = (DecodeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading raises when a peer sends something else; msgspec tells text that is no UTF-8, and depth, in Python's own way."""
 
 
 class LaneSocket(asyncio.Protocol):
@@ -52,19 +55,21 @@ class LaneSocket(asyncio.Protocol):
         changed: called when the connection is lost, or the server is about to go.
 
     Attributes:
+        server: where it is connected.
         info: what the server said of itself last.
         lost: why the connection is no more; None while it is.
     """
 
     def __init__(self, server: Server, inbox: str, ping_s: float, changed: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server, self._inbox, self._ping_s, self._changed = server, inbox, ping_s, changed
+        self.server, self._inbox, self._ping_s, self._changed = server, inbox, ping_s, changed
         self._reader = FrameReader(inbox)
         self._transport: asyncio.Transport | None = None
         self._greeting: asyncio.Future[None] = self._loop.create_future()
         self._pongs: list[asyncio.Future[None]] = []
         self._room = asyncio.Event()
         self._room.set()
+        self._owes_pong = False
         self._heard_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self.info = Info()
@@ -78,7 +83,7 @@ class LaneSocket(asyncio.Protocol):
             AccessDeniedError: the server refuses the login, or the inbox.
             ServerUnavailableError: what answers is no NATS server, or offers no TLS where it must.
         """
-        server = self._server
+        server = self.server
         try:
             first = server.tls_context() if server.handshake_first else None
             await self._loop.create_connection(
@@ -99,11 +104,11 @@ class LaneSocket(asyncio.Protocol):
     async def _start_tls(self) -> None:
         if not (self.info.tls_required or self.info.tls_available):
             # What nats-py would send in cleartext stays here.
-            raise ServerUnavailableError(self._server.shown, "it offers no TLS; turn TLS on there, or type nats:// to go without")
+            raise ServerUnavailableError(self.server.shown, "it offers no TLS; turn TLS on there, or type nats:// to go without")
         if self._transport is None:
             raise ConnectionResetError("the connection was lost")
         secured = await self._loop.start_tls(
-            self._transport, self, self._server.tls_context(), server_hostname=self._server.tls_hostname
+            self._transport, self, self.server.tls_context(), server_hostname=self.server.tls_hostname
         )
         if secured is None:
             raise ConnectionResetError("the connection was lost")
@@ -140,7 +145,9 @@ class LaneSocket(asyncio.Protocol):
             return
         try:
             async with asyncio.timeout_at(deadline):
-                await self._room.wait()
+                # All who wait are woken at once, and the first of them may fill it again.
+                while not self._room.is_set():
+                    await self._room.wait()
         except TimeoutError as error:
             raise NoRespondersError("the server takes no more bytes") from error
 
@@ -159,18 +166,20 @@ class LaneSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came: a whole chunk's answers at once."""
+        if self.lost is not None:
+            return  # a transport may still give what it has taken in before
         self._heard_at = self._loop.time()
         try:
             answers, controls, touched = self._reader.feed(data)
+            # First the answers: what ends the connection in the same chunk shall not make them unknown.
+            if answers:
+                self.take(answers)
+            for sid in touched:
+                self.wake(sid)
             for name, text in controls:
                 self._control(name, text)
-        except (DecodeError, msgspec.DecodeError) as error:
-            self.lose(ServerUnavailableError(self._server.shown, f"what answers there is no NATS server: {error}"))
-            return
-        if answers:
-            self.take(answers)
-        for sid in touched:
-            self.wake(sid)
+        except NOT_NATS as error:
+            self.lose(ServerUnavailableError(self.server.shown, f"what answers there is no NATS server: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that no answer comes any more."""
@@ -183,6 +192,9 @@ class LaneSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let senders go on."""
         self._room.set()
+        if self._owes_pong:
+            self._owes_pong = False
+            self._pong()
 
     # What the lane does with it.
 
@@ -200,8 +212,7 @@ class LaneSocket(asyncio.Protocol):
 
     def _control(self, name: str, text: bytes) -> None:
         if name == "PING":
-            with contextlib.suppress(NoRespondersError):
-                self.write(b"PONG\r\n")
+            self._pong()
         elif name == "PONG":
             if self._pongs:
                 pong = self._pongs.pop(0)
@@ -216,16 +227,23 @@ class LaneSocket(asyncio.Protocol):
         else:
             self._refused(nats.errors.Error(f"nats: '{text.decode(errors='replace')}'"))
 
+    def _pong(self) -> None:
+        if not self._room.is_set():
+            self._owes_pong = True  # one will do: who asks and takes no answer shall not fill our memory
+            return
+        with contextlib.suppress(NoRespondersError):
+            self.write(b"PONG\r\n")
+
     def _refused(self, error: Exception) -> None:
         """Take a -ERR: its texts are the protocol."""
         refusal = denied(error)
-        reason = client_error(self._server.shown, error)
+        reason = client_error(self.server.shown, error)
         if refusal is not None and refusal.publish:
             self.lose_waiting(reason, refusal.subject)  # it will not be answered
         elif refusal is not None or login_refused(error):
             self.lose(reason)
         else:
-            self.lose(ServerUnavailableError(self._server.shown, f"the server hung up: {text_of(error)}"))
+            self.lose(ServerUnavailableError(self.server.shown, f"the server hung up: {text_of(error)}"))
 
     def lose(self, reason: Exception) -> None:
         """End the connection, and what waits for it, with `reason`; the first reason counts."""
@@ -239,8 +257,8 @@ class LaneSocket(asyncio.Protocol):
             if not opening.done():
                 opening.set_exception(reason)
                 opening.exception()  # not everyone waits for it
-        # A refusal says nothing of what was sent before it.
-        self.lose_waiting(reason if isinstance(reason, UnansweredError | AccessDeniedError) else UnansweredError(str(reason)))
+        # Not even a refusal says anything of what was sent before it.
+        self.lose_waiting(reason if isinstance(reason, UnansweredError) else UnansweredError(str(reason)))
         if self._transport is not None:
             self._transport.abort()
         self._changed()
@@ -254,6 +272,7 @@ class LaneSocket(asyncio.Protocol):
         if silent_s >= self._ping_s:
             with contextlib.suppress(NoRespondersError):
                 self.write(b"PING\r\n")
+                self._pongs.append(self._loop.create_future())  # so that each PONG finds who asked for it
         self._timer = self._loop.call_later(self._ping_s / 2, self._watch)
 
 

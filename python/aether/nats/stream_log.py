@@ -89,6 +89,9 @@ class _Got(msgspec.Struct):
 _ACK = msgspec.json.Decoder(_Ack)
 _GOT = msgspec.json.Decoder(_Got)
 
+NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading raises when an answer is none of JetStream's; msgspec tells bad text, and depth, in Python's own way."""
+
 
 def guard_bytes(guard: int) -> int:
     """Return how many bytes the headers of a publish under this guard take."""
@@ -129,7 +132,7 @@ class StreamLog:
         reply = await transport.request(subject, body, self._attempt(deadline), {GUARD: str(guard)})
         try:
             ack = _ACK.decode(reply.data)
-        except msgspec.DecodeError as error:
+        except NO_ANSWER as error:
             raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
         if ack.error is None:
             if ack.stream != self.stream or ack.seq <= guard:
@@ -246,8 +249,7 @@ class StreamLog:
         payload = msgspec.json.encode(asked)
         attempt = 0
         while True:
-            reply = await self._ask("a read", lambda transport, until: transport.request(self._get, payload, until), deadline)
-            got = _GOT.decode(reply.data)
+            got = await self._ask("a read", lambda transport, until: self._got(transport, payload, until), deadline)
             if got.message is not None:
                 self.reached = max(self.reached, got.message.seq)
                 return Message(got.message.seq, got.message.subject, got.message.data)
@@ -258,6 +260,13 @@ class StreamLog:
                 raise self._error(error)
             attempt += 1
             await pause(attempt, deadline, f"reading {self.stream}", self.timeout_s)
+
+    async def _got(self, transport: Transport, payload: bytes, until: float) -> _Got:
+        reply = await transport.request(self._get, payload, until)
+        try:
+            return _GOT.decode(reply.data)
+        except NO_ANSWER as error:
+            raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
 
     async def _ask(self, what: str, send: Callable[[Transport, float], Awaitable[T]], deadline: float) -> T:
         """Ask until it is answered: a read changes nothing, so it can be asked again."""
