@@ -154,9 +154,10 @@ class Connection:
                             await self._open()
                         if self._usable() and not self._carries():
                             await self._open_carrier()
-                    if self._usable() and self._transport is not None and self._carries():
+                    if not self._usable():
+                        await self._changed()
+                    elif self._transport is not None and self._carries():
                         return self._transport
-                    await self._changed()
         except TimeoutError:
             raise self._unavailable() from self._last_error
 
@@ -265,12 +266,11 @@ class Connection:
             self._last_error = error
             self._lane_failures += 1
             await asyncio.sleep(backoff_s(self._lane_failures))
-            self._tell_change()
 
     def _on_lane(self) -> None:
         """Take it that a lane is lost, or that its server is about to go."""
         lane = self._transport
-        if isinstance(lane, Lane) and lane.is_leaving() and (lane.info.connect_urls or len(self._servers) > 1):
+        if isinstance(lane, Lane) and lane.is_leaving() and (lane.info.connect_urls or len(self._login.urls) > 1):
             # Others are known: what is in flight ends here, what comes goes out on the next lane.
             self._transport = None
             task = asyncio.ensure_future(self._leave(lane))
