@@ -75,13 +75,18 @@ impl Commit {
     }
 
     pub fn decode(body: &[u8]) -> Result<Self> {
+        Self::decode_where(body, &|_| true)
+    }
+
+    /// The commit with those of its events whose type `takes` wants; the others are checked, and not built.
+    pub fn decode_where(body: &[u8], takes: &dyn Fn(&str) -> bool) -> Result<Self> {
         let (mut actor, mut events, mut spine, mut epoch, mut passed, mut version) = (None, None, None, None, None, None);
         let (mut extra, mut extra_pairs) = (Vec::new(), 0);
         let end = frame::open(body, &mut |key, start, reader| match key {
             "actor" => once(&mut actor, name(reader, "actor_id")?, key, start),
             "events" => {
                 let actor = actor.ok_or_else(|| Error::decode(start, "the actor must stand before its events"))?;
-                once(&mut events, read_events(reader, actor)?, key, start)
+                once(&mut events, read_events(reader, actor, takes)?, key, start)
             }
             "spine" => once(&mut spine, read_spine(reader)?, key, start),
             "epoch" => once(&mut epoch, reader.uint()?, key, start),
@@ -89,10 +94,10 @@ impl Commit {
             "version" => once(&mut version, reader.uint()?, key, start),
             _ => keep(&mut extra, &mut extra_pairs, start, reader),
         })?;
-        let (Some(actor), Some(events)) = (actor, events) else {
+        let (Some(actor), Some((events, last))) = (actor, events) else {
             return Err(Error::decode(end, "the commit lacks its actor or its events"));
         };
-        let version = latest(&events, version).map_err(|reason| Error::decode(end, reason))?;
+        let version = latest(last, version).map_err(|reason| Error::decode(end, reason))?;
         Ok(Self {
             actor: actor.to_owned(),
             events,
@@ -106,18 +111,11 @@ impl Commit {
     }
 }
 
-/// The actor's version after a commit, as its last event or, where it has none, the commit itself says.
-fn latest(events: &[Arc<EventData>], stated: Option<u64>) -> std::result::Result<u64, String> {
-    let mut last = 0;
-    for event in events {
-        if event.version() <= last {
-            return Err(format!("version {} follows {last}", event.version()));
-        }
-        last = event.version();
-    }
+/// The actor's version after a commit, as its last event (0: it has none) or, where it has none, the commit itself says.
+fn latest(last: u64, stated: Option<u64>) -> std::result::Result<u64, String> {
     match stated {
-        None if events.is_empty() => Err("the commit has neither events nor a version".to_owned()),
-        Some(stated) if !events.is_empty() && stated != last => {
+        None if last == 0 => Err("the commit has neither events nor a version".to_owned()),
+        Some(stated) if last != 0 && stated != last => {
             Err(format!("the commit states version {stated}, its last event has {last}"))
         }
         _ => Ok(stated.unwrap_or(last)),
@@ -146,14 +144,21 @@ pub fn check_room(version: u64, count: usize) -> Result<()> {
     }
 }
 
-fn read_events(reader: &mut Reader<'_>, actor: &str) -> Result<Vec<Arc<EventData>>> {
+/// The events that `takes` wants, and the version of the last of all; 0: there is none.
+fn read_events(reader: &mut Reader<'_>, actor: &str, takes: &dyn Fn(&str) -> bool) -> Result<(Vec<Arc<EventData>>, u64)> {
     let len = reader.array()?;
     // An event takes 20 bytes or more, so a false length cannot reserve much.
-    let mut events = Vec::with_capacity(len.min(reader.left() / 20));
+    let (mut events, mut last) = (Vec::with_capacity(len.min(reader.left() / 20)), 0);
     for _ in 0..len {
-        events.push(Arc::new(event_map::read(reader, actor)?));
+        let start = reader.offset();
+        let (version, event) = event_map::read(reader, actor, takes)?;
+        if version <= last {
+            return Err(Error::decode(start, format!("version {version} follows {last}")));
+        }
+        last = version;
+        events.extend(event.map(Arc::new));
     }
-    Ok(events)
+    Ok((events, last))
 }
 
 fn read_positions(reader: &mut Reader<'_>) -> Result<Vec<u64>> {

@@ -37,7 +37,8 @@ pub fn write(out: &mut Vec<u8>, event: &Parts<'_>) {
     out.extend_from_slice(event.extra);
 }
 
-pub fn read(reader: &mut Reader<'_>, actor: &str) -> Result<EventData> {
+/// Reads an event; checks one whose type `takes` refuses as any other, but gives only its version.
+pub fn read(reader: &mut Reader<'_>, actor: &str, takes: &dyn Fn(&str) -> bool) -> Result<(u64, Option<EventData>)> {
     let start = reader.offset();
     let (mut id, mut kind, mut version, mut time_ns, mut payload, mut meta) = (None, None, None, None, None, None);
     let (mut extra, mut extra_pairs) = (Vec::new(), 0);
@@ -61,7 +62,8 @@ pub fn read(reader: &mut Reader<'_>, actor: &str) -> Result<EventData> {
         return Err(Error::decode(start, "an event lacks id, type, version, time or data"));
     };
     let meta = meta.unwrap_or_default();
-    Ok(EventData::new(&Parts { id, actor, kind, version, time_ns, payload, meta: &meta, extra: &extra, extra_pairs }))
+    let build = || EventData::new(&Parts { id, actor, kind, version, time_ns, payload, meta: &meta, extra: &extra, extra_pairs });
+    Ok((version, takes(kind).then(build)))
 }
 
 /// Whether these bytes are exactly `pairs` pairs whose keys an event could keep without knowing them.
@@ -100,6 +102,20 @@ fn read_version(reader: &mut Reader<'_>) -> Result<u64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn read(reader: &mut Reader<'_>, actor: &str) -> Result<EventData> {
+        let start = reader.clone();
+        assert!(
+            super::read(&mut start.clone(), actor, &|_| false).is_ok_and(|(_, event)| event.is_none())
+                == super::read(&mut start.clone(), actor, &|_| true).is_ok(),
+            "an event that is not wanted is checked as well"
+        );
+        super::read(reader, actor, &|_| true).map(|(version, event)| {
+            let event = event.unwrap();
+            assert_eq!(event.version(), version);
+            event
+        })
+    }
 
     fn event(pairs: &[(&str, &[u8])]) -> Vec<u8> {
         let mut out = Vec::new();

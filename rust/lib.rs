@@ -5,11 +5,13 @@
 //! - [`frame`]: what every message has: format first, checksum last
 //! - [`commit`], [`event_map`], [`metadata`]: a commit as bytes and back
 //! - [`snapshot`]: a snapshot as bytes and back
-//! - [`log`]: the in-memory store's index: actors, versions, positions
+//! - [`log`]: the in-memory store's index: actors, versions, positions, order
+//! - [`filter`]: which events a reader wants, by actor, shard and type
 //! - [`token`], [`shard`]: actor id to subject token to shard
 //! - [`roots`], [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
 //! - [`frames`], [`answer`]: the NATS client protocol: frames out of chunks, messages into bytes, answers to requests
+//! - [`replay`]: a read of a whole stream: what to ask for, what came, what can be handed out
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
 //! - [`bindings`]: the Python classes; the only folder that names pyo3
 
@@ -18,6 +20,7 @@ pub mod commit;
 pub mod error;
 pub mod event;
 pub mod event_map;
+pub mod filter;
 pub mod frame;
 pub mod frames;
 pub mod heads;
@@ -25,6 +28,7 @@ pub mod ids;
 pub mod log;
 pub mod metadata;
 pub mod msgpack;
+pub mod replay;
 pub mod roots;
 pub mod shard;
 pub mod snapshot;

@@ -1,4 +1,4 @@
-//! The in-memory store's index: events by actor, versions, positions, and the latest snapshot of each actor.
+//! The in-memory store's index: events by actor, versions, positions, their order, and the latest snapshot of each actor.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,10 +6,14 @@ use std::sync::Arc;
 use crate::commit::{Commit, check_events, check_room};
 use crate::error::{Error, Result};
 use crate::event::EventData;
+use crate::filter::Filter;
 use crate::snapshot::SnapshotData;
 
 /// What one commit may take beside its events in bytes: the frame, the longest actor id and a full spine.
 const FRAME_BYTES: usize = 400;
+
+/// How many commits one page looks at, so that no caller holds the log for long.
+const PAGE_COMMITS: usize = 1 << 16;
 
 #[derive(Debug)]
 struct Entry {
@@ -37,6 +41,17 @@ impl Actor {
         self.entries.partition_point(|entry| entry.event.version() < version)
     }
 
+    /// The index of the first event behind `position`.
+    fn behind(&self, position: u64) -> usize {
+        self.entries.partition_point(|entry| entry.position <= position)
+    }
+
+    /// The events of the commit whose first is at `index`.
+    fn commit(&self, index: usize) -> &[Entry] {
+        let rest = &self.entries[index..];
+        rest.chunk_by(|one, next| one.position == next.position).next().unwrap_or_default()
+    }
+
     /// The position of an equal event.
     fn stored(&self, event: &EventData) -> Option<u64> {
         let entry = self.entries.get(self.from(event.version()))?;
@@ -44,10 +59,26 @@ impl Actor {
     }
 }
 
+/// Where a commit's events are: 8 bytes for each position. Numbers of 32 bits are enough, as so many events fill 900 GB.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    actor: u32,
+    entry: u32,
+}
+
+/// Events of whole commits in position order, and the position up to which that is everything.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    pub events: Vec<Arc<EventData>>,
+    pub position: u64,
+}
+
 #[derive(Debug)]
 pub struct Log {
-    actors: HashMap<Box<str>, Actor>,
-    position: u64,
+    numbers: HashMap<Box<str>, u32>,
+    actors: Vec<Actor>,
+    /// By position, from 1 on.
+    order: Vec<Place>,
     events: usize,
     max_events: usize,
     commit_bytes_max: usize,
@@ -55,7 +86,8 @@ pub struct Log {
 
 impl Log {
     pub fn new(max_events: usize, commit_bytes_max: usize) -> Self {
-        Self { actors: HashMap::new(), position: 0, events: 0, max_events, commit_bytes_max }
+        let max_events = max_events.min(u32::MAX as usize);
+        Self { numbers: HashMap::new(), actors: Vec::new(), order: Vec::new(), events: 0, max_events, commit_bytes_max }
     }
 
     pub fn len(&self) -> usize {
@@ -67,24 +99,30 @@ impl Log {
     }
 
     pub fn actors(&self) -> usize {
-        self.actors.values().filter(|actor| !actor.entries.is_empty()).count()
+        self.actors.len()
+    }
+
+    /// The position of the last commit; 0: there is none.
+    pub fn position(&self) -> u64 {
+        self.order.len() as u64
+    }
+
+    fn actor(&self, actor: &str) -> Option<&Actor> {
+        self.numbers.get(actor).map(|&number| &self.actors[number as usize])
     }
 
     /// Stores events of one actor, versions strictly increasing, as one commit; returns its position.
     pub fn save(&mut self, events: &[Arc<EventData>]) -> Result<u64> {
         let first = check_events(events)?;
         self.check_size(events)?;
-        let room = self.room(events.len());
-        match self.actors.get_mut(first.actor()) {
-            Some(actor) if first.version() <= actor.latest() => {
-                let stored: Option<Vec<u64>> = events.iter().map(|event| actor.stored(event)).collect();
-                let position = stored.and_then(|positions| positions.last().copied());
-                return position.ok_or(Error::Conflict { expected: first.version() - 1, actual: actor.latest() });
-            }
-            Some(actor) => actor.extend(events, room?),
-            None => self.actors.entry(first.actor().into()).or_default().extend(events, room?),
+        if let Some(actor) = self.actor(first.actor())
+            && first.version() <= actor.latest()
+        {
+            let stored: Option<Vec<u64>> = events.iter().map(|event| actor.stored(event)).collect();
+            let position = stored.and_then(|positions| positions.last().copied());
+            return position.ok_or(Error::Conflict { expected: first.version() - 1, actual: actor.latest() });
         }
-        Ok(self.added(events.len()))
+        self.add(first.actor(), events)
     }
 
     /// Numbers `drafts` from the latest version on and stores them as one commit; returns version and position.
@@ -101,24 +139,26 @@ impl Log {
         check_room(latest, drafts.len())?;
         let events: Vec<_> = drafts.iter().zip(1..).map(|(draft, step)| Arc::new(draft.numbered(actor, latest + step))).collect();
         self.check_size(&events)?;
-        let position = self.room(events.len())?;
-        self.actors.entry(actor.into()).or_default().extend(&events, position);
-        Ok((latest + events.len() as u64, self.added(events.len())))
+        Ok((latest + events.len() as u64, self.add(actor, &events)?))
     }
 
-    /// The position of the next commit, if there is room for so many events.
-    fn room(&self, events: usize) -> Result<u64> {
-        if self.events + events > self.max_events {
+    /// Adds a commit, if there is room for it, and returns its position.
+    #[allow(clippy::cast_possible_truncation)] // `max_events` fits 32 bits, and there are no more actors or entries than events
+    fn add(&mut self, name: &str, events: &[Arc<EventData>]) -> Result<u64> {
+        if events.len() > self.max_events - self.events {
             return Err(Error::Full { max_events: self.max_events });
         }
-        Ok(self.position + 1)
-    }
-
-    /// Counts a commit of so many events, and returns its position.
-    fn added(&mut self, events: usize) -> u64 {
-        self.events += events;
-        self.position += 1;
-        self.position
+        let number = self.numbers.get(name).copied().unwrap_or_else(|| {
+            self.actors.push(Actor::default());
+            let number = self.actors.len() as u32 - 1;
+            self.numbers.insert(name.into(), number);
+            number
+        });
+        let (actor, position) = (&mut self.actors[number as usize], self.order.len() as u64 + 1);
+        self.order.push(Place { actor: number, entry: actor.entries.len() as u32 });
+        actor.extend(events, position);
+        self.events += events.len();
+        Ok(position)
     }
 
     /// The commit as `JetStream` would hold it must fit; the exact size is counted only when it may not.
@@ -141,14 +181,38 @@ impl Log {
     }
 
     pub fn latest(&self, actor: &str) -> u64 {
-        self.actors.get(actor).map_or(0, Actor::latest)
+        self.actor(actor).map_or(0, Actor::latest)
     }
 
     /// The events from `from_version` on, at most `limit`.
     pub fn events(&self, actor: &str, from_version: u64, limit: usize) -> Vec<Arc<EventData>> {
-        let Some(actor) = self.actors.get(actor) else { return Vec::new() };
+        let Some(actor) = self.actor(actor) else { return Vec::new() };
         let entries = &actor.entries[actor.from(from_version)..];
         entries.iter().take(limit).map(|entry| Arc::clone(&entry.event)).collect()
+    }
+
+    /// The events that `filter` takes of whole commits behind `after`, up to and with the one at `through`: at most `limit`
+    /// events, unless the first commit alone has more, and of a bounded number of commits.
+    pub fn page(&self, after: u64, through: u64, limit: usize, filter: &Filter) -> Page {
+        if let Some(name) = filter.actor() {
+            let Some(actor) = self.actor(name).filter(|_| filter.takes_actor(name)) else {
+                return Page { events: Vec::new(), position: through };
+            };
+            let mut index = actor.behind(after);
+            let commits = std::iter::from_fn(|| {
+                let commit = actor.commit(index);
+                index += commit.len();
+                commit.first().map(|entry| (entry.position, commit))
+            });
+            return page(commits, after, through, limit, filter);
+        }
+        let after_index = usize::try_from(after).unwrap_or(usize::MAX).min(self.order.len());
+        let commits = self.order[after_index..].iter().zip(after.saturating_add(1)..).map(|(place, position)| {
+            let commit = self.actors[place.actor as usize].commit(place.entry as usize);
+            let taken = commit.first().is_some_and(|entry| filter.takes_actor(entry.event.actor()));
+            (position, if taken { commit } else { &[] })
+        });
+        page(commits, after, through, limit, filter)
     }
 
     /// Keeps the snapshot unless a later one is kept; refuses one that runs ahead of the actor's events.
@@ -158,8 +222,9 @@ impl Log {
         if size > self.commit_bytes_max {
             return Err(Error::TooLarge { size, limit: self.commit_bytes_max });
         }
-        match self.actors.get_mut(snapshot.actor.as_str()) {
-            Some(actor) if snapshot.version <= latest => {
+        match self.numbers.get(snapshot.actor.as_str()) {
+            Some(&number) if snapshot.version <= latest => {
+                let actor = &mut self.actors[number as usize];
                 if actor.snapshot.as_ref().is_none_or(|kept| kept.version <= snapshot.version) {
                     actor.snapshot = Some(snapshot);
                 }
@@ -170,8 +235,26 @@ impl Log {
     }
 
     pub fn snapshot(&self, actor: &str) -> Option<Arc<SnapshotData>> {
-        self.actors.get(actor)?.snapshot.clone()
+        self.actor(actor)?.snapshot.clone()
     }
+}
+
+/// Fills a page from commits in position order.
+fn page<'a>(commits: impl Iterator<Item = (u64, &'a [Entry])>, after: u64, through: u64, limit: usize, filter: &Filter) -> Page {
+    let (mut events, mut read_to) = (Vec::new(), after);
+    for (index, (position, commit)) in commits.take_while(|(position, _)| *position <= through).enumerate() {
+        let before = events.len();
+        events.extend(commit.iter().map(|entry| &entry.event).filter(|event| filter.takes_event(event)).map(Arc::clone));
+        if before > 0 && events.len() > limit {
+            events.truncate(before);
+            return Page { events, position: read_to };
+        }
+        read_to = position;
+        if events.len() >= limit || index + 1 == PAGE_COMMITS {
+            return Page { events, position: read_to };
+        }
+    }
+    Page { events, position: through }
 }
 
 #[cfg(test)]
@@ -228,5 +311,41 @@ mod tests {
         let large = Arc::new(EventData::new(&Parts { payload: &[0; 600], ..event("b", 1, "x").parts() }));
         assert!(matches!(log.save(&[large]), Err(Error::TooLarge { limit: 600, .. })));
         assert_eq!((log.len(), log.latest("a"), log.latest("b")), (1, 1, 0));
+    }
+
+    /// Versions by page, each page with its position.
+    fn pages(log: &Log, after: u64, limit: usize, filter: &Filter) -> Vec<(u64, Vec<u64>)> {
+        let (mut after, mut pages, through) = (after, Vec::new(), log.position());
+        while after < through {
+            let page = log.page(after, through, limit, filter);
+            assert!(page.position > after && page.position <= through);
+            after = page.position;
+            pages.push((after, page.events.iter().map(|event| event.version()).collect()));
+        }
+        pages
+    }
+
+    #[test]
+    fn pages_are_whole_commits_in_position_order() {
+        let mut log = Log::new(usize::MAX, 1 << 20);
+        log.save(&[event("a", 1, "x")]).unwrap();
+        log.save(&[event("b", 11, "x"), event("b", 12, "x"), event("b", 13, "x")]).unwrap();
+        log.save(&[event("a", 2, "x"), event("a", 3, "x")]).unwrap();
+        let all = Filter::default();
+        assert_eq!(pages(&log, 0, 1, &all), [(1, vec![1]), (2, vec![11, 12, 13]), (3, vec![2, 3])]);
+        assert_eq!(pages(&log, 0, 4, &all), [(2, vec![1, 11, 12, 13]), (3, vec![2, 3])]);
+        assert_eq!(pages(&log, 1, 9, &all), [(3, vec![11, 12, 13, 2, 3])]);
+        assert_eq!(pages(&log, u64::MAX, 9, &all), []);
+        assert_eq!(log.page(u64::MAX, 3, 9, &all).events, []);
+        assert_eq!(log.page(0, 1, 9, &all).events.len(), 1);
+        let of = |actor: &str| Filter::new(Some(actor.to_owned()), None, None, None);
+        assert_eq!(pages(&log, 0, 1, &of("a")), [(1, vec![1]), (3, vec![2, 3])]);
+        assert_eq!(pages(&log, 1, 9, &of("a")), [(3, vec![2, 3])]);
+        assert_eq!(pages(&log, 0, 9, &of("none")), [(3, vec![])]);
+        let of = |prefix: &str| Filter::new(None, Some(prefix.to_owned()), None, None);
+        assert_eq!(pages(&log, 0, 1, &of("b")), [(2, vec![11, 12, 13]), (3, vec![])]);
+        let of = |kind: &str| Filter::new(None, None, None, Some(vec![kind.to_owned()]));
+        assert_eq!(pages(&log, 0, 9, &of("none")), [(3, vec![])]);
+        assert_eq!(pages(&log, 0, 9, &of("T")), [(3, vec![1, 11, 12, 13, 2, 3])]);
     }
 }

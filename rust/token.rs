@@ -38,6 +38,23 @@ pub fn encode(id: &str) -> String {
     out
 }
 
+/// Whether this is the token of that id; as `encode` would tell, without making it.
+pub fn is_of(token: &str, id: &str) -> bool {
+    let mut rest = token.as_bytes();
+    for &byte in id.as_bytes() {
+        let expected = [b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        let expected = if stays(byte) { &[byte][..] } else { &expected[..] };
+        let Some(left) = rest.strip_prefix(expected) else { return false };
+        rest = left;
+    }
+    rest.is_empty()
+}
+
+/// Whether no id can have this token, because it is one of ours, as `=epoch`.
+pub fn is_reserved(token: &str) -> bool {
+    matches!(token.as_bytes(), [b'=', b'a'..=b'z', ..])
+}
+
 /// The id of a token; None where `encode` would not have made it.
 pub fn decode(token: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(token.len());
@@ -75,6 +92,12 @@ mod tests {
             prop_assert!(token.bytes().all(|b| stays(b) || b == b'='));
             let back = decode(&token);
             prop_assert_eq!(back.as_deref(), Some(id.as_str()));
+            prop_assert!(is_of(&token, &id) && !is_reserved(&token));
+        }
+
+        #[test]
+        fn only_its_own_token_is_of_an_id(id in "[ab.=é]{1,3}", other in "[ab.=é]{1,3}") {
+            prop_assert_eq!(is_of(&encode(&other), &id), id == other);
         }
 
         #[test]
@@ -88,6 +111,7 @@ mod tests {
     #[test]
     fn reserved_tokens_are_no_ids() {
         assert_eq!(decode("=epoch"), None);
+        assert!(is_reserved("=epoch") && !is_reserved("=2E") && !is_reserved("=AE") && !is_reserved("epoch"));
         assert_eq!(decode(""), None);
         assert_eq!(decode("=2e"), None);
         assert_eq!(decode("=41"), None);

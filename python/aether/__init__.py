@@ -31,7 +31,7 @@ from aether.errors import (
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.connect_options import ConnectOptions
 from aether.nats.server import EmbeddedServer
-from aether.store.base import Appended, EventStore, SnapshotStore, StoreInfo
+from aether.store.base import Appended, EventBatch, EventStore, SnapshotStore, StoreInfo
 from aether.store.jetstream import JetStreamEventStore
 from aether.store.memory import InMemoryEventStore
 
@@ -47,6 +47,7 @@ __all__ = [
     "EmbeddedServer",
     "EncodeError",
     "Event",
+    "EventBatch",
     "EventStore",
     "InMemoryEventStore",
     "InvalidIdError",

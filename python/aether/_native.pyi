@@ -12,12 +12,14 @@ from uuid import UUID
 __all__ = [
     "Commit",
     "Event",
+    "EventFilter",
     "FrameReader",
     "Head",
     "HeadCache",
     "Limits",
     "MemoryLog",
     "NewEvent",
+    "Replay",
     "Snapshot",
     "SpineSearch",
     "SpineWalk",
@@ -628,6 +630,32 @@ class SpineSearch:
     def found(self, /) -> int:
         """The ordinal of the first commit that reaches the version; the number of commits where none does."""
 
+# filter
+
+@final
+class EventFilter:
+    """Which events of a namespace a reader wants. What is not given takes everything; what is given must all hold.
+
+    Args:
+        actor_id: this actor.
+        actor_prefix: actors whose id begins so.
+        shards: actors of these shards, 0 to 1020.
+        event_types: events of these types.
+
+    Raises:
+        InvalidIdError: what cannot be an id, the beginning of one, or a type.
+        TypeError: shards that are no ints, types that are no strings, or one string where several are expected.
+        ValueError: a shard that there is not.
+    """
+
+    def __new__(
+        cls,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> Self: ...
+
 # log
 
 @final
@@ -635,7 +663,7 @@ class MemoryLog:
     """The in-memory store's index behind a lock; see `InMemoryEventStore`. Safe from many threads.
 
     Args:
-        max_events: how many events it holds at most; None: no bound.
+        max_events: how many events it holds at most, and never more than 2**32 - 1; None: that many.
         commit_bytes_max: what one commit may take in bytes.
     """
 
@@ -653,6 +681,15 @@ class MemoryLog:
 
     def get_events(self, /, actor_id: str, from_version: int, limit: int | None = None) -> list[Event]:
         """The actor's events from `from_version` on, at most `limit`."""
+
+    def position(self, /) -> int:
+        """The position of the last commit; 0: there is none."""
+
+    def page(self, /, after: int, through: int, limit: int, filter: EventFilter) -> tuple[list[Event], int]:
+        """Events of whole commits in position order, and the position up to which that is everything that `filter` takes.
+
+        There are at most `limit`, unless the first commit alone has more; there may be none though more come behind.
+        """
 
     def get_latest_version(self, actor_id: str, /) -> int:
         """The actor's latest version; 0: it has no event yet."""
@@ -701,3 +738,64 @@ def publish_frame(subject: str, reply: str, headers: Sequence[tuple[str, str]], 
 
 def request_frames(subject: str, inbox: str, first_token: int, payloads: Sequence[bytes]) -> bytes:
     """The requests of one batch to `subject`, with the reply subjects `inbox` + `first_token` and on."""
+
+# replay
+
+@final
+class Replay:
+    """A read of a namespace's stream in position order: says what to ask, takes what comes, gives out batches of events.
+
+    Args:
+        namespace: whose stream it is.
+        after: the position behind which to begin.
+        through: the last position to read.
+        filter: which events are wanted.
+    """
+
+    def __new__(cls, namespace: str, after: int, through: int, filter: EventFilter) -> Self: ...
+    @property
+    def subject(self) -> str | None:
+        """The one subject that the server looks for; None: it gives all."""
+
+    @property
+    def received(self) -> int:
+        """How many answers came so far."""
+
+    def is_done(self, /) -> bool:
+        """Whether everything was given out."""
+
+    def is_waiting(self, /) -> bool:
+        """Whether answers are to come."""
+
+    def requests(self, /) -> list[tuple[int, bytes]]:
+        """Requests to send now, as (token, payload); bounded in number and in the bytes that will answer them."""
+
+    def accept(self, /, token: int, status: int, position: int, subject: str, body: bytes) -> None:
+        """Takes one answer, where they come one by one."""
+
+    def put(self, /, position: int, subject: str, body: bytes) -> bool:
+        """Takes a message that the leader gave; a position past the last to read: there is none. False: it comes too late."""
+
+    def step_over(self, /) -> None:
+        """Steps over the damaged message that stops the read."""
+
+    def lose(self, /) -> None:
+        """Gives up what was asked for and will not be answered; `requests` asks for it again."""
+
+    def stuck(self, /) -> int | None:
+        """The position that was asked for and did not come, so that the leader is to be asked; None: there is none."""
+
+    def fault(self, /) -> tuple[int, str | None, Exception | None] | None:
+        """What stops the read, once everything before it was given out: (position, actor, error); None: nothing does.
+
+        No error: a commit of the actor names this position, and nothing came from there.
+        """
+
+    def disprove(self, /, position: int) -> None:
+        """Says that a position without an error is none of the actor's; the read goes on."""
+
+    def take(self, /, limit: int) -> tuple[list[Event], int] | None:
+        """A batch, and the position up to which that is everything that is wanted; None: more is to come first.
+
+        Its events are those of whole commits, at most `limit`, unless one commit alone has more.
+        """

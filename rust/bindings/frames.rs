@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use super::raise;
+use super::replay::Replay;
 use crate::answer::{Answer, Sink};
 use crate::frames::{Frame, Limits, Message, Parser, publish};
 
@@ -130,6 +131,9 @@ impl FrameReader {
 
 /// The native side of a Python object that takes answers.
 fn sink_of(sink: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Sink>> {
+    if let Ok(replay) = sink.cast::<Replay>() {
+        return Ok(Arc::clone(&replay.get().shared) as Arc<dyn Sink>);
+    }
     Err(PyTypeError::new_err(format!("{} takes no answers", sink.get_type().name()?)))
 }
 

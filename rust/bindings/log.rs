@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use super::event::Event;
+use super::filter::EventFilter;
 use super::handles::{drafts, events_of, handles};
 use super::names::name;
 use super::raise;
@@ -16,7 +17,7 @@ use crate::log::Log;
 /// The in-memory store's index behind a lock; see `InMemoryEventStore`. Safe from many threads.
 ///
 /// Args:
-///     max_events: how many events it holds at most; None: no bound.
+///     max_events: how many events it holds at most, and never more than 2**32 - 1; None: that many.
 ///     commit_bytes_max: what one commit may take in bytes.
 #[pyclass(frozen, module = "aether._native")]
 pub struct MemoryLog {
@@ -85,6 +86,26 @@ impl MemoryLog {
         let actor = name("actor_id", actor_id)?;
         let handles = self.lock().events(actor, from_version, limit.unwrap_or(usize::MAX));
         events_of(py, handles)
+    }
+
+    /// The position of the last commit; 0: there is none.
+    fn position(&self) -> u64 {
+        self.lock().position()
+    }
+
+    /// Events of whole commits in position order, and the position up to which that is everything that `filter` takes.
+    ///
+    /// There are at most `limit`, unless the first commit alone has more; there may be none though more come behind.
+    fn page<'py>(
+        &self,
+        py: Python<'py>,
+        after: u64,
+        through: u64,
+        limit: usize,
+        filter: &Bound<'py, EventFilter>,
+    ) -> PyResult<(Bound<'py, PyList>, u64)> {
+        let page = self.lock().page(after, through, limit, &filter.get().data);
+        Ok((events_of(py, page.events)?, page.position))
     }
 
     /// The actor's latest version; 0: it has no event yet.

@@ -12,6 +12,7 @@ mod commit;
 mod decode;
 mod encode;
 mod event;
+mod filter;
 mod frames;
 mod handles;
 mod heads;
@@ -24,6 +25,7 @@ mod names;
 mod new_event;
 mod pickling;
 mod reading;
+mod replay;
 mod snapshot;
 mod spine;
 mod text;
@@ -75,6 +77,8 @@ mod _native {
     #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]
+    use super::filter::EventFilter;
+    #[pymodule_export]
     use super::frames::{FrameReader, publish_frame, request_frames};
     #[pymodule_export]
     use super::heads::{Head, HeadCache};
@@ -84,6 +88,8 @@ mod _native {
     use super::names::{actor_subject, check_actor_id, shard_of, token_decode, token_encode};
     #[pymodule_export]
     use super::new_event::NewEvent;
+    #[pymodule_export]
+    use super::replay::Replay;
     #[pymodule_export]
     use super::snapshot::Snapshot;
     #[pymodule_export]

@@ -5,5 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"aether.testing.contract_{part}" for part in ("appending", "concurrency", "reading", "saving", "snapshots", "values"))
+    *(
+        f"aether.testing.contract_{part}"
+        for part in ("appending", "concurrency", "reading", "replay", "saving", "snapshots", "values")
+    )
 )

@@ -6,7 +6,9 @@ A namespace serves a whole class, as tests keep to actors of their own: to make 
 from __future__ import annotations
 
 import uuid
+from contextlib import asynccontextmanager
 
+import nats
 import pytest
 
 from aether import JetStreamEventStore, sync
@@ -47,6 +49,34 @@ class Awaited(StoreContract):
             yield peer
 
 
+class Borrowed(StoreContract):
+    """The async store over a client of somebody else's: every message travels through nats-py."""
+
+    @pytest.fixture
+    async def store(self, where):
+        """Open a store on a client."""
+        async with borrowing(where) as store:
+            assert (await store.info()).transport == "nats-py"
+            yield store
+
+    @pytest.fixture
+    async def peer(self, where):
+        """Open another, on a client of its own."""
+        async with borrowing(where) as peer:
+            yield peer
+
+
+@asynccontextmanager
+async def borrowing(where):
+    """Open a store on a client that is closed after it."""
+    client = await nats.connect(where["url_or_client"].split(","))
+    try:
+        async with JetStreamEventStore(**{**where, "url_or_client": client}) as store:
+            yield store
+    finally:
+        await client.close()
+
+
 class Blocking(StoreContract):
     """The sync store, called from many threads."""
 
@@ -70,6 +100,24 @@ class TestOneServer(Awaited):
     def where(self, one_server):
         """One server."""
         return one_server
+
+
+class TestOneServerBorrowed(Borrowed):
+    """R1, async, over nats-py."""
+
+    @pytest.fixture
+    def where(self, one_server):
+        """One server."""
+        return one_server
+
+
+class TestThreeServersBorrowed(Borrowed):
+    """R3, async, over nats-py."""
+
+    @pytest.fixture
+    def where(self, three_servers):
+        """Three servers."""
+        return three_servers
 
 
 class TestOneServerBlocking(Blocking):

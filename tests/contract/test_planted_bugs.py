@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import broken_filing
 import broken_reading
+import broken_replay
 import broken_writing
 import pytest
 from planted import CAUGHT_BY
@@ -16,7 +17,7 @@ from planted import CAUGHT_BY
 from aether.testing import StoreContract
 
 FOLDER = Path(__file__).parent
-BROKEN = (broken_writing, broken_reading, broken_filing)
+BROKEN = (broken_writing, broken_reading, broken_replay, broken_filing)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
-from aether import Appended, CommitTooLargeError, Event, NewEvent, Snapshot, VersionConflictError
+from aether import Appended, CommitTooLargeError, Event, EventBatch, NewEvent, Snapshot, VersionConflictError
+from aether._native import EventFilter, shard_of
 from aether.store.base import (
     check_actor_id,
+    check_after,
     check_batch_size,
     check_expected_version,
     check_from_version,
@@ -88,6 +90,48 @@ class ListStore:
         events = self.read(actor_id, from_version)
         for start in range(0, len(events), batch_size):
             yield events[start : start + batch_size]
+
+    async def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> AsyncIterator[EventBatch]:
+        """Put what is there now in order, filter it, and fill batches with whole commits."""
+        check_after(after)
+        check_batch_size(batch_size)
+        wanted = event_types if event_types is None or isinstance(event_types, str) else list(event_types)
+        shards = None if shards is None else list(shards)
+        EventFilter(actor_id, actor_prefix, shards, wanted)  # refuses what is none
+        batch = EventBatch([], after)
+        for position, commit in self.all_commits(after):
+            actor = commit[0].actor_id
+            if (
+                (actor_id is not None and actor != actor_id)
+                or (actor_prefix is not None and not actor.startswith(actor_prefix))
+                or (shards is not None and shard_of(actor) not in shards)
+            ):
+                continue
+            found = [event for event in commit if wanted is None or event.event_type in wanted]
+            if batch and len(batch) + len(found) > batch_size:
+                yield batch
+                batch = EventBatch([], position - 1)
+            batch.extend(found)
+            batch.position = position
+        if batch:
+            yield batch
+
+    def all_commits(self, after: int) -> list[tuple[int, list[Event]]]:
+        """Return all actors' commits behind a position, in order."""
+        with self.lock:
+            return sorted(
+                ((position, commit) for commits in self.commits.values() for position, commit in commits if position > after),
+                key=lambda placed: placed[0],
+            )
 
     async def get_latest_version(self, actor_id: str) -> int:
         """Return the last event's version."""

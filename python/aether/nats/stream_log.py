@@ -14,11 +14,13 @@ import msgspec
 from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
 from aether.nats.connection import pause
 from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.stream_feed import StreamFeed
 from aether.nats.transport import GUARD, header_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+    from aether._native import Replay
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
 
@@ -81,6 +83,15 @@ class _Stored(msgspec.Struct):
     data: bytes = b""
 
 
+class _State(msgspec.Struct):
+    last_seq: int = 0
+
+
+class _Info(msgspec.Struct):
+    state: _State | None = None
+    error: _ApiError | None = None
+
+
 class _Got(msgspec.Struct):
     message: _Stored | None = None
     error: _ApiError | None = None
@@ -88,6 +99,7 @@ class _Got(msgspec.Struct):
 
 _ACK = msgspec.json.Decoder(_Ack)
 _GOT = msgspec.json.Decoder(_Got)
+_INFO = msgspec.json.Decoder(_Info)
 
 NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading raises when an answer is none of JetStream's; msgspec tells bad text, and depth, in Python's own way."""
@@ -114,6 +126,7 @@ class StreamLog:
         self.timeout_s = timeout_s
         self._attempt_s = max(ATTEMPT_S_MIN, timeout_s / 4)
         self._get = f"$JS.API.STREAM.MSG.GET.{stream}"
+        self._info = f"$JS.API.STREAM.INFO.{stream}"
         self._direct = f"$JS.API.DIRECT.GET.{stream}"
         self.reached = 0
         """How far the stream is known to reach, by what was acked and read: what is stored later lies behind it."""
@@ -166,9 +179,39 @@ class StreamLog:
             )
         return latest
 
+    async def last_position(self, deadline: float) -> int:
+        """Return the position of the last message, from the leader; 0: there is none yet.
+
+        A leader that was deposed behind a partition, or has just begun, may know less than this log has seen: it is asked
+        again.
+        """
+        attempt = 0
+        while True:
+            reply = await self._ask("a read", lambda transport, until: transport.request(self._info, b"", until), deadline)
+            info = _INFO.decode(reply.data)
+            if info.state is not None and info.state.last_seq >= self.reached:
+                self.reached = info.state.last_seq
+                return info.state.last_seq
+            if info.error is not None and info.error.err_code not in TRY_AGAIN:
+                raise self._error(info.error)
+            attempt += 1
+            try:
+                await pause(attempt, deadline, f"reading {self.stream} up to position {self.reached}", self.timeout_s)
+            except DeadlineError:
+                self.reached = 0  # should the stream have been made anew, the next call starts without it
+                raise
+
+    async def get(self, position: int, deadline: float) -> Message | None:
+        """Return the message at this position, from the leader; None where it has none."""
+        return await self._leader({"seq": position}, deadline)
+
+    def feed(self, sink: Replay) -> StreamFeed:
+        """Lead the answers to what `sink` asks for to it, from any replica."""
+        return StreamFeed(self._connection, self._direct, sink, self._attempt_s)
+
     async def is_gone(self, position: int, deadline: float) -> bool:
         """Say whether the leader has no message at this position."""
-        return await self._leader({"seq": position}, deadline) is None
+        return await self.get(position, deadline) is None
 
     async def next(self, subject: str, position: int, deadline: float) -> Message | None:
         """Return the subject's first message at `position` or behind it, from the leader; None where there is none."""

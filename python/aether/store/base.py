@@ -8,18 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from aether._native import check_actor_id, check_events, number_events
+from aether.event import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from aether.event import Event, NewEvent, Snapshot
+    from aether.event import NewEvent, Snapshot
 
 __all__ = [
     "Appended",
+    "EventBatch",
     "EventStore",
     "SnapshotStore",
     "StoreInfo",
     "check_actor_id",
+    "check_after",
     "check_batch_size",
     "check_events",
     "check_expected_version",
@@ -39,6 +42,23 @@ class Appended(NamedTuple):
 
     version: int
     position: int
+
+
+class EventBatch(list[Event]):
+    """Events of whole commits, in position order.
+
+    Attributes:
+        position: everything up to and with this position was read: `read_all(after=batch.position)` goes on behind it.
+    """
+
+    __slots__ = {"position": "Everything up to and with this position was read."}
+
+    def __init__(self, events: Iterable[Event], position: int) -> None:
+        super().__init__(events)
+        self.position = position
+
+    def __repr__(self) -> str:
+        return f"<EventBatch: {len(self)} events up to position {self.position}>"
 
 
 class StoreInfo(NamedTuple):
@@ -97,6 +117,11 @@ def check_limit(limit: int | None) -> None:
     """Refuse what is no limit."""
     if limit is not None:
         check_int("limit", limit, 1, COUNT_MAX, "1 to 2**63 - 1, or None for all events")
+
+
+def check_after(after: int) -> None:
+    """Refuse what is no position to go on from."""
+    check_int("after", after, 0, VERSION_MAX, "0 (everything) to 2**64 - 1; it is a position")
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -168,6 +193,34 @@ class EventStore(Protocol):
         """Iterate over the actor's events in version order, in batches of at most `batch_size`, in bounded memory.
 
         What was there when iteration began is read; no batch is empty.
+        """
+        ...
+
+    def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> AsyncIterator[EventBatch]:
+        """Iterate over the namespace in position order, in bounded memory, up to the last position when iteration began.
+
+        A batch holds whole commits and is never empty; its `position` is where to go on from.
+
+        Args:
+            after: the position behind which to begin; 0: from the first.
+            batch_size: how many events a batch has at most, unless one commit alone has more.
+            actor_id: only events of this actor.
+            actor_prefix: only events of actors whose id begins so.
+            shards: only events of actors in these shards, 0 to 1020; each actor belongs to one for ever.
+            event_types: only events of these types; a commit then yields those of its events.
+
+        Raises:
+            CorruptEventError: a message that is to be read is damaged, foreign or gone. All events before it have been given
+                out, and `read_all(after=error.position)` goes on behind it.
         """
         ...
 

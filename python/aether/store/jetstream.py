@@ -6,16 +6,25 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
-from aether._native import check_actor_id, events_in
+from aether._native import EventFilter, check_actor_id, events_in
 from aether.errors import DeadlineError
 from aether.nats.connection import Connection, pause
 from aether.nats.stream_log import StreamLog
 from aether.nats.streams import StreamFacts, open_streams
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
-from aether.store.base import Appended, StoreInfo, check_batch_size, check_expected_version, check_from_version, check_limit
+from aether.store.base import (
+    Appended,
+    StoreInfo,
+    check_after,
+    check_batch_size,
+    check_expected_version,
+    check_from_version,
+    check_limit,
+)
 from aether.store.commit_writer import CommitWriter
 from aether.store.guarded_write import AppendRequest, SaveRequest
 from aether.store.reading import ActorReader
+from aether.store.replaying import Replaying
 from aether.store.snapshots import SnapshotKeeper
 
 if TYPE_CHECKING:
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
+    from aether.store.base import EventBatch
     from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
@@ -191,6 +201,31 @@ class JetStreamEventStore:
                 del events[:whole]
         if events:
             yield events
+
+    async def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> AsyncIterator[EventBatch]:
+        """Iterate over all actors' events in position order, in batches of whole commits; see `EventStore.read_all`.
+
+        About 16 MiB of messages are asked for ahead; a batch ends early where it would hold more than 8 MiB. Each batch may take
+        `timeout_s`, which begins anew whenever something arrives. What a filter by actor or shard leaves out is not read, and
+        damage there is not noticed. Damage that `repair` passed is stepped over, except for a message that is gone altogether.
+        """
+        check_after(after)
+        check_batch_size(batch_size)
+        wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
+        await self._open()
+        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        async with aclosing(replaying.batches(after, batch_size)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def _read(self, actor_id: str, from_version: int, window: int) -> AsyncGenerator[list[Event]]:
         """Yield the actor's events in parts of bounded size; the first has the events of `window` commits."""

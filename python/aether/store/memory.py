@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from aether._native import MemoryLog
+from aether._native import EventFilter, MemoryLog
 from aether.store.base import (
     COUNT_MAX,
     Appended,
+    EventBatch,
     StoreInfo,
+    check_after,
     check_batch_size,
     check_expected_version,
     check_from_version,
@@ -33,7 +35,7 @@ class InMemoryEventStore:
     Safe from many threads and many tasks: every call is one step under a native lock.
 
     Args:
-        max_events: how many events it holds at most, 1 or more; None: as many as memory allows.
+        max_events: how many events it holds at most, 1 or more; None: as many as memory allows, at most 2**32 - 1.
         commit_bytes_max: what one commit may take in bytes, as JetStream's max_payload would bound it.
 
     Raises:
@@ -94,6 +96,26 @@ class InMemoryEventStore:
             if from_version > latest + 1:
                 batch = [event for event in batch if event.version <= latest]
             yield batch
+
+    async def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> AsyncIterator[EventBatch]:
+        """Iterate over all actors' events in position order, in batches of whole commits; see `EventStore.read_all`."""
+        check_after(after)
+        check_batch_size(batch_size)
+        wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
+        through = self._log.position()
+        while after < through:
+            events, after = self._log.page(after, through, batch_size, wanted)
+            if events:
+                yield EventBatch(events, after)
 
     async def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version; 0 means it has no event yet."""

@@ -203,7 +203,7 @@ class ActorReader:
                     commit, damage = await self._judge(message, version, seen, deadline())
                     if damage is not None:
                         if passed is None:
-                            passed = await self._passed(seen, through, deadline)
+                            passed = await self.passed(seen, through, deadline)
                         if damage.position not in passed:
                             raise damage from damage.__cause__
                     seen = message.position
@@ -237,8 +237,8 @@ class ActorReader:
             raise self._corrupt(message.position, f"version {commit.version_before + 1} follows version {version}")
         return commit
 
-    async def _passed(self, after: int, through: int, deadline: Callable[[], float]) -> frozenset[int]:
-        """Return the positions that later commits say to step over."""
+    async def passed(self, after: int, through: int, deadline: Callable[[], float]) -> frozenset[int]:
+        """Return the positions that commits behind `after` say to step over."""
         passed: set[int] = set()
         async for batch in self._log.scan(self._subject, after, through, deadline):
             for message in batch:

@@ -23,6 +23,7 @@ from aether import DeadlineError as DeadlineError
 from aether import DecodeError as DecodeError
 from aether import EncodeError as EncodeError
 from aether import Event as Event
+from aether import EventBatch as EventBatch
 from aether import InvalidIdError as InvalidIdError
 from aether import LoopInUseError as LoopInUseError
 from aether import MissingExtraError as MissingExtraError
@@ -53,6 +54,7 @@ __all__ = [
     "EmbeddedServer",
     "EncodeError",
     "Event",
+    "EventBatch",
     "EventStore",
     "InMemoryEventStore",
     "InvalidIdError",
@@ -226,6 +228,33 @@ class EventStore(Protocol):
         What was there when iteration began is read; no batch is empty.
         """
 
+    def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> Iterator[EventBatch]:
+        """Iterate over the namespace in position order, in bounded memory, up to the last position when iteration began.
+
+        A batch holds whole commits and is never empty; its `position` is where to go on from.
+
+        Args:
+            after: the position behind which to begin; 0: from the first.
+            batch_size: how many events a batch has at most, unless one commit alone has more.
+            actor_id: only events of this actor.
+            actor_prefix: only events of actors whose id begins so.
+            shards: only events of actors in these shards, 0 to 1020; each actor belongs to one for ever.
+            event_types: only events of these types; a commit then yields those of its events.
+
+        Raises:
+            CorruptEventError: a message that is to be read is damaged, foreign or gone. All events before it have been given
+                out, and `read_all(after=error.position)` goes on behind it.
+        """
+
     def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version; 0 means it has no event yet."""
 
@@ -235,7 +264,7 @@ class InMemoryEventStore:
     Safe from many threads and many tasks: every call is one step under a native lock.
 
     Args:
-        max_events: how many events it holds at most, 1 or more; None: as many as memory allows.
+        max_events: how many events it holds at most, 1 or more; None: as many as memory allows, at most 2**32 - 1.
         commit_bytes_max: what one commit may take in bytes, as JetStream's max_payload would bound it.
 
     Raises:
@@ -264,6 +293,18 @@ class InMemoryEventStore:
 
     def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> Iterator[list[Event]]:
         """Iterate over the actor's events in batches of at most `batch_size`; see `EventStore.read_events`."""
+
+    def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> Iterator[EventBatch]:
+        """Iterate over all actors' events in position order, in batches of whole commits; see `EventStore.read_all`."""
 
     def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version; 0 means it has no event yet."""
@@ -345,6 +386,23 @@ class JetStreamEventStore:
         """Iterate over the actor's events in batches of at most `batch_size`; see `EventStore.read_events`.
 
         Memory is bounded by the batch and about 8 MiB of messages; each batch may take `timeout_s`.
+        """
+
+    def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> Iterator[EventBatch]:
+        """Iterate over all actors' events in position order, in batches of whole commits; see `EventStore.read_all`.
+
+        About 16 MiB of messages are asked for ahead; a batch ends early where it would hold more than 8 MiB. Each batch may take
+        `timeout_s`, which begins anew whenever something arrives. What a filter by actor or shard leaves out is not read, and
+        damage there is not noticed. Damage that `repair` passed is stepped over, except for a message that is gone altogether.
         """
 
     def get_latest_version(self, actor_id: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aether.testing.contract_appending import AppendingContract
 from aether.testing.contract_concurrency import ConcurrencyContract
 from aether.testing.contract_reading import ReadingContract
+from aether.testing.contract_replay import ReplayContract
 from aether.testing.contract_saving import SavingContract
 from aether.testing.contract_snapshots import SnapshotsContract
 from aether.testing.contract_values import ValuesContract
@@ -12,7 +13,15 @@ from aether.testing.contract_values import ValuesContract
 __all__ = ["StoreContract"]
 
 
-class StoreContract(SavingContract, AppendingContract, ReadingContract, ValuesContract, SnapshotsContract, ConcurrencyContract):
+class StoreContract(
+    SavingContract,
+    AppendingContract,
+    ReadingContract,
+    ReplayContract,
+    ValuesContract,
+    SnapshotsContract,
+    ConcurrencyContract,
+):
     """Every semantic of an `EventStore` and `SnapshotStore`, one sentence a test.
 
     Subclass it in a test module and say what the store is; with pytest-asyncio in its strict mode the fixture needs

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import Appended
+    from aether.store.base import Appended, EventBatch
     from aether.sync import EventStore, SnapshotStore
 
 __all__ = ["AsyncFace", "as_async"]
@@ -63,12 +63,38 @@ class AsyncFace:
     async def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
         """See `EventStore.read_events`."""
         batches: Iterator[list[Event]] = self._events.read_events(actor_id, from_version, batch_size=batch_size)
+        async for batch in self._each(batches):
+            yield batch
+
+    async def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> AsyncIterator[EventBatch]:
+        """See `EventStore.read_all`."""
+        batches: Iterator[EventBatch] = self._events.read_all(
+            after,
+            batch_size=batch_size,
+            actor_id=actor_id,
+            actor_prefix=actor_prefix,
+            shards=shards,
+            event_types=event_types,
+        )
+        async for batch in self._each(batches):
+            yield batch
+
+    async def _each(self, items: Iterator[T]) -> AsyncIterator[T]:
         while True:
             # StopIteration cannot pass through a coroutine, so the end is a value.
-            batch: Any = await self._call(next, batches, _END)
-            if batch is _END:
+            item: Any = await self._call(next, items, _END)
+            if item is _END:
                 return
-            yield batch
+            yield item
 
     async def get_latest_version(self, actor_id: str) -> int:
         """See `EventStore.get_latest_version`."""
