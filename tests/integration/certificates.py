@@ -45,7 +45,9 @@ class Authority:
         own = own.add_extension(self._identifier, critical=False)
         _write(self.file, own.sign(self._key, hashes.SHA256()))
 
-    def issue(self, name: str, *, host: str = "127.0.0.1", ends: dt.timedelta = DAY) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, *, host: str = "127.0.0.1", ends: dt.timedelta = DAY, password: bytes | None = None
+    ) -> tuple[Path, Path]:
         """Make a certificate for a host, good for servers and clients; return its file and its key's."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -61,10 +63,8 @@ class Authority:
             certificate = certificate.add_extension(extension, critical=False)
         file, key_file = self._directory / f"{name}.pem", self._directory / f"{name}-key.pem"
         _write(file, certificate.sign(self._key, hashes.SHA256()))
-        plain = serialization.NoEncryption()
-        key_file.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption_algorithm=plain)
-        )
+        encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
         return file, key_file
 
     def trusted(self, client: tuple[Path, Path] | None = None) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import click
 
 from aether._native import check_actor_id
+from aether.cli.login_options import login_options, options_from
 from aether.errors import InvalidIdError
 from aether.nats.connection import Connection
 from aether.nats.server import parse_embedded_url
@@ -19,6 +20,8 @@ from aether.store.jetstream import TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aether.nats.connect_options import ConnectOptions
 
 __all__ = ["Settings", "actor_argument", "directory_of", "directory_option", "shared_options", "sync_option"]
 
@@ -34,12 +37,14 @@ class Settings(NamedTuple):
         namespace: the namespace.
         timeout_s: what each call may take, in seconds.
         as_json: print JSON only.
+        options: how to log in, and whom to trust; None: as the URL says.
     """
 
     url: str | None
     namespace: str
     timeout_s: float
     as_json: bool
+    options: ConnectOptions | None = None
 
 
 def _url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -49,6 +54,16 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
         except ValueError as error:
             raise click.BadParameter(str(error)) from error
     return value
+
+
+def _options(url: str | None, given: dict[str, Any]) -> ConnectOptions | None:
+    try:
+        options = options_from(given)
+        if url is not None:
+            Connection(url, 1.0, options)
+    except ValueError as error:
+        raise click.UsageError(f"{error}.", click.get_current_context()) from error
+    return options
 
 
 def _timeout(_context: click.Context, _option: click.Parameter, value: float) -> float:
@@ -112,7 +127,7 @@ def shared_options(*, own_server: bool = False) -> Callable[[Callable[..., int]]
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(command)
         def with_settings(url: str | None, namespace: str, timeout_s: float, as_json: bool, **rest: Any) -> int:  # noqa: ANN401 - click's
-            return command(Settings(url, namespace, timeout_s, as_json), **rest)
+            return command(Settings(url, namespace, timeout_s, as_json, _options(url, rest)), **rest)
 
         for option in (
             click.option("--json", "as_json", is_flag=True, help="Print JSON only, for programs."),
@@ -132,7 +147,7 @@ def shared_options(*, own_server: bool = False) -> Callable[[Callable[..., int]]
             url,
         ):
             with_settings = option(with_settings)
-        return with_settings
+        return with_settings if own_server else login_options(with_settings)
 
     return decorate
 

@@ -71,12 +71,12 @@ async def existing_store(settings: Settings) -> AsyncIterator[JetStreamEventStor
 
 
 def _store(settings: Settings, url: str) -> JetStreamEventStore:
-    return JetStreamEventStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s)
+    return JetStreamEventStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s, options=settings.options)
 
 
 async def look(settings: Settings, url: str) -> tuple[bool, int]:
     """Return whether the namespace is there, and the largest commit in bytes, without making anything."""
-    connection = Connection(url, settings.timeout_s)
+    connection = Connection(url, settings.timeout_s, settings.options)
     try:
         deadline = asyncio.get_running_loop().time() + settings.timeout_s
         exists = await namespace_exists(connection, settings.namespace, deadline, settings.timeout_s)

@@ -7,7 +7,9 @@ no public way to change that, so some of its methods are wrapped here; the tests
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ControlClient", "HopelessError"]
 
 _CONNECT = b"CONNECT "
+_LOG = logging.getLogger("aether.nats")
 
 
 class HopelessError(OSError):
@@ -108,6 +111,20 @@ class ControlClient(Client):
         if writer is not None:
             writer.transport.abort()
             self._transport = None
+
+    async def end_websocket(self, within_s: float) -> None:
+        """Close the WebSocket and its session, which nats-py leaves open where its own closing was interrupted."""
+        socket, session = getattr(self._transport, "_ws", None), getattr(self._transport, "_client", None)
+        if session is None:
+            return
+        try:
+            async with asyncio.timeout(within_s):
+                if socket is not None:
+                    await socket.close()
+        except TimeoutError:
+            _LOG.info("a WebSocket's peer did not say goodbye within %g s", within_s)
+        finally:
+            await session.close()
 
     @contextlib.contextmanager
     def _judged(self, server: Srv) -> Iterator[None]:

@@ -115,6 +115,8 @@ async def end_client(client: Client) -> None:
     finally:
         if not closing.done():
             closing.cancel()
+        if isinstance(client, ControlClient):
+            await client.end_websocket(END_S)
     if closing.done() and not closing.cancelled():
         # A socket that is lost before it is closed is as good as closed.
         with contextlib.suppress(OSError):

@@ -67,7 +67,8 @@ def tls_error(url: str, error: BaseException) -> AetherError | None:
 
 
 def _ssl_cause(error: BaseException) -> ssl.SSLError | None:
-    for found in (error, getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__):
+    # aiohttp's own is one of OpenSSL's by class, and has none of its attributes; so what it wraps comes first.
+    for found in (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__, error):
         if isinstance(found, ssl.SSLError):
             return found
     return None
