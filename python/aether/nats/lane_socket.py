@@ -13,7 +13,7 @@ import msgspec
 import nats.errors
 
 from aether._native import FrameReader
-from aether.errors import DecodeError, ServerUnavailableError
+from aether.errors import AetherError, DecodeError, ServerUnavailableError
 from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied, login_refused
 
 if TYPE_CHECKING:
@@ -94,8 +94,11 @@ class LaneSocket(asyncio.Protocol):
                 await self._start_tls()
             hello = msgspec.json.encode(server.hello(self.info.nonce))
             await self.flush(b"CONNECT " + hello + f"\r\nSUB {self._inbox}* 1\r\n".encode())
-        except UnansweredError as error:
-            raise ConnectionResetError(str(error)) from error
+        except (UnansweredError, NoRespondersError) as error:
+            # It was lost between two of these steps, or during one; why says `lost`.
+            if isinstance(self.lost, AetherError):
+                raise self.lost from error
+            raise ConnectionResetError(str(self.lost or error)) from error
         except BaseException:
             self.lose(UnansweredError("the connection was not made"))
             raise

@@ -148,6 +148,8 @@ class StreamLog:
         except NO_ANSWER as error:
             raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
         if ack.error is None:
+            if not ack.stream:
+                raise UnansweredError("an answer that is no ack, and no error")
             if ack.stream != self.stream or ack.seq <= guard:
                 raise AetherError(f"{subject}: acked by stream {ack.stream!r} at {ack.seq}, but it belongs to {self.stream}")
             self.reached = max(self.reached, ack.seq)
@@ -307,9 +309,12 @@ class StreamLog:
     async def _got(self, transport: Transport, payload: bytes, until: float) -> _Got:
         reply = await transport.request(self._get, payload, until)
         try:
-            return _GOT.decode(reply.data)
+            got = _GOT.decode(reply.data)
         except NO_ANSWER as error:
             raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
+        if got.message is None and got.error is None:
+            raise UnansweredError("an answer without a message, and without an error")
+        return got
 
     async def _ask(self, what: str, send: Callable[[Transport, float], Awaitable[T]], deadline: float) -> T:
         """Ask until it is answered: a read changes nothing, so it can be asked again."""

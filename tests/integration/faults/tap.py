@@ -110,6 +110,7 @@ class Tap:
         plan: makes the plan of each new link.
         links: the links that are up.
         seen: how many links there were.
+        tasks: what serves them.
     """
 
     def __init__(self, url: str) -> None:
@@ -118,7 +119,7 @@ class Tap:
         self.plan: Callable[[], Plan] = Plan
         self.links: list[Link] = []
         self.seen = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=READ_BYTES)
@@ -127,9 +128,9 @@ class Tap:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in list(self._tasks):
+        for task in list(self.tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     @property
@@ -146,13 +147,13 @@ class Tap:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self.tasks.add(task)
         try:
             await self._relay(reader, writer)
         except asyncio.CancelledError:
             pass  # the tap ends
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
