@@ -208,7 +208,8 @@ class Connection:
         reason, remedy = "no server answers", "is it running? To start one: aether dev"
         if self._last_error is not None:
             reason = str(client_error(self.url, self._last_error)).removeprefix(f"{self.url}: ")
-            remedy = remedy if isinstance(self._last_error, OSError) else "it was tried until the deadline"
+            absent = isinstance(self._last_error, OSError) and not isinstance(self._last_error, AetherError)
+            remedy = remedy if absent else "it was tried until the deadline"
         return ServerUnavailableError(self.url, f"{reason}; {remedy}")
 
     async def _open(self) -> None:
