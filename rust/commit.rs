@@ -40,21 +40,9 @@ impl Commit {
         let mut out = Vec::with_capacity(bound + 320);
         let optional = [self.spine.is_some(), self.epoch.is_some(), !self.passed.is_empty(), self.events.is_empty()];
         frame::begin(&mut out, 2 + optional.into_iter().filter(|&given| given).count() + usize::from(self.extra_pairs));
-        write::str(&mut out, "actor");
-        write::str(&mut out, &self.actor);
-        write::str(&mut out, "events");
-        write::array(&mut out, self.events.len());
-        for event in &self.events {
-            event_map::write(&mut out, &event.parts());
-        }
+        write_events(&mut out, &self.actor, &self.events);
         if let Some(roots) = &self.spine {
-            write::str(&mut out, "spine");
-            write::array(&mut out, roots.len());
-            for root in roots {
-                write::array(&mut out, 2);
-                write::uint(&mut out, root.sequence);
-                write::uint(&mut out, root.size);
-            }
+            write_spine(&mut out, roots);
         }
         if let Some(epoch) = self.epoch {
             write::str(&mut out, "epoch");
@@ -108,6 +96,36 @@ impl Commit {
             extra,
             extra_pairs,
         })
+    }
+}
+
+/// Appends the bytes of a commit that has events and nothing out of the ordinary; `out` is empty before.
+pub fn encode_plain(out: &mut Vec<u8>, actor: &str, events: &[Arc<EventData>], spine: Option<&[Root]>) {
+    frame::begin(out, 2 + usize::from(spine.is_some()));
+    write_events(out, actor, events);
+    if let Some(roots) = spine {
+        write_spine(out, roots);
+    }
+    frame::close(out);
+}
+
+fn write_events(out: &mut Vec<u8>, actor: &str, events: &[Arc<EventData>]) {
+    write::str(out, "actor");
+    write::str(out, actor);
+    write::str(out, "events");
+    write::array(out, events.len());
+    for event in events {
+        event_map::write(out, &event.parts());
+    }
+}
+
+fn write_spine(out: &mut Vec<u8>, roots: &[Root]) {
+    write::str(out, "spine");
+    write::array(out, roots.len());
+    for root in roots {
+        write::array(out, 2);
+        write::uint(out, root.sequence);
+        write::uint(out, root.size);
     }
 }
 

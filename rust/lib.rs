@@ -11,10 +11,12 @@
 //! - [`roots`], [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
 //! - [`frames`], [`answer`]: the NATS client protocol: frames out of chunks, messages into bytes, answers to requests
+//! - [`pending`], [`acks`]: ingestion: many actors in flight, one commit in flight per actor
 //! - [`replay`]: a read of a whole stream: what to ask for, what came, what can be handed out
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
 //! - [`bindings`]: the Python classes; the only folder that names pyo3
 
+pub mod acks;
 pub mod answer;
 pub mod commit;
 pub mod error;
@@ -28,6 +30,7 @@ pub mod ids;
 pub mod log;
 pub mod metadata;
 pub mod msgpack;
+pub mod pending;
 pub mod replay;
 pub mod roots;
 pub mod shard;

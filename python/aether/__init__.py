@@ -15,6 +15,7 @@ from aether.errors import (
     DeadlineError,
     DecodeError,
     EncodeError,
+    IngestError,
     InvalidIdError,
     LoopInUseError,
     MissingExtraError,
@@ -31,7 +32,7 @@ from aether.errors import (
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.connect_options import ConnectOptions
 from aether.nats.server import EmbeddedServer
-from aether.store.base import Appended, EventBatch, EventStore, SnapshotStore, StoreInfo
+from aether.store.base import Appended, EventBatch, EventStore, IngestPipeline, IngestStats, SnapshotStore, StoreInfo
 from aether.store.jetstream import JetStreamEventStore
 from aether.store.memory import InMemoryEventStore
 
@@ -50,6 +51,9 @@ __all__ = [
     "EventBatch",
     "EventStore",
     "InMemoryEventStore",
+    "IngestError",
+    "IngestPipeline",
+    "IngestStats",
     "InvalidIdError",
     "JetStreamEventStore",
     "LoopInUseError",

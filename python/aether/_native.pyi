@@ -4,7 +4,7 @@
 The docstrings are those of the extension itself; a test compares them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar, final, overload
 from uuid import UUID
@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "MemoryLog",
     "NewEvent",
+    "Pending",
     "Replay",
     "Snapshot",
     "SpineSearch",
@@ -573,6 +574,131 @@ class HeadCache:
 
     def __len__(self, /) -> int: ...
 
+# ingestion
+
+@final
+class Pending:
+    """Ingestion's bookkeeping: events by actor, one commit in flight per actor, many actors in flight. Safe from many threads.
+
+    It is an outbox and a sink of `aether.nats.transport`: what to send comes out of it, and the answers go into it.
+
+    Args:
+        namespace: where the events belong.
+        stream: the stream whose acks count.
+        heads: what the store knows of its actors; shared with its other writers.
+        pending_max: events put and not settled, 1 to 1,000,000.
+        pending_bytes_max: their bytes.
+        in_flight_max: commits sent and not settled.
+        in_flight_bytes_max: their bytes.
+        commit_events_max: events of one commit.
+
+    Raises:
+        ValueError: a bound of 0, or a `pending_max` that is too large.
+    """
+
+    def __new__(
+        cls,
+        namespace: str,
+        stream: str,
+        heads: HeadCache,
+        *,
+        pending_max: int,
+        pending_bytes_max: int,
+        in_flight_max: int,
+        in_flight_bytes_max: int,
+        commit_events_max: int,
+    ) -> Self: ...
+    def put(self, event: Event, /) -> bool:
+        """Takes one event if there is room for it; says whether it did.
+
+        Raises:
+            TypeError: it is no `Event`.
+        """
+
+    def pull(self, iterator: Iterator[Event], count: int, /) -> tuple[int, bool]:
+        """Takes events off the iterator as long as there is room, at most `count`.
+
+        Returns how many, and whether that was the end.
+
+        What came before an error is taken.
+
+        Raises:
+            TypeError: an item is no `Event`; what the iterator itself raises comes through.
+        """
+
+    def has_room(self) -> bool:
+        """Whether an event could be put now."""
+
+    def frames(self, inbox: str, /) -> bytes:
+        """Returns the next commits as frames, a bounded number of bytes; none: there are no more for now."""
+
+    def messages(self) -> list[tuple[str, int, int, bytes]]:
+        """Returns the next commits one by one, as (subject, token, guard, body); none: there are no more for now."""
+
+    def accept(self, token: int, status: int, position: int, subject: str, body: bytes) -> None:
+        """Takes one answer, where they come one by one."""
+
+    def set_commit_bytes_max(self, commit_bytes_max: int, /) -> None:
+        """Sets what one message may take, headers included: the server says it anew with each connection."""
+
+    def headless(self, count: int, /) -> list[str]:
+        """Actors whose head must be read before they go on, at most `count`; each is told of once."""
+
+    def found(self, actor_id: str, head: Head | None, /) -> None:
+        """Takes a head that was read; None: it cannot be read, and the actor's next events are in trouble."""
+
+    def lose(self, subject: str | None = None, *, denied: bool = False) -> int:
+        """Says that everything sent is lost, or what was sent to `subject` (in lower case); returns how many commits that hits.
+
+        `denied`: the server says that it took nothing of it.
+        """
+
+    def tick(self, rounds: int, /) -> int:
+        """Says that a round has passed: what was sent more than `rounds` ago is in trouble; returns how many commits are."""
+
+    def troubles(self, count: int, /) -> list[tuple[int, str, int, int, list[Event]]]:
+        """Commits that need somebody, at most `count`, as (ticket, why, number, guard, events); each is told of once.
+
+        Why: "silent", "refused" (number: JetStream's), "unheard", "behind" (not sent), "large" (not sent; number: its bytes).
+        """
+
+    def settle(
+        self,
+        ticket: int,
+        /,
+        *,
+        saved: int = 0,
+        already_stored: int = 0,
+        conflicts: int = 0,
+        failed: int = 0,
+        unknown: int = 0,
+    ) -> None:
+        """Says how a commit in trouble ended: what became of its events.
+
+        Raises:
+            ValueError: there is no such commit in trouble, or it has another number of events.
+        """
+
+    def drop_queued(self) -> list[Event]:
+        """Gives back every event that was not sent yet; they count as failed."""
+
+    def mark(self) -> int:
+        """Returns a mark behind everything put so far."""
+
+    def is_settled(self, mark: int, /) -> bool:
+        """Whether everything put before the mark is settled."""
+
+    def counts(self) -> tuple[int, int, int, int, int, int, int, int, int, int]:
+        """The numbers of `IngestStats`, in its order."""
+
+    @property
+    def queued(self) -> int:
+        """How many events wait to be sent."""
+
+    @property
+    def reached(self) -> int:
+        """The largest position acked."""
+
 # spine
 
 def commit_count(head: Commit, sequence: int, /) -> int:
@@ -670,6 +796,15 @@ class MemoryLog:
     def __new__(cls, max_events: int | None = None, commit_bytes_max: int = 1048576) -> Self: ...
     def save_event(self, event: Event, /) -> int:
         """Stores one event as a commit and returns its position."""
+
+    def ingest(
+        self, iterator: Iterator[Event], count: int, /
+    ) -> tuple[int, int, tuple[Event | None, BaseException] | None, bool]:
+        """Stores events off the iterator, each a commit of its own, at most `count` and up to the first that is refused.
+
+        Returns how many were stored now, how many were already stored, what went wrong, and whether the iterator came to its
+        end. What went wrong is an event and its error, or None and what the iterator raised.
+        """
 
     def save_events(self, events: Iterable[Event], /) -> int:
         """Stores the events of one actor as one commit and returns its position."""

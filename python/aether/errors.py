@@ -11,6 +11,7 @@
     ├── StoreFullError                         a stated bound of the store is reached
     ├── NamespaceMismatchError                 the stream differs from what this store needs
     ├── OutcomeUnknownError                    sent, but nobody can say whether it was stored
+    ├── IngestError                            events of an ingestion that were not stored; carries each
     ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
     ├── ServerUnavailableError (ConnectionError)   no server, or it cannot serve now
     │   └── UnsupportedServerError             too old, or without JetStream
@@ -25,6 +26,8 @@ Each carries its facts as attributes, in the order of its constructor, and survi
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AccessDeniedError",
     "AetherError",
@@ -33,6 +36,7 @@ __all__ = [
     "DeadlineError",
     "DecodeError",
     "EncodeError",
+    "IngestError",
     "InvalidIdError",
     "LoopInUseError",
     "MissingExtraError",
@@ -229,6 +233,31 @@ class OutcomeUnknownError(AetherError):
         return (
             f"{self.actor_id!r}: no answer within {self.timeout_s:g} s, the write may or may not be stored; "
             "saving the same event again is safe, an append is best followed by a load"
+        )
+
+
+class IngestError(AetherError):
+    """Events that were put into an ingestion pipeline and are not stored, or may not be; all others are.
+
+    The pipeline can go on. Putting the failed events again, in their order, is safe: what is stored is recognised.
+
+    Attributes:
+        failures: pairs of an event and its error, the first 1,000; `on_failure` of `ingest` gets all.
+        conflicts: how many were refused because their actor was at their version or beyond.
+        failed: how many were not stored for another reason.
+        unknown: how many may be stored or not.
+    """
+
+    def __init__(self, failures: tuple[tuple[Any, AetherError], ...], conflicts: int, failed: int, unknown: int) -> None:
+        super().__init__(failures, conflicts, failed, unknown)
+        self.failures, self.conflicts, self.failed, self.unknown = failures, conflicts, failed, unknown
+
+    def __str__(self) -> str:
+        total = self.conflicts + self.failed + self.unknown
+        first = f"; the first: {self.failures[0][1]}" if self.failures else ""
+        return (
+            f"{total:,} of the events put are not known to be stored "
+            f"({self.conflicts:,} conflicts, {self.failed:,} failed, {self.unknown:,} unknown){first}"
         )
 
 

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use super::pending::Pending;
 use super::raise;
 use super::replay::Replay;
 use crate::answer::{Answer, Sink};
@@ -133,6 +134,9 @@ impl FrameReader {
 fn sink_of(sink: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Sink>> {
     if let Ok(replay) = sink.cast::<Replay>() {
         return Ok(Arc::clone(&replay.get().shared) as Arc<dyn Sink>);
+    }
+    if let Ok(pending) = sink.cast::<Pending>() {
+        return Ok(Arc::clone(&pending.get().shared) as Arc<dyn Sink>);
     }
     Err(PyTypeError::new_err(format!("{} takes no answers", sink.get_type().name()?)))
 }

@@ -9,6 +9,14 @@ use super::event::Event;
 use super::new_event::NewEvent;
 use crate::event::EventData;
 
+/// The handle of one event for a pipeline.
+pub fn handle(item: &Bound<'_, PyAny>) -> PyResult<Arc<EventData>> {
+    match item.cast::<Event>() {
+        Ok(event) => Ok(Arc::clone(&event.get().data)),
+        Err(_) => Err(PyTypeError::new_err(format!("a pipeline takes Event objects, not {}", item.get_type().name()?))),
+    }
+}
+
 /// The handles of an iterable of events.
 pub fn handles(events: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<EventData>>> {
     let collect = |item: PyResult<Bound<'_, PyAny>>| match item?.cast::<Event>() {

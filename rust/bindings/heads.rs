@@ -1,7 +1,7 @@
 //! `Head` and `HeadCache`: what a writer knows of its actors.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -51,7 +51,8 @@ impl Head {
 ///     ValueError: `capacity` is 0.
 #[pyclass(frozen, module = "aether._native")]
 pub struct HeadCache {
-    heads: Mutex<Heads>,
+    /// Shared with the pipelines of the same store.
+    pub heads: Arc<Mutex<Heads>>,
 }
 
 impl HeadCache {
@@ -66,7 +67,7 @@ impl HeadCache {
     fn new(capacity: usize) -> PyResult<Self> {
         let capacity =
             NonZeroUsize::new(capacity).ok_or_else(|| PyValueError::new_err("the cache of heads needs room for one actor"))?;
-        Ok(Self { heads: Mutex::new(Heads::new(capacity)) })
+        Ok(Self { heads: Arc::new(Mutex::new(Heads::new(capacity))) })
     }
 
     /// The actor's head, or None where it is not known.

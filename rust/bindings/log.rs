@@ -2,17 +2,20 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyIterator, PyList, PyString};
 
 use super::event::Event;
 use super::filter::EventFilter;
-use super::handles::{drafts, events_of, handles};
+use super::handles::{drafts, events_of, handle, handles};
 use super::names::name;
 use super::raise;
 use super::snapshot::Snapshot;
 use crate::log::Log;
+
+/// An event and why it was refused; None: the iterator raised this.
+type Refused<'py> = (Option<Bound<'py, PyAny>>, Py<PyBaseException>);
 
 /// The in-memory store's index behind a lock; see `InMemoryEventStore`. Safe from many threads.
 ///
@@ -50,6 +53,39 @@ impl MemoryLog {
         let handle = &event.get().data;
         let outcome = self.lock().save(std::slice::from_ref(handle));
         outcome.map_err(|error| raise(error, handle.actor()))
+    }
+
+    /// Stores events off the iterator, each a commit of its own, at most `count` and up to the first that is refused.
+    ///
+    /// Returns how many were stored now, how many were already stored, what went wrong, and whether the iterator came to its
+    /// end. What went wrong is an event and its error, or None and what the iterator raised.
+    #[pyo3(signature = (iterator, count, /))]
+    fn ingest<'py>(&self, iterator: &Bound<'py, PyIterator>, count: usize) -> (u64, u64, Option<Refused<'py>>, bool) {
+        let (py, mut saved, mut already, mut items) = (iterator.py(), 0, 0, iterator.clone());
+        for _ in 0..count {
+            let item = match items.next() {
+                None => return (saved, already, None, true),
+                Some(Err(error)) => return (saved, already, Some((None, error.into_value(py))), false),
+                Some(Ok(item)) => item,
+            };
+            let handle = match handle(&item) {
+                Err(error) => return (saved, already, Some((None, error.into_value(py))), false),
+                Ok(handle) => handle,
+            };
+            let (before, outcome) = {
+                let mut log = self.lock();
+                (log.position(), log.save(std::slice::from_ref(&handle)))
+            };
+            match outcome {
+                Ok(position) if position > before => saved += 1,
+                Ok(_) => already += 1,
+                Err(error) => {
+                    let error = raise(error, handle.actor()).into_value(py);
+                    return (saved, already, Some((Some(item), error)), false);
+                }
+            }
+        }
+        (saved, already, None, false)
     }
 
     /// Stores the events of one actor as one commit and returns its position.

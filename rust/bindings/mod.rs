@@ -23,6 +23,7 @@ mod making;
 mod metadata;
 mod names;
 mod new_event;
+mod pending;
 mod pickling;
 mod reading;
 mod replay;
@@ -88,6 +89,8 @@ mod _native {
     use super::names::{actor_subject, check_actor_id, shard_of, token_decode, token_encode};
     #[pymodule_export]
     use super::new_event::NewEvent;
+    #[pymodule_export]
+    use super::pending::Pending;
     #[pymodule_export]
     use super::replay::Replay;
     #[pymodule_export]

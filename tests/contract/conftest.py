@@ -7,6 +7,6 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"aether.testing.contract_{part}"
-        for part in ("appending", "concurrency", "reading", "replay", "saving", "snapshots", "values")
+        for part in ("appending", "concurrency", "ingest", "reading", "replay", "saving", "snapshots", "values")
     )
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import broken_filing
+import broken_ingesting
 import broken_reading
 import broken_replay
 import broken_writing
@@ -17,7 +18,7 @@ from planted import CAUGHT_BY
 from aether.testing import StoreContract
 
 FOLDER = Path(__file__).parent
-BROKEN = (broken_writing, broken_reading, broken_replay, broken_filing)
+BROKEN = (broken_writing, broken_reading, broken_replay, broken_filing, broken_ingesting)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from aether import Appended, CommitTooLargeError, Event, EventBatch, NewEvent, Snapshot, VersionConflictError
+from aether import (
+    AetherError,
+    Appended,
+    CommitTooLargeError,
+    Event,
+    EventBatch,
+    IngestError,
+    IngestStats,
+    NewEvent,
+    Snapshot,
+    VersionConflictError,
+)
 from aether._native import EventFilter, shard_of
 from aether.store.base import (
     check_actor_id,
@@ -22,7 +33,7 @@ from aether.store.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 BYTES_MAX = 1_048_576
 
@@ -55,6 +66,10 @@ class ListStore:
         if position is None:
             raise VersionConflictError(actor_id, commit[0].version - 1, latest)
         return position
+
+    def ingest(self, *, on_failure: Callable[[Event, AetherError], object] | None = None, **_: int) -> ListPipeline:
+        """Return a pipeline that saves one event after another."""
+        return ListPipeline(self, on_failure)
 
     async def append(
         self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
@@ -173,7 +188,7 @@ class ListStore:
 
     def check_size(self, commit: list[Event]) -> None:
         """Refuse what is too large."""
-        size = sum(len(event.payload) for event in commit)
+        size = sum(len(event.payload) + len(str(event.metadata)) for event in commit)
         if size > BYTES_MAX:
             raise CommitTooLargeError(commit[0].actor_id, size, BYTES_MAX)
 
@@ -208,3 +223,66 @@ class ListStore:
         """Return the events from a version on."""
         with self.lock:
             return [event for _, event in self.history(actor_id) if event.version >= from_version]
+
+
+class ListPipeline:
+    """Saves each event when it is put."""
+
+    def __init__(self, store: ListStore, on_failure: Callable[[Event, AetherError], object] | None) -> None:
+        self.store, self.on_failure = store, on_failure
+        self.failures: list[tuple[Event, AetherError]] = []
+        self.counts = dict.fromkeys(IngestStats._fields, 0)
+        self.open = False
+
+    async def __aenter__(self) -> Self:
+        self.open = True
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self.open = False
+        if error is None:
+            self.report()
+        else:
+            error.add_note(f"ingestion stood at: {self.stats()}")
+
+    async def put_many(self, events: Iterable[Event]) -> None:
+        """Put each."""
+        for event in events:
+            await self.put(event)
+
+    async def put(self, event: Event) -> None:
+        """Save it, or note why not."""
+        if not self.open:
+            raise AetherError("the pipeline is not open")
+        if not isinstance(event, Event):
+            raise TypeError(f"a pipeline takes Events, not {type(event).__name__}")
+        self.counts["put"] += 1
+        before = self.store.position
+        try:
+            position = await self.store.save_event(event)
+        except AetherError as error:
+            self.fail(event, error)
+        else:
+            self.counts["saved" if position > before else "already_stored"] += 1
+
+    def fail(self, event: Event, error: AetherError) -> None:
+        """Note a failure."""
+        self.counts["conflicts" if isinstance(error, VersionConflictError) else "failed"] += 1
+        self.failures.append((event, error))
+        if self.on_failure is not None:
+            self.on_failure(event, error)
+
+    async def flush(self) -> None:
+        """Everything is stored already."""
+        self.report()
+
+    def report(self) -> None:
+        """Raise what failed since the last report."""
+        failures, self.failures = self.failures, []
+        if failures:
+            conflicts = sum(isinstance(error, VersionConflictError) for _, error in failures)
+            raise IngestError(tuple(failures), conflicts, len(failures) - conflicts, 0)
+
+    def stats(self) -> IngestStats:
+        """Return the counts."""
+        return IngestStats(**self.counts)

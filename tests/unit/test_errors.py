@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from aether import errors
+from aether import Event, errors
 
 EXAMPLES: dict[str, tuple[object, ...]] = {
     "InvalidIdError": ("actor_id", "", "is empty; an id has 1 to 255 UTF-8 bytes"),
@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "StoreFullError": ("this store", "max_events=10", "allow more with max_events="),
     "NamespaceMismatchError": ("shop", ("guard mode is 'shard', this store needs 'actor'", "replicas differ")),
     "OutcomeUnknownError": ("order-1", 10.0),
+    "IngestError": ((), 1, 2, 3),
     "DeadlineError": ("reading 'order-1'", 0.5),
     "ServerUnavailableError": ("nats://localhost:4222", "no server answers; type: aether dev"),
     "UnknownFormatError": (8, 2),
@@ -167,3 +168,14 @@ def test_an_unknown_owner_is_not_invented():
 def test_an_offset_that_is_none_is_not_shown():
     """An error of decoding that no byte is to blame for shows none."""
     assert str(errors.DecodeError(-1, "the data does not fit Order")) == "the data does not fit Order"
+
+
+def test_an_ingestion_shows_its_first_failure_and_survives_pickling_with_all():
+    """The message names the first failure; events and errors come back from a pickle."""
+    failures = tuple(
+        (Event("order-1", "OrderPlaced", version), errors.VersionConflictError("order-1", 3, 5)) for version in (4, 5)
+    )
+    error = pickle.loads(pickle.dumps(errors.IngestError(failures, 2, 0, 0)))
+    assert str(failures[0][1]) in str(error)
+    assert [event for event, _ in error.failures] == [event for event, _ in failures]
+    assert [str(why) for _, why in error.failures] == [str(why) for _, why in failures]

@@ -22,7 +22,8 @@ THREADS = 8
 
 def test_faces_are_what_waits():
     """Stores, servers and their protocols have a blocking face; every other name is the very same object."""
-    assert sorted(FACES) == ["EmbeddedServer", "EventStore", "InMemoryEventStore", "JetStreamEventStore", "SnapshotStore"]
+    stores = ["EventStore", "InMemoryEventStore", "IngestPipeline", "JetStreamEventStore", "SnapshotStore"]
+    assert sorted(FACES) == ["EmbeddedServer", *stores]
     assert sync.__all__ == aether.__all__
 
 

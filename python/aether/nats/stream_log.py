@@ -211,6 +211,13 @@ class StreamLog:
         """Lead the answers to what `sink` asks for to it, from any replica."""
         return StreamFeed(self._connection, self._direct, sink, self._attempt_s)
 
+    async def last_each(self, subjects: Sequence[str], deadline: float) -> list[Message | None]:
+        """Return each subject's last message, from the leader, asked for at once; None: it has none, or that is not sure."""
+        payloads = [msgspec.json.encode({"last_by_subj": subject}) for subject in subjects]
+        replies = await self._ask("a read", lambda transport, until: transport.request_each(self._get, payloads, until), deadline)
+        found = [_GOT.decode(reply.data).message for reply in replies]
+        return [None if message is None else Message(message.seq, message.subject, message.data) for message in found]
+
     async def is_gone(self, position: int, deadline: float) -> bool:
         """Say whether the leader has no message at this position."""
         return await self.get(position, deadline) is None

@@ -11,14 +11,19 @@ from aether._native import check_actor_id, check_events, number_events
 from aether.event import Event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
 
+    from aether.errors import AetherError
     from aether.event import NewEvent, Snapshot
 
 __all__ = [
     "Appended",
     "EventBatch",
     "EventStore",
+    "IngestPipeline",
+    "IngestStats",
     "SnapshotStore",
     "StoreInfo",
     "check_actor_id",
@@ -93,6 +98,12 @@ class StoreInfo(NamedTuple):
         return f"held by {kept} in {self.storage} storage; synced to disk: {self.sync}"
 
 
+PENDING_MAX = 65_536
+PENDING_BYTES_MAX = 64 * 2**20
+IN_FLIGHT_MAX = 4_096
+COMMIT_EVENTS_MAX = 256
+"""Bounds of an ingestion pipeline."""
+
 VERSION_MAX = 2**64 - 1
 COUNT_MAX = 2**63 - 1
 """What a list can hold, and more than any memory does."""
@@ -129,11 +140,96 @@ def check_batch_size(batch_size: int) -> None:
     check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
 
 
+def check_ingest_bounds(pending_max: int, pending_bytes_max: int, in_flight_max: int, commit_events_max: int) -> None:
+    """Refuse what are no bounds of a pipeline."""
+    check_int("pending_max", pending_max, 1, 1_000_000, "1 to 1,000,000 events")
+    check_int("pending_bytes_max", pending_bytes_max, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
+    check_int("in_flight_max", in_flight_max, 1, 65_536, "1 to 65,536 commits")
+    check_int("commit_events_max", commit_events_max, 1, COUNT_MAX, "1 to 2**63 - 1 events")
+
+
 def check_expected_version(expected_version: int | None) -> None:
     """Refuse what is no expected version."""
     if expected_version is not None:
         meaning = "0 (the actor is new) to 2**64 - 1, or None for any"
         check_int("expected_version", expected_version, 0, VERSION_MAX, meaning)
+
+
+class IngestStats(NamedTuple):
+    """What became of the events put: `put` is the sum of `saved`, `already_stored`, `conflicts`, `failed`, `unknown`, `pending`.
+
+    Attributes:
+        put: events that the pipeline took.
+        saved: stored.
+        already_stored: found in the log, equal as a whole: stored before, or by a copy whose ack was lost.
+        conflicts: their actor was at their version or beyond, with other events.
+        failed: not stored, for another reason.
+        unknown: sent, and nobody can say.
+        pending: not settled yet.
+        in_flight: commits on their way.
+        commits: commits acked at once, without a question to the log.
+        bytes: their bytes.
+    """
+
+    put: int
+    saved: int
+    already_stored: int
+    conflicts: int
+    failed: int
+    unknown: int
+    pending: int
+    in_flight: int
+    commits: int
+    bytes: int
+
+
+@runtime_checkable
+class IngestPipeline(Protocol):
+    """Acknowledged, guarded, ordered writes of many actors at once; `EventStore.ingest` makes it, an async context manager.
+
+    Each event ends as `save_event` would end it. Those of one actor are stored in the order in which they are put; what waits
+    for an actor becomes one commit. Leaving the context flushes. Left by an exception, it finishes what is on its way, sends
+    nothing more, and adds a note to the exception that says where it stood.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Flush, and end."""
+        ...
+
+    async def put(self, event: Event) -> None:
+        """Take one event; wait while too much is pending.
+
+        Raises:
+            IngestError: the server did not answer, or took nothing; what failed since the last `flush`.
+        """
+        ...
+
+    async def put_many(self, events: Iterable[Event]) -> None:
+        """Take events, from a list or a generator of any length; wait while too much is pending.
+
+        Raises:
+            IngestError: the server did not answer, or took nothing; what failed since the last `flush`. `stats().put` says how
+                many events were taken.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return once everything put before is stored.
+
+        Raises:
+            IngestError: some of the events put since the last `flush` are not stored; the pipeline can go on.
+        """
+        ...
+
+    def stats(self) -> IngestStats:
+        """Say how many events became what."""
+        ...
 
 
 @runtime_checkable
@@ -226,6 +322,26 @@ class EventStore(Protocol):
 
     async def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version; 0 means it has no event yet."""
+        ...
+
+    def ingest(
+        self,
+        *,
+        pending_max: int = PENDING_MAX,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        commit_events_max: int = COMMIT_EVENTS_MAX,
+        on_failure: Callable[[Event, AetherError], object] | None = None,
+    ) -> IngestPipeline:
+        """Return a pipeline for many events of many actors: `async with store.ingest() as pipeline`.
+
+        Args:
+            pending_max: events put and not settled before `put` waits, at most 1,000,000.
+            pending_bytes_max: their bytes before `put` waits.
+            in_flight_max: commits on their way at once, each of another actor, at most 65,536.
+            commit_events_max: events of one actor that waited together and become one commit.
+            on_failure: called with each event that is not stored, and its error; it must not raise.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Head, HeadCache, actor_subject, encode_commit, position_of
 from aether.errors import AetherError, CorruptEventError, DeadlineError, DecodeError, OutcomeUnknownError, VersionConflictError
@@ -21,7 +21,21 @@ if TYPE_CHECKING:
     from aether.store.guarded_write import WriteRequest
     from aether.store.reading import Placed
 
-__all__ = ["CommitWriter"]
+__all__ = ["CommitWriter", "Written"]
+
+
+class Written(NamedTuple):
+    """What a write did.
+
+    Attributes:
+        version: the actor's latest version.
+        position: where the last of the events lies.
+        found: they were there already.
+    """
+
+    version: int
+    position: int
+    found: bool
 
 
 class CommitWriter:
@@ -43,8 +57,8 @@ class CommitWriter:
         # while somebody writes to it; its value are those who wait, in order.
         self._writing: dict[str, deque[asyncio.Future[None]]] = {}
 
-    async def write(self, request: WriteRequest, deadline: float) -> tuple[int, int]:
-        """Store the request's events as one commit; return its version and position.
+    async def write(self, request: WriteRequest, deadline: float) -> Written:
+        """Store the request's events as one commit.
 
         Raises:
             VersionConflictError: the actor is elsewhere than the request expects.
@@ -82,7 +96,7 @@ class CommitWriter:
                 return
         del self._writing[actor_id]
 
-    async def _write(self, request: WriteRequest, deadline: float) -> tuple[int, int]:
+    async def _write(self, request: WriteRequest, deadline: float) -> Written:
         actor_id = request.actor_id
         subject = actor_subject(self._namespace, actor_id)
         write = GuardedWrite(request, self.heads.get(actor_id))
@@ -103,7 +117,7 @@ class CommitWriter:
             self.heads.put(actor_id, write.head)
         if write.step is Step.CONFLICT:
             raise VersionConflictError(actor_id, request.expected, write.actual)
-        return write.version, write.position
+        return Written(write.version, write.position, write.found)
 
     async def _do(self, write: GuardedWrite, subject: str, deadline: float) -> None:
         """Do the write's next step, and tell it what came of it."""

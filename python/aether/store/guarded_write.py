@@ -152,6 +152,7 @@ class GuardedWrite:
         in_doubt: a copy was sent, and the log has not told yet what became of it.
         repeats: how often the same thing had to be done again, so that the driver waits a little before the next step.
         version, position: what was stored and where, once DONE.
+        found: once DONE, the very same events were there, though every copy of this write was refused or none was sent.
         actual: the version really there, on CONFLICT.
     """
 
@@ -161,7 +162,7 @@ class GuardedWrite:
         self.events: list[Event] = []
         self.body = b""
         self.since = 0
-        self.in_doubt = False
+        self.in_doubt = self.found = False
         self.repeats = 0
         self.version = self.position = self.actual = 0
         self.latest: Message | None = None
@@ -183,6 +184,7 @@ class GuardedWrite:
         return Step.FIND_STORED if self.request.may_be_stored(self.actual) else Step.CONFLICT
 
     def _stored(self, position: int) -> None:
+        self.found = self.in_doubt and not self._silent
         self.version, self.position, self.in_doubt = self.events[-1].version, position, False
         if self.head is not None:
             self.head = self.head.after(self.version, position)
@@ -190,6 +192,7 @@ class GuardedWrite:
 
     def on_ack(self, position: int) -> None:
         """Take the position at which the server stored it."""
+        self.in_doubt = False
         self._stored(position)
 
     def on_refused(self) -> None:
@@ -262,4 +265,4 @@ class GuardedWrite:
         if position is None:
             self.step = Step.CONFLICT
         else:
-            self.version, self.position, self.step = self.actual, position, Step.DONE
+            self.version, self.position, self.step, self.found = self.actual, position, Step.DONE, True

@@ -13,30 +13,37 @@ from aether.nats.stream_log import StreamLog
 from aether.nats.streams import StreamFacts, open_streams
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
 from aether.store.base import (
+    COMMIT_EVENTS_MAX,
+    IN_FLIGHT_MAX,
+    PENDING_BYTES_MAX,
+    PENDING_MAX,
     Appended,
     StoreInfo,
     check_after,
     check_batch_size,
     check_expected_version,
     check_from_version,
+    check_ingest_bounds,
     check_limit,
 )
 from aether.store.commit_writer import CommitWriter
 from aether.store.guarded_write import AppendRequest, SaveRequest
+from aether.store.pipeline import JetStreamPipeline
 from aether.store.reading import ActorReader
 from aether.store.replaying import Replaying
 from aether.store.snapshots import SnapshotKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from nats.aio.client import Client
 
+    from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
-    from aether.store.base import EventBatch
+    from aether.store.base import EventBatch, IngestPipeline
     from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
@@ -142,11 +149,11 @@ class JetStreamEventStore:
 
     async def save_event(self, event: Event) -> int:
         """Store one event if its version is greater than the actor's latest; see `EventStore.save_event`."""
-        return (await self._writer.write(SaveRequest([event]), await self._open()))[1]
+        return (await self._writer.write(SaveRequest([event]), await self._open())).position
 
     async def save_events(self, events: Iterable[Event]) -> int:
         """Store the events of one actor as one commit, all or nothing; see `EventStore.save_events`."""
-        return (await self._writer.write(SaveRequest(list(events)), await self._open()))[1]
+        return (await self._writer.write(SaveRequest(list(events)), await self._open())).position
 
     async def append(
         self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
@@ -154,7 +161,35 @@ class JetStreamEventStore:
         """Number the events latest + 1, + 2, … and store them as one commit; see `EventStore.append`."""
         check_expected_version(expected_version)
         request = AppendRequest(actor_id, events, expected_version)
-        return Appended(*await self._writer.write(request, await self._open()))
+        written = await self._writer.write(request, await self._open())
+        return Appended(written.version, written.position)
+
+    def ingest(
+        self,
+        *,
+        pending_max: int = PENDING_MAX,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        commit_events_max: int = COMMIT_EVENTS_MAX,
+        on_failure: Callable[[Event, AetherError], object] | None = None,
+    ) -> IngestPipeline:
+        """Return a pipeline for many events of many actors; see `EventStore.ingest`.
+
+        A commit that is not answered in `timeout_s` is unknown. When the server answers none, or takes none, the pipeline
+        stops: what was not sent fails, and the next call raises `IngestError`.
+        """
+        bounds = (pending_max, pending_bytes_max, in_flight_max, commit_events_max)
+        check_ingest_bounds(*bounds)
+        names = ("pending_max", "pending_bytes_max", "in_flight_max", "commit_events_max")
+        return JetStreamPipeline(
+            connection=self._connection,
+            log=self._events,
+            writer=self._writer,
+            namespace=self._namespace,
+            opened=self._open,
+            bounds=dict(zip(names, bounds, strict=True)),
+            on_failure=on_failure,
+        )
 
     async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
         """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`.

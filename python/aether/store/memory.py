@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Self
 
 from aether._native import EventFilter, MemoryLog
 from aether.store.base import (
+    COMMIT_EVENTS_MAX,
     COUNT_MAX,
+    IN_FLIGHT_MAX,
+    PENDING_BYTES_MAX,
+    PENDING_MAX,
     Appended,
     EventBatch,
     StoreInfo,
@@ -14,14 +18,18 @@ from aether.store.base import (
     check_batch_size,
     check_expected_version,
     check_from_version,
+    check_ingest_bounds,
     check_int,
     check_limit,
 )
+from aether.store.memory_pipeline import MemoryPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
+    from aether.store.base import IngestPipeline
 
 __all__ = ["InMemoryEventStore"]
 
@@ -76,6 +84,22 @@ class InMemoryEventStore:
         """Number the events latest + 1, + 2, … and store them as one commit; see `EventStore.append`."""
         check_expected_version(expected_version)
         return Appended(*self._log.append(actor_id, events, expected_version))
+
+    def ingest(
+        self,
+        *,
+        pending_max: int = PENDING_MAX,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        commit_events_max: int = COMMIT_EVENTS_MAX,
+        on_failure: Callable[[Event, AetherError], object] | None = None,
+    ) -> IngestPipeline:
+        """Return a pipeline for many events of many actors; see `EventStore.ingest`.
+
+        Each event is stored when it is put, as a commit of its own, so nothing is ever pending and no bound is met.
+        """
+        check_ingest_bounds(pending_max, pending_bytes_max, in_flight_max, commit_events_max)
+        return MemoryPipeline(self._log, on_failure)
 
     async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
         """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from aether import *  # noqa: F403 - whatever is no face of its own below is the very same object
 from aether import __all__
 from aether.nats import server
-from aether.store import base, jetstream, memory
+from aether.store import base, jetstream, memory, memory_pipeline, pipeline
 from aether.sync._derive import blocking, blocking_protocol
 from aether.sync._runner import Direct, Portal
 
@@ -17,6 +17,7 @@ __all__ = list(__all__)
 
 EventStore = blocking_protocol(base.EventStore)
 SnapshotStore = blocking_protocol(base.SnapshotStore)
-InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct)
-JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal)
+IngestPipeline = blocking_protocol(base.IngestPipeline)
+InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline})
+JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline})
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

@@ -1,7 +1,10 @@
 """Makes blocking classes out of async ones, when `aether.sync` is imported.
 
 Written twice, the two faces would drift apart; so the blocking one is derived: coroutine methods become plain ones, async
-generators become generators, `async with` becomes `with`, `aclose` becomes `close`. What a type checker sees of it,
+generators become generators, `async with` becomes `with`, `aclose` becomes `close`. A method that returns a part with coroutines
+of its own, as `ingest` a pipeline, returns that part's blocking face; and a coroutine method `m` with a generator
+`_m_steps` beside it runs that generator in the calling thread and its steps on the loop, so that an iterable of the caller's is
+the caller's to iterate. What a type checker sees of it,
 `__init__.pyi`, is derived from the same source by tests/typing/sync_stubs.py.
 
 Each method is compiled with the signature of its original, as dataclasses do it: a call through `*args, **kwargs` would cost
@@ -38,8 +41,14 @@ def members(source: type) -> dict[str, Any]:
     return {name: inspect.getattr_static(source, name) for name in names}
 
 
-def blocking(source: type, runner: type[Runner]) -> type:
-    """Return the blocking face of an async class: each object holds one of `source` and a `runner` for its calls."""
+def blocking(source: type, runner: type[Runner], parts: dict[str, type] | None = None) -> type:
+    """Return the blocking face of an async class: each object holds one of `source` and a `runner` for its calls.
+
+    Args:
+        source: the async class.
+        runner: what runs its calls.
+        parts: the async classes of what its methods return, for those that return parts with coroutines of their own.
+    """
     name = source.__name__
     doc = inspect.cleandoc(source.__doc__ or "").replace("async context manager", "context manager")
     body: dict[str, Any] = {
@@ -52,8 +61,27 @@ def blocking(source: type, runner: type[Runner]) -> type:
         ),
     }
     for member_name, member in members(source).items():
-        body[NAMES.get(member_name, member_name)] = _blocking_member(member_name, member)
+        part = (parts or {}).get(member_name)
+        body[NAMES.get(member_name, member_name)] = (
+            _blocking_member(source, member_name, member) if part is None else _part_maker(member, _blocking_part(part))
+        )
     return type(name, (), body)
+
+
+def _blocking_part(source: type) -> type:
+    """Return the blocking face of what a method returns; its objects share the runner of the object that made them."""
+
+    def __init__(self: Any, made: object, runner: Runner) -> None:  # noqa: ANN401, N807 - a method of the class made here
+        self._async, self._runner = made, runner
+
+    body: dict[str, Any] = {"__doc__": source.__doc__, "__module__": _MODULE, "__init__": __init__}
+    for name, member in members(source).items():
+        body[NAMES.get(name, name)] = _blocking_member(source, name, member)
+    return type(source.__name__, (), body)
+
+
+def _part_maker(member: Callable[..., Any], face: type) -> Callable[..., Any]:
+    return _compiled(member, "return _face(_method(self._async, {given}), self._runner)", {"_method": member, "_face": face})
 
 
 def blocking_protocol(source: type) -> type:
@@ -65,11 +93,14 @@ def blocking_protocol(source: type) -> type:
     return runtime_checkable(types.new_class(source.__name__, (Protocol,), exec_body=lambda namespace: namespace.update(body)))
 
 
-def _blocking_member(name: str, member: Any) -> Any:  # noqa: ANN401 - a descriptor of any kind
+def _blocking_member(source: type, name: str, member: Any) -> Any:  # noqa: ANN401 - a descriptor of any kind
     if isinstance(member, property):
         return property(lambda self: getattr(self._async, name), doc=member.__doc__)
     if not inspect.isfunction(member):
         raise TypeError(f"{name}: aether.sync has no rule for a {type(member).__name__}")
+    steps = getattr(source, f"_{name}_steps", None)
+    if steps is not None:
+        return _compiled(member, "\n for step in _steps(self._async, {given}):\n  self._runner.run(step)", {"_steps": steps})
     call = "_method(self._async, {given})"
     if inspect.isasyncgenfunction(member):
         call = f"return self._runner.iterate({call})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aether.testing.contract_appending import AppendingContract
 from aether.testing.contract_concurrency import ConcurrencyContract
+from aether.testing.contract_ingest import IngestContract
 from aether.testing.contract_reading import ReadingContract
 from aether.testing.contract_replay import ReplayContract
 from aether.testing.contract_saving import SavingContract
@@ -21,6 +22,7 @@ class StoreContract(
     ValuesContract,
     SnapshotsContract,
     ConcurrencyContract,
+    IngestContract,
 ):
     """Every semantic of an `EventStore` and `SnapshotStore`, one sentence a test.
 

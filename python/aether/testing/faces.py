@@ -6,11 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
 
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import Appended, EventBatch
-    from aether.sync import EventStore, SnapshotStore
+    from aether.store.base import Appended, EventBatch, IngestStats
+    from aether.sync import EventStore, IngestPipeline, SnapshotStore
 
 __all__ = ["AsyncFace", "as_async"]
 
@@ -55,6 +57,10 @@ class AsyncFace:
     ) -> Appended:
         """See `EventStore.append`."""
         return await self._call(self._events.append, actor_id, events, expected_version=expected_version)
+
+    def ingest(self, **options: Any) -> AsyncPipeline:  # noqa: ANN401 - passed on
+        """See `EventStore.ingest`."""
+        return AsyncPipeline(self._events.ingest(**options), self._call)
 
     async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
         """See `EventStore.get_events`."""
@@ -107,3 +113,36 @@ class AsyncFace:
     async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
         """See `SnapshotStore.get_latest_snapshot`."""
         return await self._call(self._snapshots.get_latest_snapshot, actor_id)
+
+
+class AsyncPipeline:
+    """A blocking pipeline behind async methods; `AsyncFace.ingest` makes one."""
+
+    def __init__(self, pipeline: IngestPipeline, call: Callable[..., Awaitable[Any]]) -> None:
+        self._pipeline = pipeline
+        self._call = call
+
+    async def __aenter__(self) -> Self:
+        await self._call(self._pipeline.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._call(self._pipeline.__exit__, kind, error, traceback)
+
+    async def put(self, event: Event) -> None:
+        """See `IngestPipeline.put`."""
+        await self._call(self._pipeline.put, event)
+
+    async def put_many(self, events: Iterable[Event]) -> None:
+        """See `IngestPipeline.put_many`."""
+        await self._call(self._pipeline.put_many, events)
+
+    async def flush(self) -> None:
+        """See `IngestPipeline.flush`."""
+        await self._call(self._pipeline.flush)
+
+    def stats(self) -> IngestStats:
+        """See `IngestPipeline.stats`."""
+        return self._pipeline.stats()
