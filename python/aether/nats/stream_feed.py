@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamFeed"]
 
+RETRY_S = 0.02
+"""How long to wait where nothing could be asked."""
+
 
 class StreamFeed:
     """An inbox whose answers a sink takes; made by `StreamLog.feed`, ended by `aclose`.
@@ -72,13 +75,13 @@ class StreamFeed:
         Raises:
             AccessDeniedError: the server refuses to be asked.
         """
-        until = min(deadline, asyncio.get_running_loop().time() + self._attempt_s)
-        if self._sink.is_waiting() and not self._woken.is_set():
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._woken.wait()
-            except TimeoutError:
-                self._sink.lose()
+        now = asyncio.get_running_loop().time()
+        wait_s = self._attempt_s if self._sink.is_waiting() else RETRY_S
+        try:
+            async with asyncio.timeout_at(min(deadline, now + wait_s)):
+                await self._woken.wait()
+        except TimeoutError:
+            self._sink.lose()
         self._woken.clear()
         if self._refusal is not None:
             raise self._refusal

@@ -189,8 +189,7 @@ class StreamLog:
         """
         attempt = 0
         while True:
-            reply = await self._ask("a read", lambda transport, until: transport.request(self._info, b"", until), deadline)
-            info = _INFO.decode(reply.data)
+            info = await self._ask("a read", self._told, deadline)
             if info.state is not None and info.state.last_seq >= self.reached:
                 self.reached = info.state.last_seq
                 return info.state.last_seq
@@ -312,6 +311,13 @@ class StreamLog:
                 raise self._error(error)
             attempt += 1
             await pause(attempt, deadline, f"reading {self.stream}", self.timeout_s)
+
+    async def _told(self, transport: Transport, until: float) -> _Info:
+        reply = await transport.request(self._info, b"", until)
+        try:
+            return _INFO.decode(reply.data)
+        except NO_ANSWER as error:
+            raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
 
     async def _got(self, transport: Transport, payload: bytes, until: float) -> _Got:
         reply = await transport.request(self._get, payload, until)
