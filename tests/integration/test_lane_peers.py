@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from faults.dump import dump
-from faults.tap import Plan, Tap, once
+from faults.tap import Plan, Tap, once, tapped
 from faults.waiting import until
 
 from aether import (
@@ -23,7 +22,7 @@ from aether import (
 from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from aether import EmbeddedServer
 
@@ -68,22 +67,6 @@ HUNG_UP = [
     "",
 ]
 """What else it says, and hangs up."""
-
-
-@asynccontextmanager
-async def tapped(
-    server: EmbeddedServer, namespace: str, timeout_s: float = 4.0
-) -> AsyncIterator[tuple[Tap, JetStreamEventStore]]:
-    """A store with one event of the actor "a", open through a tap; afterwards no task and no link is left."""
-    before = asyncio.all_tasks()
-    async with Tap(server.url) as tap:
-        async with JetStreamEventStore(tap.url, namespace=namespace, timeout_s=timeout_s) as store:
-            await store.append("a", NewEvent("t"))
-            yield tap, store
-        await until(lambda: not tap.links)
-        await until(lambda: not tap.tasks)
-        left = asyncio.all_tasks() - before
-        assert not left, left
 
 
 def instead(said: bytes, *, hang_up: bool = False) -> Callable[[bytes], bytes | None]:
@@ -328,39 +311,3 @@ async def test_a_limit_that_the_server_does_not_keep_to_is_found_out() -> None:
             assert "more than the server takes: 4,096" in str(caught.value.__cause__)
             assert tap.lane is not lane
             assert await store.get_latest_version("a") == 1
-
-
-async def test_a_server_that_goes_is_stayed_with_where_no_other_is_known(nats_server: EmbeddedServer, namespace: str) -> None:
-    """A lame duck is used until it hangs up where there is no other server, and calls go on with whoever comes after."""
-    async with tapped(nats_server, namespace) as (tap, store):
-        lane = tap.lane
-        lane.inject(b'INFO {"version": "2.15.1", "max_payload": 1048576, "ldm": true}\r\n')
-        await until(lambda: store._connection._transport.info.ldm)
-        assert (await store.append("a", NewEvent("t"))).version == 2
-        assert tap.lane is lane
-        lane.cut()
-        assert (await store.append("a", NewEvent("t"))).version == 3
-
-
-async def test_a_server_that_goes_is_left_and_what_is_in_flight_ends_there(nats_server: EmbeddedServer, namespace: str) -> None:
-    """Told of other servers, new calls go out on a lane elsewhere at once, and the answer that is due still comes on the old."""
-    async with Tap(nats_server.url) as first, Tap(nats_server.url) as second:
-        taps = (first, second)
-        async with JetStreamEventStore(f"{first.url},{second.url}", namespace=namespace, timeout_s=30) as store:
-            await store.append("a", NewEvent("t"))
-            (used,) = [tap for tap in taps if tap.lanes]
-            other = second if used is first else first
-            old, carrier = used.lane, store._connection._transport
-            old.plan.mute = True
-            due = asyncio.ensure_future(store.append("b", NewEvent("t")))
-            await until(lambda: carrier._takers)
-            used.plan = lambda: Plan(cut_down_at=0)  # it takes no new connections
-            old.inject(b'INFO {"version": "2.15.1", "max_payload": 1048576, "ldm": true}\r\n')
-            await until(lambda: not carrier.is_open())
-            assert (await store.append("a", NewEvent("t"))).version == 2
-            assert other.lanes
-            assert not due.done()
-            old.plan.mute = False
-            assert (await due).version == 1
-            await until(lambda: old not in used.links)
-    assert sorted(message.versions for message in await dump(nats_server.url, namespace)) == [[1], [1], [2]]

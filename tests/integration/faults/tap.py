@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aether import JetStreamEventStore, NewEvent
 from faults.proxy import LINGER_NONE, READ_BYTES
+from faults.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from typing import Self
+
+    from aether import EmbeddedServer
 
 LANE = b'"aether lane"'
 """How a lane's CONNECT can be told from nats-py's."""
@@ -50,9 +55,13 @@ class Link:
         self.plan, self._client, self._server = plan, client, server
         self.lane = False
         self.sent_down = self.sent_up = 0
+        self._ended = False
 
     def cut(self) -> None:
         """End it, in good order or by a reset, as planned."""
+        if self._ended:
+            return
+        self._ended = True
         if self.plan.reset:
             self._client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             self._client.transport.abort()
@@ -75,6 +84,8 @@ class Link:
             limit = self.plan.cut_down_at
             ends = limit is not None and self.sent_down + len(said) >= limit
             said = said[: limit - self.sent_down] if ends and limit is not None else said
+            if self._ended:
+                return
             for part in (said[at : at + 1] for at in range(len(said))) if self.plan.drip else [said]:
                 self._client.write(part)
                 await self._client.drain()
@@ -180,3 +191,19 @@ def once(plan: Plan) -> Callable[[], Plan]:
     """Plan so for the next link, and nothing for those after it."""
     plans = [plan]
     return lambda: plans.pop() if plans else Plan()
+
+
+@asynccontextmanager
+async def tapped(
+    server: EmbeddedServer, namespace: str, timeout_s: float = 4.0
+) -> AsyncIterator[tuple[Tap, JetStreamEventStore]]:
+    """A store with one event of the actor "a", open through a tap; afterwards no task and no link is left."""
+    before = asyncio.all_tasks()
+    async with Tap(server.url) as tap:
+        async with JetStreamEventStore(tap.url, namespace=namespace, timeout_s=timeout_s) as store:
+            await store.append("a", NewEvent("t"))
+            yield tap, store
+        await until(lambda: not tap.links)
+        await until(lambda: not tap.tasks)
+        left = asyncio.all_tasks() - before
+        assert not left, left
