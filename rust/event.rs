@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub const VERSION_MAX: u64 = u64::MAX;
 
 /// An id: a canonical lower-case hyphenated UUID takes 16 bytes, anything else stays the string it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Id<'a> {
     Uuid([u8; 16]),
     Text(&'a str),

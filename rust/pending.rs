@@ -625,3 +625,6 @@ fn place(token: u64) -> usize {
 fn header_bytes(guard: u64) -> usize {
     "NATS/1.0\r\n\r\n".len() + GUARD.len() + ": \r\n".len() + guard.checked_ilog10().unwrap_or(0) as usize + 1
 }
+
+#[cfg(test)]
+mod tests;

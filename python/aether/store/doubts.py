@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aether.errors import AetherError, CommitTooLargeError, OutcomeUnknownError, VersionConflictError
 from aether.nats.errors import CONFLICT
 from aether.store.guarded_write import SaveRequest
+from aether.store.ingesting import not_sent
 
 if TYPE_CHECKING:
     from aether.event import Event
@@ -117,18 +118,17 @@ class Doubts:
                 ending.conflicts.append((event, error))
             except AetherError as error:
                 self._give_up(ending, [event], error, may_be_stored=False)
-                self._give_up(ending, doubt.events[index + 1 :], error, may_be_stored=False, tried=False)
+                reason = not_sent(error)
+                ending.failed += [(later, reason) for later in doubt.events[index + 1 :]]
                 return
             else:
                 ending.stored(1, found=written.found)
 
-    def _give_up(
-        self, ending: Ending, events: list[Event], error: AetherError, *, may_be_stored: bool, tried: bool = True
-    ) -> None:
+    def _give_up(self, ending: Ending, events: list[Event], error: AetherError, *, may_be_stored: bool) -> None:
         if may_be_stored and not isinstance(error, OutcomeUnknownError):
             unknown = OutcomeUnknownError(events[0].actor_id, self._log.timeout_s)
             unknown.__cause__ = error
             error = unknown
-        unknown_too = tried and isinstance(error, OutcomeUnknownError)
-        (ending.unknown if unknown_too else ending.failed).extend((event, error) for event in events)
+        unsure = isinstance(error, OutcomeUnknownError)
+        (ending.unknown if unsure else ending.failed).extend((event, error) for event in events)
         ending.error = error

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from aether.errors import AetherError, CommitTooLargeError, CorruptEventError, IngestError, VersionConflictError
+from aether.errors import (
+    AetherError,
+    CommitTooLargeError,
+    CorruptEventError,
+    IngestError,
+    OutcomeUnknownError,
+    VersionConflictError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +19,7 @@ if TYPE_CHECKING:
     from aether.event import Event
     from aether.store.base import IngestStats
 
-__all__ = ["CLOSED", "Failures", "Outcome", "is_verdict", "note"]
+__all__ = ["CLOSED", "Failures", "Outcome", "is_verdict", "not_sent", "note"]
 
 FAILURES_MAX = 1000
 """How many failures an `IngestError` carries."""
@@ -56,6 +63,15 @@ class Failures:
         error = IngestError(tuple(self._kept), **self._counts)
         self._kept, self._counts = [], {"conflicts": 0, "failed": 0, "unknown": 0}
         raise error
+
+
+def not_sent(cause: AetherError) -> AetherError:
+    """Return the error of an event that was not sent because of what happened to others."""
+    if not isinstance(cause, OutcomeUnknownError):
+        return cause
+    error = AetherError(f"not sent, because the pipeline stopped: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 def is_verdict(error: AetherError) -> bool:

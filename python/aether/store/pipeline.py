@@ -18,7 +18,7 @@ from aether.nats.connection import pause
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.store.base import IngestStats
 from aether.store.doubts import Doubt, Doubts
-from aether.store.ingesting import CLOSED, Failures, is_verdict, note
+from aether.store.ingesting import CLOSED, Failures, is_verdict, not_sent, note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -268,8 +268,9 @@ class JetStreamPipeline:
     def _halt(self, error: AetherError) -> None:
         """Send nothing more until the caller knows: what would come next stands behind what failed."""
         self._halted = True
+        reason = not_sent(error)
         for event in self._pending.drop_queued():
-            self._failures.add("failed", event, error)
+            self._failures.add("failed", event, reason)
 
     # Trouble.
 

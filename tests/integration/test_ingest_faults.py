@@ -1,0 +1,227 @@
+"""Ingestion while connections break and servers die: each event is stored at most once, and ends as the pipeline says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from faults.accounts import Accounts
+from faults.dump import dump
+from faults.proxy import Frame, Proxy, is_ack, is_event
+from faults.waiting import until
+
+from aether import Event, IngestError, JetStreamEventStore, OutcomeUnknownError, ServerUnavailableError, StoreFullError
+from aether.testing.servers import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from conftest import Size
+
+    from aether import EmbeddedServer, IngestPipeline
+    from aether.testing.servers import NatsCluster
+
+ACTORS = 50
+
+
+def feed(count: int, actors: int = ACTORS) -> Iterator[Event]:
+    """Yield that many events of so many actors in turn."""
+    for index in range(count):
+        yield Event(f"actor-{index % actors}", "Measured", index // actors + 1, {"n": index})
+
+
+def every_nth(n: int, what: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
+    """Choose each n-th of the frames for which `what` holds."""
+    count = 0
+
+    def choose(frame: Frame) -> bool:
+        nonlocal count
+        count += what(frame)
+        return what(frame) and count % n == 0
+
+    return choose
+
+
+@asynccontextmanager
+async def through_proxy(url: str, namespace: str, timeout_s: float = 10.0) -> AsyncIterator[tuple[Proxy, JetStreamEventStore]]:
+    """A store that is open and reaches its server through a proxy."""
+    async with Proxy(url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=timeout_s) as store:
+        yield proxy, store
+
+
+@pytest.mark.parametrize(
+    ("side", "what"),
+    [("lose_from_server", is_ack), ("lose_from_client", is_event), ("double", is_event)],
+    ids=["lost acks", "lost events", "doubled events"],
+)
+async def test_what_the_network_loses_or_doubles_is_stored_once(nats_server, namespace, side, what) -> None:
+    """With acks or events lost, or events doubled, and nothing else, every event is saved in the end, once."""
+    accounts = Accounts()
+    async with through_proxy(nats_server.url, namespace, timeout_s=4) as (proxy, store):
+        setattr(proxy, side, every_nth(23, what))
+        async with store.ingest(on_failure=accounts.on_failure) as pipeline:
+            await accounts.offer(pipeline, feed(1000))
+    assert accounts.complaints([pipeline], await dump(nats_server.url, namespace)) == []
+    assert (accounts.failures, accounts.errors) == ([], [])
+    assert pipeline.stats().saved + pipeline.stats().already_stored == 1000
+
+
+@pytest.mark.parametrize("harm", ["cut", "reset"])
+async def test_broken_connections_lose_and_double_nothing(nats_server, namespace, harm, size: Size) -> None:
+    """Connections that break in mid-flight, again and again, cost time and nothing else."""
+    accounts, chance = Accounts(), random.Random(7)
+    async with (
+        through_proxy(nats_server.url, namespace) as (proxy, store),
+        store.ingest(on_failure=accounts.on_failure) as pipeline,
+    ):
+        work = asyncio.ensure_future(accounts.offer(pipeline, feed(size.pick(20_000, 100_000, 1_000_000))))
+        for _ in range(size.pick(5, 20, 100)):
+            seen = pipeline.stats().saved + chance.randrange(500)
+            await until(lambda seen=seen: pipeline.stats().saved > seen or work.done())
+            getattr(proxy, harm)()
+        await work
+        await accounts.flush(pipeline)
+    assert accounts.complaints([pipeline], await dump(nats_server.url, namespace)) == []
+    assert (accounts.failures, accounts.errors) == ([], [])
+
+
+async def test_a_server_killed_and_restarted_loses_nothing(fresh_nats_server: EmbeddedServer, size: Size) -> None:
+    """SIGKILL in mid-flight, again and again: every event is saved once the server is back."""
+    accounts = Accounts()
+    async with (
+        JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=20) as store,
+        store.ingest(on_failure=accounts.on_failure, commit_events_max=1) as pipeline,
+    ):
+        work = asyncio.ensure_future(accounts.offer(pipeline, feed(size.pick(10_000, 50_000, 500_000))))
+        for _ in range(size.pick(2, 5, 20)):
+            seen = pipeline.stats().saved
+            await until(lambda seen=seen: pipeline.stats().saved > seen + 300)
+            await fresh_nats_server.kill()
+            await fresh_nats_server.start()
+        await work
+    assert accounts.complaints([pipeline], await dump(fresh_nats_server.url, "n")) == []
+    assert (accounts.failures, accounts.errors) == ([], [])
+
+
+async def test_a_leader_killed_under_ingestion_loses_nothing(nats_cluster: NatsCluster, namespace: str) -> None:
+    """Of three servers the one that leads the stream dies: every event is saved once, by whichever leads next."""
+    accounts = Accounts()
+    async with (
+        JetStreamEventStore(",".join(nats_cluster.urls), namespace=namespace, replicas=3, timeout_s=60) as store,
+        store.ingest(on_failure=accounts.on_failure, commit_events_max=1, pending_max=300) as pipeline,
+    ):
+        work = asyncio.ensure_future(accounts.offer(pipeline, feed(3000)))
+        await until(lambda: pipeline.stats().saved > 300)
+        await nats_cluster.kill(await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}"))
+        assert not work.done()
+        await work
+    nats_cluster.heal()
+    await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")
+    assert accounts.complaints([pipeline], await dump(nats_cluster.urls, namespace)) == []
+    assert (accounts.failures, accounts.errors) == ([], [])
+
+
+async def test_a_server_that_stays_away_is_told_and_what_failed_can_be_put_again(nats_server, namespace) -> None:
+    """Past the deadline what was sent is unknown, what was not has failed, nobody hangs, and putting all again heals it."""
+    accounts = Accounts()
+    async with (
+        through_proxy(nats_server.url, namespace, timeout_s=0.6) as (proxy, store),
+        store.ingest(on_failure=accounts.on_failure, in_flight_max=20) as pipeline,
+    ):
+        await accounts.offer(pipeline, feed(100))
+        await accounts.flush(pipeline)
+        proxy.silent = True
+        async with asyncio.timeout(10):
+            await accounts.offer(pipeline, [*feed(400)][100:])
+            await accounts.flush(pipeline)
+        stats = pipeline.stats()
+        assert (stats.saved, stats.conflicts) == (100, 0)
+        assert stats.unknown > 0 < stats.failed
+        assert sum(isinstance(error, OutcomeUnknownError) for _, error in accounts.failures) == stats.unknown
+        proxy.silent = False
+        proxy.cut()
+        failed = [event for event, _ in accounts.failures]
+        async with asyncio.timeout(20):
+            while failed:
+                again = Accounts()
+                async with store.ingest(on_failure=again.on_failure) as second:
+                    await again.offer(second, sorted(failed, key=lambda event: event.version))
+                    await again.flush(second)
+                failed = [event for event, _ in again.failures]
+    stored = await dump(nats_server.url, namespace)
+    ids = [event_id for message in stored for event_id in message.ids]
+    assert len(ids) == len(set(ids)) == 400
+
+
+async def test_no_server_at_all_is_told_in_time(fresh_nats_server: EmbeddedServer) -> None:
+    """With the server gone before anything was sent, everything fails, and nothing is unknown."""
+    accounts = Accounts()
+    async with (
+        JetStreamEventStore(fresh_nats_server.url, timeout_s=0.5) as store,
+        store.ingest(on_failure=accounts.on_failure) as pipeline,
+    ):
+        await fresh_nats_server.kill()
+        await until(lambda: not store._connection.is_up())
+        async with asyncio.timeout(5):
+            await accounts.offer(pipeline, feed(50))
+            await accounts.flush(pipeline)
+        assert pipeline.stats().failed == 50
+        assert {type(error) for _, error in accounts.failures} == {ServerUnavailableError}
+        assert [error.failed for error in accounts.errors] == [50]
+
+
+async def test_a_full_stream_stops_the_pipeline(namespace: str) -> None:
+    """Where the server has no room each event is stored or has failed, and the pipeline says so at once."""
+    accounts = Accounts()
+    with running_server({"jetstream": {"max_file_store": 2_000_000}}) as server:
+        async with JetStreamEventStore(server.url, namespace=namespace) as store:
+            async with store.ingest(on_failure=accounts.on_failure) as pipeline:
+                events = (Event(f"a-{n % 40}", "t", n // 40 + 1, b"x" * 10_000) for n in range(2000))
+                with pytest.raises(IngestError, match="full"):
+                    await _put_all(pipeline, events)
+            stats = pipeline.stats()
+        stored = await dump(server.url, namespace)
+    assert sum(len(message.ids) for message in stored) == stats.saved + stats.already_stored > 0
+    assert stats.put == stats.saved + stats.already_stored + stats.failed + stats.unknown
+    assert any(isinstance(error, StoreFullError) for _, error in accounts.failures)
+
+
+async def test_random_cuts_and_losses_for_a_while(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
+    """Cuts, resets, silences and lost frames at random, some past the deadline, never break the accounts."""
+    accounts, chance = Accounts(), random.Random(11)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + size.pick(4, 60, 600)
+    async with (
+        through_proxy(nats_server.url, namespace, timeout_s=1.5) as (proxy, store),
+        store.ingest(on_failure=accounts.on_failure, pending_max=2000) as pipeline,
+    ):
+        work = asyncio.ensure_future(accounts.offer(pipeline, _until(end, loop.time)))
+        while not work.done():
+            proxy.lose_from_server = every_nth(chance.choice([20, 1000, 100_000]), is_ack)
+            await asyncio.wait([work], timeout=chance.uniform(0.05, 0.5))
+            chance.choice([proxy.cut, proxy.reset, lambda: None])()
+            if chance.random() < 0.1:
+                proxy.silent = True
+                await asyncio.wait([work], timeout=chance.uniform(0.1, 2))
+                proxy.silent = False
+                proxy.cut()
+        await work
+        proxy.lose_from_server = lambda _: False
+        await accounts.flush(pipeline)
+    assert pipeline.stats().saved > 500
+    assert accounts.complaints([pipeline], await dump(nats_server.url, namespace)) == []
+
+
+async def _put_all(pipeline: IngestPipeline, events: Iterable[Event]) -> None:
+    await pipeline.put_many(events)
+    await pipeline.flush()
+
+
+def _until(end: float, now: Callable[[], float]) -> Iterator[Event]:
+    for event in feed(10**7, actors=200):
+        if now() > end:
+            return
+        yield event
