@@ -13,8 +13,9 @@ import ormsgpack
 import pytest
 
 from aether import codec
-from measure import CPU, Line, Target, compare, repeated, report
+from aether.bench.measure import CPU, Line, Target, compare, repeated
 from payloads import PAYLOADS
+from reporting import report
 
 ENCODERS = {"aether": codec.encode, "ormsgpack": ormsgpack.packb, "msgpack": msgpack.packb}
 DECODERS = {"aether": codec.decode, "ormsgpack": ormsgpack.unpackb, "msgpack": msgpack.unpackb}
@@ -46,10 +47,10 @@ async def lines(size: str) -> list[Line]:
     for name, value in PAYLOADS.items():
         encoded = codec.encode(value)
         operations = max(20, 200_000 // len(encoded))
-        twice = TWICE if name in ("small", "nested") else None
+        twice = [TWICE] if name in ("small", "nested") else []
         for verb, functions, argument in (("encode", ENCODERS, value), ("decode", DECODERS, encoded)):
             ours, *others = (repeated(function, argument, operations, library) for library, function in functions.items())
-            targets = [NO_SLOWER, twice if verb == "encode" else None]
+            targets = [[NO_SLOWER], twice if verb == "encode" else []]
             found += await compare(f"{verb} {name}", ours, others, repetitions=repetitions, clock=CPU, targets=targets)
     return found
 

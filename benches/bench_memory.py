@@ -14,8 +14,9 @@ import pytest
 from eventsourcing.popo import POPOAggregateRecorder
 
 from aether import Event, InMemoryEventStore
+from aether.bench.measure import CPU, Line, Side, Target, compare
 from baselines import PlainStore, plain_event, small_stored_event, stored_event
-from measure import CPU, Line, Side, Target, compare, report
+from reporting import report
 from resident import STORES, resident_bytes
 
 ACTOR, KIND = "N14228", "FlightDeparted"
@@ -105,7 +106,7 @@ def test_resident_memory(name: str) -> None:
 def fastest(scenario: str, line: Line, nanoseconds: float) -> Line:
     """A target for the time itself: held against the fastest repetition, the one that other work on the machine slowed least."""
     assert line.fastest is not None
-    return Line(f"{scenario}, fastest", line.fastest, "ns", target=Target("most", nanoseconds))
+    return Line(f"{scenario}, fastest", line.fastest, "ns", targets=(Target("most", nanoseconds),))
 
 
 async def save_lines(repetitions: int) -> list[Line]:
@@ -123,7 +124,7 @@ async def save_lines(repetitions: int) -> list[Line]:
         side("the same without id and time", lambda events: save_recorder(events, small_stored_event)),
         side("the loop alone, no event made", save_nothing),
     ]
-    targets = [Target("faster", 10), Target("faster", 10)]
+    targets = [[Target("faster", 10)], [Target("faster", 10)]]
     found = await compare(
         "build and save", side("aether", save_ours), others, repetitions=repetitions, clock=CPU, targets=targets
     )
@@ -158,7 +159,7 @@ async def read_lines(repetitions: int) -> list[Line]:
         others,
         repetitions=repetitions,
         clock=CPU,
-        targets=[Target("faster", 1), Target("faster", 1)],
+        targets=[[Target("faster", 1)], [Target("faster", 1)]],
     )
     return [*listing, fastest("list 1,000 events", listing[0], 60), *replaying]
 
@@ -169,7 +170,7 @@ def memory_lines(events: int) -> list[Line]:
     names = list(STORES)[1:]
     scenario = f"memory, {events:,} flights"
     found = [Line(scenario, ours, "B/event", name, theirs, theirs / ours) for name, theirs in zip(names, others, strict=True)]
-    return [*found, Line(f"{scenario}, ours", ours, "B/event", target=Target("most", 300))]
+    return [*found, Line(f"{scenario}, ours", ours, "B/event", targets=(Target("most", 300),))]
 
 
 async def lines(size: str) -> list[Line]:

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("aether.store", "aether.bus", "aether.ingest", "aether.cluster", "aether.data"),
     # The package itself shows what is below; only what is above it may import from it.
     ("aether",),
-    ("aether.sync",),
+    ("aether.sync", "aether.bench"),
     ("aether.cli", "aether.__main__"),
     ("aether.testing",),
 )

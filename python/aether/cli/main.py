@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from aether.cli.bench import bench
 from aether.cli.demo import demo
 from aether.cli.dev import dev
 from aether.cli.faults import PIPE_CLOSED, report_fault
@@ -26,7 +27,7 @@ def aether() -> None:
     """Event-sourcing primitives on NATS JetStream."""
 
 
-for _command in (demo, import_, show, repair, dev):
+for _command in (demo, import_, show, repair, dev, bench):
     aether.add_command(_command)
 
 

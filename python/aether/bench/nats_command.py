@@ -1,0 +1,47 @@
+"""The official command `nats` as a further baseline, where it is installed: Go's client at its fastest."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from aether.bench.measure import Side
+from aether.errors import AetherError
+
+if TYPE_CHECKING:
+    from aether.bench.setting import Setting
+
+__all__ = ["ordered_consumer", "publish_async"]
+
+RUN_S = 600.0
+_RATE = re.compile(r"stats: ([\d,]+) msgs/sec")
+
+
+def publish_async(setting: Setting, stream: str, count: int, size: int) -> Side:
+    """Publish acked messages of the commits' size, many in flight, without guards."""
+    arguments = ["js", "pub", "async", f"{stream}.nats", "--stream", stream, "--size", f"{size}B", "--batch", "4096"]
+    return Side("nats bench js pub async", lambda _: _run(setting, arguments, count), count, tells=True)
+
+
+def ordered_consumer(setting: Setting, stream: str, count: int) -> Side:
+    """Read a stream from its beginning by Go's ordered consumer."""
+    return Side("nats bench js ordered", lambda _: _run(setting, ["js", "ordered", "--stream", stream], count), count, tells=True)
+
+
+async def _run(setting: Setting, arguments: list[str], count: int) -> float:
+    """Run a bench of the command; return the nanoseconds for a message that its own rate amounts to."""
+    typed = ["bench", *arguments, "--msgs", str(count), "--no-progress", "--server", setting.url]
+    process = await asyncio.create_subprocess_exec(
+        setting.nats_command or "nats", *typed, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), RUN_S)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    found = _RATE.findall(output.decode(errors="replace"))
+    if process.returncode or not found:
+        raise AetherError(f"{setting.nats_command} {' '.join(typed)} ended with {process.returncode}: {output[-500:]!r}")
+    return 1e9 / float(found[-1].replace(",", ""))
