@@ -134,7 +134,8 @@ class LaneSocket(asyncio.Protocol):
         Raises:
             NoRespondersError: the connection is lost; nothing was sent.
         """
-        if self._transport is None or self.lost is not None:
+        # A socket whose sending failed is told of as lost only in the loop's next round.
+        if self._transport is None or self.lost is not None or self._transport.is_closing():
             raise NoRespondersError("the lane is closed")
         self._transport.write(data)
 
