@@ -72,7 +72,7 @@ async def lines(setting: Setting) -> list[Line]:
         for messages in (few, many):
             setting.say(f"load: filling a namespace with {messages:,} messages")
             store = await stack.enter_async_context(setting.store())
-            async with store.ingest() as pipeline:
+            async with store.ingest(commit_events_max=1) as pipeline:
                 await pipeline.put_many(spread(messages))
             stores.append(store)
         small, large = stores
