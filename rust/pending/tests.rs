@@ -298,8 +298,7 @@ proptest! {
         }
         world.settle();
         world.check();
-        while !world.late.is_empty() {
-            let copy = world.late.pop().unwrap();
+        while let Some(copy) = world.late.pop() {
             world.server.publish(copy.guard, Commit::decode(&copy.body).unwrap());
         }
         world.check();

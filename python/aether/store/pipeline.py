@@ -151,10 +151,11 @@ class JetStreamPipeline:
 
     async def _taken(self, count: int) -> None:
         """Let what was taken go out; wait for room where nothing was."""
-        self._wake.set()
         if count:
+            self._wake.set()
             await asyncio.sleep(0)
         else:
+            # The driver is not woken: it could do nothing but wake this, and both would turn in circles.
             await self._room()
 
     async def flush(self) -> None:

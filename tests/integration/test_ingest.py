@@ -1,0 +1,240 @@
+"""Ingestion on real servers: the portable path, back pressure, cancellation, threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from faults.accounts import Accounts
+from faults.dump import dump, stock_client
+from faults.proxy import Proxy, is_event
+from faults.waiting import until
+
+from aether import Event, IngestError, JetStreamEventStore, sync
+from aether.testing.contract_ingest import IngestContract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether import EmbeddedServer, IngestPipeline
+
+PROCESSES = 3
+
+
+@pytest.fixture(scope="class")
+def class_namespace() -> str:
+    """A namespace for the whole class: tests keep to actors of their own."""
+    return f"ingest-{uuid.uuid4().hex[:8]}"
+
+
+class TestPortablePath(IngestContract):
+    """The contract over a borrowed nats-py client."""
+
+    @pytest.fixture
+    async def store(self, nats_server, class_namespace):
+        """A store on a client of somebody else's."""
+        async with stock_client(nats_server.url) as client, JetStreamEventStore(client, namespace=class_namespace) as store:
+            assert (await store.info()).transport == "nats-py"
+            yield store
+
+    @pytest.fixture
+    async def peer(self, nats_server, class_namespace):
+        """Another client."""
+        async with stock_client(nats_server.url) as client, JetStreamEventStore(client, namespace=class_namespace) as peer:
+            yield peer
+
+
+def feed(count: int, actors: int) -> Iterator[Event]:
+    """Yield that many events of so many actors in turn."""
+    return (Event(f"actor-{index % actors}", "Measured", index // actors + 1, {"n": index}) for index in range(count))
+
+
+@pytest.mark.parametrize("bounds", [{"pending_max": 100}, {"pending_bytes_max": 12_000}], ids=["events", "bytes"])
+async def test_no_more_is_taken_than_may_be_pending(nats_server: EmbeddedServer, namespace: str, bounds: dict[str, int]) -> None:
+    """While the server takes nothing, a pipeline takes no more of a generator than its bounds allow, and goes on later."""
+    taken = 0
+
+    def counted() -> Iterator[Event]:
+        nonlocal taken
+        for event in feed(5000, 50):
+            taken += 1
+            yield event
+
+    async with (
+        Proxy(nats_server.url) as proxy,
+        JetStreamEventStore(proxy.url, namespace=namespace) as store,
+        store.ingest(**bounds) as pipeline,
+    ):
+        proxy.silent = True
+        work = asyncio.ensure_future(pipeline.put_many(counted()))
+        await until(lambda: pipeline.stats().in_flight == 50)
+        stood = pipeline.stats()
+        assert taken == stood.put == stood.pending <= 130
+        proxy.silent = False
+        await work
+    assert pipeline.stats().saved == taken == 5000
+
+
+async def test_events_that_wait_become_one_commit(nats_server: EmbeddedServer, namespace: str) -> None:
+    """What is put while a commit of its actor is on its way goes out together, `commit_events_max` events at most."""
+    async with (
+        JetStreamEventStore(nats_server.url, namespace=namespace) as store,
+        store.ingest(commit_events_max=10) as pipeline,
+    ):
+        await pipeline.put_many(feed(31, 1))
+    assert [len(message.ids) for message in await dump(nats_server.url, namespace)] == [10, 10, 10, 1]
+
+
+async def test_an_unknown_head_is_read_and_many_at_once(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A pipeline that knows none of its actors reads all their heads, and stores above them without a conflict."""
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store, store.ingest() as pipeline:
+        await pipeline.put_many(feed(600, 300))
+    async with (
+        JetStreamEventStore(nats_server.url, namespace=namespace, heads_max=7) as another,
+        another.ingest() as pipeline,
+    ):
+        await pipeline.put_many(Event(f"actor-{n}", "Measured", 3 + step, n) for step in range(3) for n in range(300))
+    assert pipeline.stats()[:7] == (900, 900, 0, 0, 0, 0, 0)
+    assert pipeline.stats().commits >= 300
+
+
+async def test_cancelled_it_finishes_what_is_on_its_way(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A cancelled task leaves its pipeline with nothing pending, what was sent settled, and a note that says where it stood."""
+    accounts = Accounts()
+    pipelines: list[IngestPipeline] = []
+
+    async def ingest(store: JetStreamEventStore) -> None:
+        async with store.ingest(on_failure=accounts.on_failure, pending_max=500, commit_events_max=1) as pipeline:
+            pipelines.append(pipeline)
+            await accounts.offer(pipeline, feed(10**6, 40))
+
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        work = asyncio.ensure_future(ingest(store))
+        await until(lambda: pipelines and pipelines[0].stats().saved > 500)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await work
+    assert "ingestion stood at" in caught.value.__notes__[0]
+    stats = pipelines[0].stats()
+    assert (stats.unknown, stats.pending) == (0, 0)
+    assert accounts.complaints(pipelines, await dump(nats_server.url, namespace)) == []
+
+
+async def test_cancelled_twice_it_says_what_is_unknown(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Cancelled while it waits for answers, a pipeline ends at once and counts what was sent as unknown."""
+    async with Proxy(nats_server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace) as store:
+        pipeline = store.ingest(commit_events_max=1)
+
+        async def ingest() -> None:
+            async with pipeline:
+                await pipeline.put_many(feed(60, 20))
+
+        proxy.lose_from_client = is_event
+        work = asyncio.ensure_future(ingest())
+        await until(lambda: pipeline.stats().in_flight == 20)
+        work.cancel()
+        await until(lambda: pipeline.stats().failed == 40)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+    stats = pipeline.stats()
+    assert (stats.put, stats.unknown, stats.failed, stats.pending, stats.in_flight) == (60, 20, 40, 0, 0)
+
+
+def test_several_threads_put_into_one_pipeline(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Threads put and flush at once; generators run in the thread that gave them, and may read from another store."""
+    with sync.JetStreamEventStore(nats_server.url, namespace=namespace) as store, sync.InMemoryEventStore() as source:
+        source.save_events(Event("actor-0", "Measured", version) for version in range(1, 101))
+        with store.ingest(pending_max=64) as pipeline:
+
+            def put(number: int) -> None:
+                events = (event for batch in source.read_events("actor-0", batch_size=9) for event in batch)
+                pipeline.put_many(Event(f"thread-{number}", event.event_type, event.version) for event in events)
+                pipeline.put(Event(f"thread-{number}", "Last", 101))
+                pipeline.flush()
+
+            threads = [threading.Thread(target=put, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert pipeline.stats().saved == 404
+        for number in range(4):
+            assert [event.version for event in store.get_events(f"thread-{number}")] == [*range(1, 102)]
+
+
+PROGRAM = """
+import asyncio, sys
+from datetime import UTC, datetime
+from aether import Event, IngestError, JetStreamEventStore
+
+THEN = datetime(2024, 1, 1, tzinfo=UTC)
+
+async def main():
+    url, namespace, worker = sys.argv[1:]
+    async with JetStreamEventStore(url, namespace=namespace, timeout_s=30) as store:
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        pipeline = store.ingest()
+        try:
+            async with pipeline:
+                await pipeline.put_many(
+                    Event(f"actor-{n % 20}", "t", n // 20 + 1, id=f"same-{n}" if n % 2 else f"{worker}-{n}", timestamp=THEN)
+                    for n in range(1000)
+                )
+        except IngestError as error:
+            assert error.failed == error.unknown == 0, str(error)
+        print(*pipeline.stats(), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def run_workers(url: str, namespace: str) -> list[list[int]]:
+    """Let several processes begin together, and return their counters."""
+    command = [sys.executable, "-c", PROGRAM, url, namespace]
+    workers = [
+        subprocess.Popen([*command, f"w{number}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for number in range(PROCESSES)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    answers = [worker.communicate(timeout=60)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * PROCESSES
+    return [[int(number) for number in answer.split()] for answer in answers]
+
+
+async def test_processes_on_the_same_actors_stay_correct(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Of events that several processes put, equal ones are stored once and rivals have one winner; the counters say the same."""
+    async with JetStreamEventStore(nats_server.url, namespace=namespace):
+        pass
+    stats = await asyncio.to_thread(run_workers, nats_server.url, namespace)
+    stored = await dump(nats_server.url, namespace)
+    ids = [event_id for message in stored for event_id in message.ids]
+    assert len(ids) == len(set(ids))
+    for number in range(20):
+        versions = [version for message in stored if message.commit["actor"] == f"actor-{number}" for version in message.versions]
+        assert versions == sorted(set(versions))
+    for put, saved, already_stored, conflicts, failed, unknown, pending, *_ in stats:
+        assert (put, saved + already_stored + conflicts, failed, unknown, pending) == (1000, 1000, 0, 0, 0)
+
+
+async def test_a_second_opening_is_refused(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A pipeline serves one context; what failed in it is told there and not in the next."""
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        pipeline = store.ingest()
+        with pytest.raises(IngestError):
+            async with pipeline:
+                await pipeline.put_many([Event("a", "t", 2), Event("a", "t", 1)])
+        with pytest.raises(sync.AetherError, match="another"):
+            await pipeline.__aenter__()

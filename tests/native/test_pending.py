@@ -1,0 +1,122 @@
+"""`Pending`: ingestion's bookkeeping as Python sees it; rust/pending/tests.rs has its model."""
+
+from __future__ import annotations
+
+import pytest
+
+from aether._native import Commit, Event, FrameReader, Head, HeadCache, Pending
+
+BOUNDS = {
+    "pending_max": 10,
+    "pending_bytes_max": 100_000,
+    "in_flight_max": 5,
+    "in_flight_bytes_max": 100_000,
+    "commit_events_max": 3,
+}
+
+
+@pytest.fixture
+def heads() -> HeadCache:
+    """What a store knows of its actors."""
+    return HeadCache(100)
+
+
+@pytest.fixture
+def pending(heads: HeadCache) -> Pending:
+    """Bookkeeping with small bounds."""
+    return Pending("n", "S", heads, **BOUNDS)
+
+
+def ack(token: int, position: int) -> bytes:
+    """A plain ack as a frame on an inbox of subscription 7."""
+    body = b'{"stream":"S", "seq":%d}' % position
+    return b"MSG in.%d 7 %d\r\n%b\r\n" % (token, len(body), body)
+
+
+def test_acks_are_matched_on_the_reader_without_an_object_for_each(pending: Pending, heads: HeadCache) -> None:
+    """What a reader hears under the pipeline's subscription settles its commits and moves the heads of the store."""
+    reader = FrameReader("other.")
+    reader.attach(7, "in.", pending)
+    assert pending.pull(iter([Event("a", "t", 1), Event("a", "t", 2), Event("b", "t", 1)]), 100) == (3, True)
+    sent = pending.messages()
+    assert [(guard, Commit.decode(body).actor_id) for _, _, guard, body in sent] == [(0, "a"), (0, "b")]
+    answers, controls, touched = reader.feed(ack(sent[0][1], 5) + ack(sent[1][1], 6))
+    assert (answers, controls, touched) == ([], [], [7])
+    assert pending.counts() == (3, 3, 0, 0, 0, 0, 0, 0, 2, sum(len(body) for *_, body in sent))
+    head = heads.get("a")
+    assert head is not None
+    assert (head.version, head.sequence, pending.reached) == (2, 5, 6)
+
+
+def test_no_more_is_taken_off_an_iterator_than_there_is_room_for(pending: Pending) -> None:
+    """The iterator is left where the room ended, and what waits there is taken later."""
+    events = iter([Event(f"a{n}", "t", 1) for n in range(12)])
+    assert pending.pull(events, 4) == (4, False)
+    assert pending.pull(events, 100) == (6, False)
+    assert (pending.has_room(), pending.pull(events, 100), pending.put(Event("x", "t", 1))) == (False, (0, False), False)
+    for _, token, _, _ in pending.messages():
+        pending.accept(token, 0, 0, "", b'{"stream":"S","seq":9}')
+    assert pending.pull(events, 100) == (2, True)
+
+
+def test_what_came_before_a_wrong_item_is_taken(pending: Pending) -> None:
+    """An item that is no event, and an iterator that raises, lose nothing of what came before."""
+    with pytest.raises(TypeError, match="not int"):
+        pending.pull(iter([Event("a", "t", 1), 3]), 100)  # type: ignore[list-item]  # wrong on purpose
+    with pytest.raises(ZeroDivisionError):
+        pending.pull((Event("b", "t", 1 // (1 - n)) for n in range(2)), 100)
+    with pytest.raises(TypeError, match="not str"):
+        pending.put("an event")  # type: ignore[arg-type]  # wrong on purpose
+    assert (pending.queued, pending.counts()[0]) == (2, 2)
+
+
+def test_trouble_is_told_once_and_settled_once(pending: Pending) -> None:
+    """A commit that was not plainly acked is handed out with its events, stands until settled, and then its actor goes on."""
+    pending.put(Event("a", "t", 1))
+    ((_, token, _, _),) = pending.messages()
+    pending.put(Event("a", "t", 2))
+    pending.accept(token, 0, 0, "", b'{"error":{"code":400,"err_code":10071}}')
+    ((ticket, why, number, guard, events),) = pending.troubles(10)
+    assert (why, number, guard, [event.version for event in events]) == ("refused", 10071, 0, [1])
+    assert (pending.troubles(10), pending.messages()) == ([], [])
+    with pytest.raises(ValueError, match="so many events"):
+        pending.settle(ticket, saved=2)
+    pending.settle(ticket, conflicts=1)
+    with pytest.raises(ValueError, match="ticket"):
+        pending.settle(ticket, conflicts=1)
+    assert pending.messages() == []
+    assert pending.headless(10) == ["a"]
+    pending.found("a", Head().after(1, 3))
+    assert [guard for _, _, guard, _ in pending.messages()] == [3]
+
+
+def test_silence_and_loss_are_trouble(pending: Pending) -> None:
+    """What is not answered within its rounds is in trouble, and so is all that is in flight when the connection is lost."""
+    pending.put(Event("a", "t", 1))
+    assert len(pending.messages()) == 1
+    assert [pending.tick(1), pending.tick(1), pending.tick(1)] == [0, 1, 0]
+    pending.put(Event("b", "t", 1))
+    assert pending.frames("in.") != b""
+    assert pending.lose() == 1
+    assert [why for _, why, _, _, _ in pending.troubles(10)] == ["silent", "silent"]
+
+
+def test_a_mark_is_settled_with_what_came_before_it(pending: Pending) -> None:
+    """Events put after the mark do not hold it back."""
+    pending.put(Event("a", "t", 1))
+    mark = pending.mark()
+    pending.put(Event("a", "t", 2))
+    ((_, token, _, _),) = pending.messages()
+    assert not pending.is_settled(mark)
+    pending.accept(token, 0, 0, "", b'{"stream":"S","seq":9}')
+    assert pending.is_settled(mark)
+    assert pending.counts()[6] == 1
+    assert [event.version for event in pending.drop_queued()] == [2]
+    assert pending.is_settled(pending.mark())
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_a_bound_of_zero_is_refused(heads: HeadCache, bound: str) -> None:
+    """Nothing could ever move under it."""
+    with pytest.raises(ValueError, match="1 or more"):
+        Pending("n", "S", heads, **{**BOUNDS, bound: 0})
