@@ -44,6 +44,7 @@ async def subject_at(store: JetStreamEventStore, position: int, deadline: float)
     return part[0].subject
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", ["down", "up"])
 async def test_a_lane_cut_at_any_byte_loses_and_doubles_nothing(
     nats_server: EmbeddedServer, namespace: str, size: Size, way: str

@@ -54,6 +54,8 @@ async def test_a_server_that_goes_is_left_and_what_is_in_flight_ends_there(nats_
             await until(lambda: not carrier.is_open())
             assert (await store.append("a", NewEvent("t"))).version == 2
             assert other.lanes
+            for _ in range(20):
+                assert await store.get_latest_version("a") == 2
             assert not due.done()
             old.plan.mute = False
             assert (await due).version == 1

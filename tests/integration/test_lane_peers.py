@@ -276,7 +276,7 @@ async def test_a_lane_that_takes_no_bytes_holds_nobody_beyond_the_deadline(nats_
         lane.plan.stalled = True
         calls = [asyncio.ensure_future(store.append(f"l-{n}", NewEvent("t", "x" * 900_000))) for n in range(60)]
         await until(lambda: not carrier._room.is_set())
-        lane.inject(b"PING\r\n" * 100_000)
+        lane.inject(b"PING\r\n" * 1_000_000)
         async with asyncio.timeout(timeout_s + GRACE_S):
             told = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(error) for error in told} <= {OutcomeUnknownError, DeadlineError, ServerUnavailableError}, told
