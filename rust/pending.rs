@@ -9,25 +9,14 @@
 //! told to the driver, which finds out from the log and says how it ended; until then the actor stands still and the commit
 //! keeps its place among those in flight, so trouble is bounded as they are.
 
+mod answers;
+mod sending;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::acks::{acked, error_code};
-use crate::commit::encode_plain;
 use crate::event::EventData;
-use crate::frames::publish;
-use crate::heads::{Head, Heads};
-use crate::shard::shard_of;
-use crate::token;
-
-/// The header of every publish: the actor's last message is at this position.
-const GUARD: &str = "Nats-Expected-Last-Subject-Sequence";
-
-/// No fewer bytes than a commit takes beside its events and roots: marks, keys, the longest actor id, and the guard's header.
-const FRAME_BYTES: usize = 420;
-
-/// No fewer bytes than a root of the spine takes.
-const ROOT_BYTES: usize = 19;
+use crate::heads::Head;
 
 /// A token is a serial number and, in these low bits, the place of its commit.
 const PLACE_BITS: u32 = 20;
@@ -156,13 +145,6 @@ struct Flight {
     trouble: Option<Why>,
 }
 
-/// A message to send.
-struct Message {
-    subject: String,
-    token: u64,
-    guard: u64,
-}
-
 #[derive(Debug)]
 pub struct Pending {
     prefix: String,
@@ -286,142 +268,6 @@ impl Pending {
         }
     }
 
-    // Sending.
-
-    /// Appends the next commits as frames, a bounded number of bytes; nothing: there are no more for now.
-    pub fn frames(&mut self, heads: &mut Heads, inbox: &str, out: &mut Vec<u8>) {
-        use std::fmt::Write;
-        let (mut reply, mut guard) = (String::with_capacity(inbox.len() + 20), String::with_capacity(20));
-        while out.len() < self.bounds.frames_bytes {
-            let Some(message) = self.next(heads) else { break };
-            reply.clear();
-            guard.clear();
-            reply.push_str(inbox);
-            // Writing to a String cannot fail.
-            let _ = write!(reply, "{}", message.token);
-            let _ = write!(guard, "{}", message.guard);
-            publish(out, &message.subject, &reply, &[(GUARD, &guard)], &self.body);
-        }
-    }
-
-    /// The next commits as (subject, token, guard, body).
-    pub fn messages(&mut self, heads: &mut Heads) -> Vec<(String, u64, u64, Vec<u8>)> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        while bytes < self.bounds.frames_bytes {
-            let Some(message) = self.next(heads) else { break };
-            bytes += self.body.len();
-            out.push((message.subject, message.token, message.guard, self.body.clone()));
-        }
-        out
-    }
-
-    /// The next commit that can go out, its body in `self.body`.
-    fn next(&mut self, heads: &mut Heads) -> Option<Message> {
-        while self.counts.in_flight < self.bounds.in_flight && self.in_flight_bytes < self.bounds.in_flight_bytes {
-            let slot = self.ready.pop_front()?;
-            let Some(head) = self.head(slot, heads) else {
-                self.actors[slot].state = State::Headless;
-                self.headless.push_back(slot);
-                continue;
-            };
-            if self.actors[slot].queue.front().is_none_or(|first| first.event.version() <= head.version) {
-                self.doubt(slot, head);
-                continue;
-            }
-            let (events, event_bytes, mark) = self.cut(slot, &head, u64::MAX);
-            self.body.clear();
-            encode_plain(&mut self.body, &self.actors[slot].name, &events, head.spine.as_deref());
-            let size = self.body.len() + header_bytes(head.sequence);
-            let trouble = (size > self.bounds.commit_bytes).then_some(Why::TooLarge(size));
-            let guard = head.sequence;
-            let body_bytes = if trouble.is_none() { self.body.len() } else { 0 };
-            let token = self.fly(Flight {
-                token: 0,
-                actor: slot,
-                events,
-                head,
-                event_bytes,
-                body_bytes,
-                mark,
-                round: self.round,
-                trouble,
-            });
-            if trouble.is_none() {
-                let name = token::encode(&self.actors[slot].name);
-                return Some(Message { subject: format!("{}{}.{name}", self.prefix, shard_of(&name)), token, guard });
-            }
-            self.troubles.push_back(token);
-        }
-        None
-    }
-
-    /// What is known of the actor; the cache may have learnt more, from others who write through the same store.
-    fn head(&mut self, slot: usize, heads: &mut Heads) -> Option<Head> {
-        let actor = &mut self.actors[slot];
-        let own = actor.head.take();
-        match (own, heads.get(&actor.name)) {
-            (Some(own), Some(shared)) if shared.sequence > own.sequence => Some(shared.clone()),
-            (None, Some(shared)) => Some(shared.clone()),
-            (Some(own), _) => Some(own),
-            // Only an event of version 1 is likely to be the first; should the guess be wrong, the guard tells.
-            (None, None) => (actor.queue.front()?.event.version() == 1).then(Head::new_actor),
-        }
-    }
-
-    /// Takes the events of the actor's next commit off its queue: versions that increase, up to `version_max`, within the bounds.
-    fn cut(&mut self, slot: usize, head: &Head, version_max: u64) -> (Vec<Arc<EventData>>, usize, u64) {
-        let roots = head.spine.as_ref().map_or(0, Vec::len);
-        let room = self.bounds.commit_bytes.saturating_sub(FRAME_BYTES + roots * ROOT_BYTES);
-        let queue = &mut self.actors[slot].queue;
-        let mark = queue.front().map_or(0, |first| first.mark);
-        let (mut count, mut bytes, mut last) = (0, 0, 0);
-        for Queued { event, mark: its } in queue.iter().take(self.bounds.commit_events) {
-            let more = bytes + event.wire_size_bound();
-            let fits = *its == mark && event.version() > last && event.version() <= version_max && more <= room;
-            if count > 0 && !fits {
-                break;
-            }
-            (count, bytes, last) = (count + 1, more, event.version());
-        }
-        self.queued -= count;
-        (queue.drain(..count).map(|queued| queued.event).collect(), bytes, mark)
-    }
-
-    /// Takes what the actor may hold already, to be looked for in the log.
-    fn doubt(&mut self, slot: usize, head: Head) {
-        let (events, event_bytes, mark) = self.cut(slot, &head, head.version);
-        let trouble = Some(Why::Behind);
-        let token = self.fly(Flight {
-            token: 0,
-            actor: slot,
-            events,
-            head,
-            event_bytes,
-            body_bytes: 0,
-            mark,
-            round: self.round,
-            trouble,
-        });
-        self.troubles.push_back(token);
-    }
-
-    /// Gives the commit a place among those in flight, and a token.
-    fn fly(&mut self, mut flight: Flight) -> u64 {
-        self.actors[flight.actor].state = State::Busy;
-        self.counts.in_flight += 1;
-        self.in_flight_bytes += flight.body_bytes;
-        self.serial += 1;
-        let place = self.free_flights.pop().unwrap_or(self.flights.len());
-        let token = self.serial << PLACE_BITS | place as u64;
-        flight.token = token;
-        if place == self.flights.len() {
-            self.flights.push(Some(flight));
-        } else {
-            self.flights[place] = Some(flight);
-        }
-        token
-    }
-
     // Heads that must be read.
 
     /// Actors whose head must be read before they go on, at most `max`; each is told of once.
@@ -440,156 +286,6 @@ impl Pending {
             None => self.doubt(slot, Head { version: u64::MAX, ..Head::default() }),
             head => self.release(slot, head),
         }
-    }
-
-    // Answers.
-
-    /// Takes the answer to a commit; one that is settled or in trouble already is beyond it.
-    pub fn answer(&mut self, heads: &mut Heads, token: u64, status: u16, body: &[u8]) {
-        let Some(flight) = self.flight(token).filter(|flight| flight.trouble.is_none()) else { return };
-        let guard = flight.head.sequence;
-        if status == 0
-            && let Some(position) = acked(body, &self.stream)
-            && position > guard
-        {
-            self.stored(heads, token, position);
-        } else {
-            self.trouble(token, if status == 503 { Why::Unheard } else { Why::Refused(error_code(body)) });
-        }
-    }
-
-    fn stored(&mut self, heads: &mut Heads, token: u64, position: u64) {
-        let Some(flight) = self.land(token) else { return };
-        let count = flight.events.len() as u64;
-        self.count(&flight, &Tally { saved: count, ..Tally::default() });
-        self.counts.commits += 1;
-        self.counts.bytes += flight.body_bytes as u64;
-        self.counts.reached = self.counts.reached.max(position);
-        let head = flight.head.after(flight.events.last().map_or(0, |event| event.version()), position);
-        let actor = &self.actors[flight.actor];
-        let own = (!actor.queue.is_empty()).then(|| head.clone());
-        heads.put(&actor.name, head);
-        self.release(flight.actor, own);
-    }
-
-    fn trouble(&mut self, token: u64, why: Why) {
-        if let Some(flight) = self.flight(token) {
-            flight.trouble = Some(why);
-            self.troubles.push_back(token);
-        }
-    }
-
-    fn flight(&mut self, token: u64) -> Option<&mut Flight> {
-        self.flights.get_mut(place(token))?.as_mut().filter(|flight| flight.token == token)
-    }
-
-    /// Frees the commit's place.
-    fn land(&mut self, token: u64) -> Option<Flight> {
-        let flight = self.flights.get_mut(place(token))?.take_if(|flight| flight.token == token)?;
-        self.free_flights.push(place(token));
-        self.counts.in_flight -= 1;
-        self.in_flight_bytes -= flight.body_bytes;
-        self.held_bytes -= flight.event_bytes;
-        Some(flight)
-    }
-
-    fn count(&mut self, flight: &Flight, tally: &Tally) {
-        self.counts.settled.add(tally);
-        self.unmark(flight.mark, tally.total());
-    }
-
-    // Trouble.
-
-    /// A round has passed: what was sent more than `rounds` ago and is not answered is in trouble. Returns how many those are.
-    pub fn tick(&mut self, rounds: u64) -> usize {
-        self.round += 1;
-        let oldest = self.round.saturating_sub(rounds);
-        self.silence(|flight| flight.round < oldest)
-    }
-
-    /// The connection is lost, or only what was sent to `subject` (in lower case) is denied.
-    pub fn lose(&mut self, subject: Option<&str>, denied: bool) -> usize {
-        let Some(subject) = subject else { return self.silence(|_| true) };
-        let actors: Vec<usize> = (self.actors.iter().enumerate())
-            .filter(|(_, actor)| {
-                let name = token::encode(&actor.name);
-                actor.state == State::Busy && format!("{}{}.{name}", self.prefix, shard_of(&name)).eq_ignore_ascii_case(subject)
-            })
-            .map(|(slot, _)| slot)
-            .collect();
-        let why = if denied { Why::Unheard } else { Why::Silent };
-        self.all(why, |flight| actors.contains(&flight.actor))
-    }
-
-    fn silence(&mut self, which: impl Fn(&Flight) -> bool) -> usize {
-        self.all(Why::Silent, which)
-    }
-
-    fn all(&mut self, why: Why, which: impl Fn(&Flight) -> bool) -> usize {
-        let mut tokens: Vec<u64> = self
-            .flights
-            .iter()
-            .flatten()
-            .filter(|flight| flight.trouble.is_none() && which(flight))
-            .map(|flight| flight.token)
-            .collect();
-        tokens.sort_unstable();
-        for &token in &tokens {
-            self.trouble(token, why);
-        }
-        tokens.len()
-    }
-
-    /// Commits that need the driver, at most `max`; each is told of once and ends with `settle`.
-    pub fn troubles(&mut self, max: usize) -> Vec<Trouble> {
-        let count = max.min(self.troubles.len());
-        let tokens: Vec<u64> = self.troubles.drain(..count).collect();
-        let mut out = Vec::with_capacity(count);
-        for token in tokens {
-            if let Some(flight) = self.flight(token)
-                && let Some(why) = flight.trouble
-            {
-                out.push(Trouble { ticket: token, why, guard: flight.head.sequence, events: flight.events.clone() });
-            }
-        }
-        out
-    }
-
-    /// Says how a commit in trouble ended: what became of each of its events. False: there is no such commit, or not so many.
-    pub fn settle(&mut self, ticket: u64, tally: &Tally) -> bool {
-        let fits =
-            self.flight(ticket).is_some_and(|flight| flight.trouble.is_some() && flight.events.len() as u64 == tally.total());
-        if !fits {
-            return false;
-        }
-        if let Some(flight) = self.land(ticket) {
-            self.count(&flight, tally);
-            self.release(flight.actor, None);
-        }
-        true
-    }
-
-    /// Gives back every event that was not sent yet; they count as failed.
-    pub fn drop_queued(&mut self) -> Vec<Arc<EventData>> {
-        let mut dropped = Vec::with_capacity(self.queued);
-        let mut slots: Vec<usize> = self.index.values().copied().collect();
-        slots.sort_unstable();
-        for slot in slots {
-            let queue = std::mem::take(&mut self.actors[slot].queue);
-            for Queued { event, mark } in queue {
-                self.held_bytes -= event.wire_size_bound();
-                self.unmark(mark, 1);
-                dropped.push(event);
-            }
-            if self.actors[slot].state != State::Busy {
-                self.release(slot, None);
-            }
-        }
-        self.ready.clear();
-        self.headless.clear();
-        self.queued = 0;
-        self.counts.settled.failed += dropped.len() as u64;
-        dropped
     }
 
     // Marks: what `flush` waits for.
@@ -614,16 +310,6 @@ impl Pending {
             *left -= count;
         }
     }
-}
-
-#[allow(clippy::cast_possible_truncation)] // the low bits alone
-fn place(token: u64) -> usize {
-    (token & ((1 << PLACE_BITS) - 1)) as usize
-}
-
-/// What the guard's header takes in a message.
-fn header_bytes(guard: u64) -> usize {
-    "NATS/1.0\r\n\r\n".len() + GUARD.len() + ": \r\n".len() + guard.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
 #[cfg(test)]

@@ -8,11 +8,17 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
+use super::sending::{GUARD, header_bytes};
 use super::*;
+use crate::acks::acked;
 use crate::commit::Commit;
 use crate::event::{Id, Parts};
+use crate::frames::publish;
+use crate::heads::Heads;
 use crate::msgpack::write;
 use crate::roots::Root;
+use crate::shard::shard_of;
+use crate::token;
 
 const BOUNDS: Bounds = Bounds {
     pending: 40,
