@@ -83,7 +83,7 @@ async def test_closing_with_calls_in_flight_ends_them(nats_server: EmbeddedServe
                 store.get_latest_version("b"),
             )
         ]
-        await until(lambda: len(store._connection._transport._waiting) == 3)
+        await until(lambda: len(store._connection._carrier.transport._waiting) == 3)
         async with asyncio.timeout(5):
             await store.aclose()
             told = await asyncio.gather(*calls, return_exceptions=True)
@@ -155,8 +155,8 @@ async def test_cancelling_calls_in_flight_leaves_the_store_usable(nats_server: E
             kept = NewEvent("t", id=f"kept-{round_}")
             await history.write("a", kept.id, 0, store.append("a", kept))
             await history.read("a", store.get_events("a"))
-        assert not store._connection._transport._waiting
-        assert not store._connection._transport._takers
+        assert not store._connection._carrier.transport._waiting
+        assert not store._connection._carrier.transport._takers
     assert len(history.told("acked")) >= 40
     assert violations(history, await dump(nats_server.url, namespace), contiguous=True) == []
 
@@ -307,7 +307,7 @@ async def test_a_reconnect_does_not_wait_for_the_deadline(nats_server: EmbeddedS
         await store.append("a", NewEvent("t"))
         proxy.silent = True
         call = asyncio.ensure_future(store.append("a", NewEvent("t")))
-        await until(lambda: store._connection._transport._waiting)
+        await until(lambda: store._connection._carrier.transport._waiting)
         proxy.cut()
         proxy.silent = False
         async with asyncio.timeout(10):  # an attempt has 15 s

@@ -237,7 +237,7 @@ async def test_a_server_that_takes_less_after_a_restart_is_told(tmp_path: Path) 
         await store.append("a", NewEvent("t"))
         await stop(server)
         call = asyncio.ensure_future(store.append("a", NewEvent("t", "x" * 100_000)))
-        await until(lambda: store._connection._transport._waiting)
+        await until(lambda: store._connection._carrier.transport._waiting)
         await server.kill()
         await server.aclose()
         async with EmbeddedServer(tmp_path / "data", port=server.port, settings={"max_payload": 4096}):

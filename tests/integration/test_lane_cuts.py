@@ -59,7 +59,7 @@ async def test_a_lane_cut_at_any_byte_loses_and_doubles_nothing(
             before = tap.lane
             tap.plan = once(plan)
             before.cut()
-            await until(lambda: before not in tap.links and not store._connection._transport.is_open())
+            await until(lambda: before not in tap.links and not store._connection._carrier.transport.is_open())
             await exchange(store, history, name)
             return tap.lane.sent_down if way == "down" else tap.lane.sent_up
 

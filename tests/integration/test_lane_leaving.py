@@ -30,7 +30,7 @@ async def test_a_server_that_goes_is_stayed_with_where_no_other_is_known(nats_se
     async with tapped(nats_server, namespace) as (tap, store):
         lane = tap.lane
         lane.inject(b'INFO {"version": "2.15.1", "max_payload": 1048576, "ldm": true}\r\n')
-        await until(lambda: store._connection._transport.info.ldm)
+        await until(lambda: store._connection._carrier.transport.info.ldm)
         assert (await store.append("a", NewEvent("t"))).version == 2
         assert tap.lane is lane
         lane.cut()
@@ -45,7 +45,7 @@ async def test_a_server_that_goes_is_left_and_what_is_in_flight_ends_there(nats_
             await store.append("a", NewEvent("t"))
             (used,) = [tap for tap in taps if tap.lanes]
             other = second if used is first else first
-            old, carrier = used.lane, store._connection._transport
+            old, carrier = used.lane, store._connection._carrier.transport
             old.plan.mute = True
             due = asyncio.ensure_future(store.append("b", NewEvent("t")))
             await until(lambda: carrier._takers)
@@ -83,7 +83,7 @@ async def test_servers_of_a_cluster_that_go_one_after_another_cost_no_call(
 
     def elsewhere(port: int) -> bool:
         """Whether every store is connected, and none to this port, with its client or its lane."""
-        places = [(store._connection.client.connected_url, store._connection._transport) for store in stores]
+        places = [(store._connection.client.connected_url, store._connection._carrier.transport) for store in stores]
         return all(url and url.port != port and carrier and carrier.server.url.port != port for url, carrier in places)
 
     work = [asyncio.ensure_future(writer(number)) for number in range(10)]

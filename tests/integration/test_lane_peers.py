@@ -87,7 +87,7 @@ async def relane(tap: Tap, store: JetStreamEventStore, plan: Callable[[], Plan])
     """Cut the lane; those that follow are planned so."""
     tap.plan = plan
     tap.lane.cut()
-    await until(lambda: not store._connection._transport.is_open())
+    await until(lambda: not store._connection._carrier.transport.is_open())
 
 
 @pytest.mark.parametrize("text", [*REFUSED_LOGIN, *HUNG_UP])
@@ -272,7 +272,7 @@ async def test_a_lane_that_takes_no_bytes_holds_nobody_beyond_the_deadline(nats_
     """With a peer that reads nothing, senders wait, memory is bounded, and every call ends by its deadline."""
     timeout_s = 1.0
     async with tapped(nats_server, namespace, timeout_s) as (tap, store):
-        lane, carrier = tap.lane, store._connection._transport
+        lane, carrier = tap.lane, store._connection._carrier.transport
         lane.plan.stalled = True
         calls = [asyncio.ensure_future(store.append(f"l-{n}", NewEvent("t", "x" * 900_000))) for n in range(60)]
         await until(lambda: not carrier._room.is_set())

@@ -204,7 +204,7 @@ async def test_a_read_that_is_left_gives_its_inbox_back(nats_server: EmbeddedSer
     """A read that is ended early, in whatever way, leaves nothing behind."""
     async with opened(nats_server.url, namespace, "lane") as store:
         await fill(store, 50)
-        lane: Any = store._connection._transport
+        lane: Any = store._connection._carrier.transport
         async with aclosing(store.read_all(batch_size=1)) as batches:  # type: ignore[type-var]  # it is a generator
             await anext(batches)
             assert len(lane._inboxes) == 1

@@ -72,7 +72,7 @@ async def write_restart_write(server: EmbeddedServer, url: str, options: Connect
 def is_encrypted(store: JetStreamEventStore) -> bool:
     """Whether both connections are."""
     connection = store._connection
-    control, lane = connection.client._transport._io_writer.transport, connection._transport._transport
+    control, lane = connection.client._transport._io_writer.transport, connection._carrier.transport._transport
     return all(transport.get_extra_info("ssl_object") is not None for transport in (control, lane))
 
 

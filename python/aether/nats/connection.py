@@ -11,33 +11,26 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 from typing import TYPE_CHECKING
 
 import nats.errors
 from nats.aio.client import Client
 
-from aether.errors import AccessDeniedError, AetherError, DeadlineError, ServerUnavailableError, UnsupportedServerError
-from aether.nats.control import ControlClient, HopelessError
+from aether.errors import AetherError, ServerUnavailableError, UnsupportedServerError
+from aether.nats.carrier import Carrier
+from aether.nats.control import HopelessError
 from aether.nats.dialing import (
     Callbacks,
-    attempt_s,
     drop_socket,
     end_client,
     make_client,
-    ping_s,
 )
 from aether.nats.errors import UnansweredError, client_error, denied, login_refused
-from aether.nats.lane import Lane
 from aether.nats.login import Login
 from aether.nats.server import EmbeddedServer, parse_embedded_url
-from aether.nats.tls_errors import tls_error
-from aether.nats.transport import NatsPyTransport
 from aether.nats.urls import parse_urls, redacted
 
 if TYPE_CHECKING:
-    from urllib.parse import ParseResult
-
     from aether.nats.connect_options import ConnectOptions
     from aether.nats.transport import Transport
 
@@ -49,7 +42,6 @@ SERVER_VERSION_MIN = (2, 14, 5)
 """Older servers have known advisories, or lack batched direct reads."""
 
 POLL_BORROWED_S = 0.02
-WEBSOCKET = ("ws", "wss")
 STUCK_S = 1.0
 """How long a lost connection may take to be told of as lost; after that its socket is dropped."""
 
@@ -80,7 +72,7 @@ class Connection:
         self._borrowed = target if isinstance(target, Client) else None
         self._timeout_s = timeout_s
         self._client: Client | None = None
-        self._transport: Transport | None = None
+        self._carrier = Carrier(timeout_s, self._tell_change)
         self._embedded: EmbeddedServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -92,8 +84,6 @@ class Connection:
         self._ending: asyncio.Future[None] | None = None
         self._denied: tuple[float, BaseException | None] = (-1.0, None)
         self._parted = False
-        self._lane_failures = 0
-        self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
@@ -121,7 +111,8 @@ class Connection:
     @property
     def max_payload(self) -> int:
         """The largest message the server takes, in bytes, headers included."""
-        return self.client.max_payload if self._transport is None else self._transport.max_payload
+        transport = self._carrier.transport
+        return self.client.max_payload if transport is None else transport.max_payload
 
     @property
     def server_version(self) -> str:
@@ -142,8 +133,8 @@ class Connection:
             AccessDeniedError: the server refuses the credentials.
         """
         self._check_owner()
-        transport = self._transport
-        if transport is not None and transport.is_open() and self._refusal is None and not self._closed:
+        transport = self._carrier.open_transport()
+        if transport is not None and self._refusal is None and not self._closed:
             return transport
         self._loop = asyncio.get_running_loop()
         try:
@@ -152,12 +143,13 @@ class Connection:
                     async with self._opening:
                         if not self._closed and (self._client is None or self._lost()):
                             await self._open()
-                        if self._usable() and not self._carries():
+                        if self._usable() and self._carrier.open_transport() is None:
                             await self._open_carrier()
+                    transport = self._carrier.open_transport()
                     if not self._usable():
                         await self._changed()
-                    elif self._transport is not None and self._carries():
-                        return self._transport
+                    elif transport is not None:
+                        return transport
         except TimeoutError:
             raise self._unavailable() from self._last_error
 
@@ -235,64 +227,11 @@ class Connection:
                 raise client_error(self.url, error) from error
             raise
 
-    def _carries(self) -> bool:
-        return self._transport is not None and self._transport.is_open()
-
     async def _open_carrier(self) -> None:
-        """Open what data travels on: a lane beside a client of ours, else nats-py itself."""
-        await self._close_carrier()
-        url = self.client.connected_url
-        if self._borrowed is None and url is not None and url.scheme not in WEBSOCKET:
-            await self._open_lane(url)
-            return
-        self._transport = await NatsPyTransport.open(self.client)
-        # After a round trip a denied inbox has been told.
-        await self.client.flush(max(1, round(self._timeout_s)))
-        self._usable()
-
-    async def _open_lane(self, url: ParseResult) -> None:
-        """Open a lane to the server that the client is connected to; where that fails the caller tries again later."""
-        try:
-            async with asyncio.timeout(attempt_s(self._timeout_s)):
-                server = self._login.server(url, self.client.tls_name if isinstance(self.client, ControlClient) else None)
-                self._transport = await Lane.open(server, ping_s(self._timeout_s), self._on_lane)
-            self._lane_failures = 0
-        except AccessDeniedError:
-            raise
-        except (OSError, TimeoutError) as error:
-            hopeless = tls_error(redacted(url.geturl()), error)
-            if hopeless is not None:
-                raise hopeless from error
-            # The client may not know yet that its server is gone, or be connected to another one soon.
+        error = await self._carrier.open(self.client, None if self._borrowed is not None else self._login)
+        if error is not None:
             self._last_error = error
-            self._lane_failures += 1
-            await asyncio.sleep(backoff_s(self._lane_failures))
-
-    def _on_lane(self) -> None:
-        """Take it that a lane is lost, or that its server is about to go."""
-        lane = self._transport
-        if isinstance(lane, Lane) and lane.is_leaving() and (lane.info.connect_urls or len(self._login.urls) > 1):
-            # Others are known: what is in flight ends here, what comes goes out on the next lane.
-            self._transport = None
-            task = asyncio.ensure_future(self._leave(lane))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-        self._tell_change()
-
-    async def _leave(self, lane: Lane) -> None:
-        if self.client.connected_url == lane.server.url:
-            await self.client.force_reconnect()
-        await lane.drain(asyncio.get_running_loop().time() + self._timeout_s)
-
-    async def _left(self) -> None:
-        for task in [*self._leaving]:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _close_carrier(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        self._usable()
 
     async def _ended(self) -> None:
         if self._ending is not None:
@@ -337,8 +276,7 @@ class Connection:
         if what is not None:
             self._denied = (asyncio.get_running_loop().time(), error)
         if what is not None and what.publish:
-            if self._transport is not None:
-                self._transport.lose_waiting(client_error(self.url, error), what.subject)  # it will not be answered
+            self._carrier.lose_waiting(client_error(self.url, error), what.subject)  # it will not be answered
         elif isinstance(error, HopelessError):
             self._turn_away(error.reason)
         elif what is not None or login_refused(error):
@@ -359,8 +297,7 @@ class Connection:
 
     def _lose_all(self, reason: str) -> None:
         # What was sent may have been done, whatever became of the connection.
-        if self._transport is not None:
-            self._transport.lose_waiting(UnansweredError(reason))
+        self._carrier.lose_waiting(UnansweredError(reason))
         self._tell_change()
 
     def denied_since(self, started: float) -> AetherError | None:
@@ -370,8 +307,8 @@ class Connection:
 
     async def _on_disconnect(self) -> None:
         self._parted = True
-        if isinstance(self._transport, Lane):
-            self._tell_change()  # a lane has a connection of its own
+        if self._carrier.has_own_connection():
+            self._tell_change()
         else:
             self._lose_all("the connection was lost")
 
@@ -397,22 +334,4 @@ class Connection:
                 stack.push_async_callback(self._embedded.aclose)
             if self._client is not None and self._borrowed is None:
                 stack.push_async_callback(end_client, self._client)
-            stack.push_async_callback(self._left)
-            stack.push_async_callback(self._close_carrier)
-
-
-def backoff_s(attempt: int) -> float:
-    """Return how long to wait before trying again, in seconds: longer with each attempt, with jitter."""
-    return random.uniform(0.5, 1.0) * min(0.2, 0.002 * float(2 ** min(attempt, 7)))  # noqa: S311 - spreads load, guards nothing
-
-
-async def pause(attempt: int, deadline: float, what: str, timeout_s: float) -> None:
-    """Wait a little before trying again: longer with each attempt, with jitter, never past the deadline.
-
-    Raises:
-        DeadlineError: the deadline would pass meanwhile.
-    """
-    wait_s = backoff_s(attempt)
-    if asyncio.get_running_loop().time() + wait_s >= deadline:
-        raise DeadlineError(what, timeout_s)
-    await asyncio.sleep(wait_s)
+            stack.push_async_callback(self._carrier.aclose)

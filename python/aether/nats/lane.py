@@ -16,6 +16,7 @@ knows whether that is safe.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -244,7 +245,7 @@ class Lane(LaneSocket):
         """End what `open_inbox` began."""
         if self._inboxes.pop(sid, None) is not None:
             self._reader.detach(sid)
-            if self.lost is None:
+            with contextlib.suppress(NoRespondersError):  # a lane that is lost has no subscriptions
                 self.write(f"UNSUB {sid}\r\n".encode())
             self._settled()
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
-from aether.nats.connection import pause
 from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.pauses import pause
 from aether.nats.stream_feed import StreamFeed
 from aether.nats.transport import GUARD, header_bytes
 

@@ -14,8 +14,8 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, PersistMode, RetentionPolicy, StorageType, StreamConfig
 
 from aether.errors import DeadlineError, NamespaceMismatchError, ServerUnavailableError, UnsupportedServerError
-from aether.nats.connection import pause
 from aether.nats.errors import NO_STREAM, STREAM_EXISTS, TRY_AGAIN, client_error
+from aether.nats.pauses import pause
 from aether.nats.subjects import events_filter, events_stream, snapshots_filter, snapshots_stream
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Head, HeadCache, actor_subject, encode_commit, position_of
 from aether.errors import AetherError, CorruptEventError, DeadlineError, DecodeError, OutcomeUnknownError, VersionConflictError
-from aether.nats.connection import pause
 from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.pauses import pause
 from aether.nats.stream_log import guard_bytes
 from aether.store.guarded_write import GuardedWrite, SaveRequest, Step
 from aether.store.reading import ActorReader

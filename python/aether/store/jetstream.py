@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from aether._native import EventFilter, check_actor_id, events_in
 from aether.errors import DeadlineError
-from aether.nats.connection import Connection, pause
+from aether.nats.connection import Connection
+from aether.nats.pauses import pause
 from aether.nats.stream_log import StreamLog
 from aether.nats.streams import StreamFacts, open_streams
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream

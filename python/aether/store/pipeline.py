@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 from aether._native import Commit, Pending, actor_subject
 from aether.errors import AccessDeniedError, AetherError
-from aether.nats.connection import pause
 from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.pauses import pause
 from aether.store.base import IngestStats
 from aether.store.doubts import Doubt, Doubts
 from aether.store.ingesting import CLOSED, Failures, is_verdict, not_sent, note

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aether.errors import AetherError, CommitTooLargeError, DecodeError, OutcomeUnknownError, VersionConflictError
 from aether.event import Snapshot
-from aether.nats.connection import pause
 from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.pauses import pause
 from aether.nats.stream_log import guard_bytes
 from aether.nats.subjects import snapshot_subject
 from aether.store.reading import ActorReader
