@@ -18,7 +18,13 @@ pub struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// None: the message belongs to no request under the inbox `prefix`.
+    ///
+    /// A consumer delivers a message under the message's own subject, so its token is 0.
     pub fn of(message: &Message<'a>, prefix: &[u8]) -> Option<Self> {
+        if let Some(position) = message.reply.and_then(delivered) {
+            let subject = std::str::from_utf8(message.subject).unwrap_or(UNREADABLE);
+            return Some(Self { token: 0, status: 0, position, subject, body: message.payload });
+        }
         let token = number(message.subject.strip_prefix(prefix)?).ok()?;
         let (position, subject) = if message.headers.is_empty() { (0, "") } else { stored(message.headers) };
         // A stored message may have been published with a status line; it ends no answer for that.
@@ -30,6 +36,14 @@ impl<'a> Answer<'a> {
 /// Where answers go, beside Python: natively, without an object for each.
 pub trait Sink: Send + Sync {
     fn take(&self, answer: &Answer<'_>);
+}
+
+/// The position of a message that a consumer delivers, from where its ack would go:
+/// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<position>.<number>.<time>.<pending>[.<token>]`.
+fn delivered(reply: &[u8]) -> Option<u64> {
+    let words = reply.strip_prefix(b"$JS.ACK.")?.split(|&byte| byte == b'.');
+    let place = if words.clone().count() == 7 { 3 } else { 5 };
+    number(words.clone().nth(place)?).ok().filter(|&position| position > 0)
 }
 
 /// What stands for a subject that is no UTF-8; it is nobody's subject, so whoever reads it finds a foreign message.
@@ -73,6 +87,21 @@ mod tests {
         let none = Answer { token: 7, status: 404, position: 0, subject: "", body: b"body" };
         assert_eq!(Answer::of(&message("in.7", "NATS/1.0 404 Message Not Found\r\n\r\n"), b"in."), Some(none));
         assert_eq!(Answer::of(&message("in.7", ""), b"in."), Some(Answer { status: 0, ..none }));
+    }
+
+    #[test]
+    fn what_a_consumer_delivers_says_where_it_lies_in_its_reply() {
+        let planted = "NATS/1.0 404\r\nNats-Sequence: 9\r\n\r\n";
+        for reply in
+            ["$JS.ACK.S.C.1.42.7.1795553529338201437.499", "$JS.ACK.D.H.S.C.1.42.7.17.499", "$JS.ACK.D.H.S.C.1.42.7.17.499.x"]
+        {
+            let message = Message { reply: Some(reply.as_bytes()), ..message("a.b", planted) };
+            let expected = Answer { token: 0, status: 0, position: 42, subject: "a.b", body: b"body" };
+            assert_eq!(Answer::of(&message, b"in."), Some(expected), "{reply}");
+        }
+        for reply in ["$JS.ACK.S.C.1.x.7.17.499", "$JS.ACK.S.C", "$JS.ACK.S.C.1.0.7.17.499", "else"] {
+            assert_eq!(Answer::of(&Message { reply: Some(reply.as_bytes()), ..message("a.b", "") }, b"in."), None, "{reply}");
+        }
     }
 
     #[test]

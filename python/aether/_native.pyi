@@ -902,8 +902,17 @@ class Replay:
     def is_waiting(self, /) -> bool:
         """Whether answers are to come."""
 
-    def requests(self, /) -> list[tuple[int, bytes]]:
-        """Requests to send now, as (token, payload); bounded in number and in the bytes that will answer them."""
+    def requests(self, /) -> list[tuple[int, bytes, bool]]:
+        """Requests to send now, as (token, payload, whether it goes to the consumer); bounded in number and bytes."""
+
+    def pull_start(self, /) -> int | None:
+        """The position at which a consumer should begin, if one is worth its making now."""
+
+    def pull(self, /, start: int) -> bool:
+        """Pulls what comes next from a consumer that begins at `start`. False: that is not where it goes on any more."""
+
+    def stop_pulling(self, /) -> None:
+        """Gives up the consumer: what was pulled and did not come can be asked for otherwise."""
 
     def accept(self, /, token: int, status: int, position: int, subject: str, body: bytes) -> None:
         """Takes one answer, where they come one by one."""

@@ -9,7 +9,7 @@ use super::filter::EventFilter;
 use super::handles::events_of;
 use super::raise;
 use crate::answer::{Answer, Sink};
-use crate::replay::{Fault, Replay as ReplayData};
+use crate::replay::{Fault, Replay as ReplayData, Request};
 
 /// The core's side, which answers reach without Python.
 pub struct Shared(Mutex<ReplayData>);
@@ -71,10 +71,26 @@ impl Replay {
         self.shared.lock().is_waiting()
     }
 
-    /// Requests to send now, as (token, payload); bounded in number and in the bytes that will answer them.
-    fn requests<'py>(&self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>)> {
+    /// Requests to send now, as (token, payload, whether it goes to the consumer); bounded in number and bytes.
+    fn requests<'py>(&self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>, bool)> {
         let requests = self.shared.lock().requests();
-        requests.iter().map(|request| (request.token, PyBytes::new(py, request.payload.as_bytes()))).collect()
+        let object = |request: &Request| (request.token, PyBytes::new(py, request.payload.as_bytes()), request.pull);
+        requests.iter().map(object).collect()
+    }
+
+    /// The position at which a consumer should begin, if one is worth its making now.
+    fn pull_start(&self) -> Option<u64> {
+        self.shared.lock().pull_start()
+    }
+
+    /// Pulls what comes next from a consumer that begins at `start`. False: that is not where it goes on any more.
+    fn pull(&self, start: u64) -> bool {
+        self.shared.lock().pull(start)
+    }
+
+    /// Gives up the consumer: what was pulled and did not come can be asked for otherwise.
+    fn stop_pulling(&self) {
+        self.shared.lock().stop_pulling();
     }
 
     /// Takes one answer, where they come one by one.

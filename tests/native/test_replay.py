@@ -30,7 +30,7 @@ def test_answers_reach_it_natively_and_one_by_one_alike():
     reader = FrameReader("mine.")
     reader.attach(7, "box.", replays[0])
     for replay in replays:
-        [(token, payload)] = replay.requests()
+        [(token, payload, _)] = replay.requests()
         assert json.loads(payload) == {"seq": 3, "batch": 3, "max_bytes": 1_048_576}
         assert replay.is_waiting()
         assert replay.take(10) is None
@@ -53,7 +53,7 @@ def test_answers_reach_it_natively_and_one_by_one_alike():
 def test_damage_has_position_actor_and_error():
     """A message that is no commit stops it behind the events before it, until it is stepped over."""
     replay = Replay("shop", 0, 3, ALL)
-    [(token, _)] = replay.requests()
+    [(token, _, _)] = replay.requests()
     replay.accept(token, 0, 1, *message("a.b", 1))
     replay.accept(token, 0, 2, actor_subject("shop", "a.b"), b"hello")
     assert replay.fault() is None, "what is before it comes first"
@@ -64,24 +64,24 @@ def test_damage_has_position_actor_and_error():
     assert "aether repair 'a.b'" in str(CorruptEventError("S", position, actor_id, str(error)))
     replay.step_over()
     assert replay.fault() is None
-    [(token, payload)] = replay.requests()
+    [(token, payload, _)] = replay.requests()
     assert json.loads(payload)["seq"] == 3
 
 
 def test_what_does_not_come_is_told():
     """A position that is asked for and does not come is told, and taken from elsewhere; what is lost is asked for again."""
     replay = Replay("shop", 0, 2, ALL)
-    [(token, _)] = replay.requests()
+    [(token, _, _)] = replay.requests()
     replay.lose()
     assert not replay.is_waiting()
     assert replay.stuck() is None
-    [(token, _)] = replay.requests()
+    [(token, _, _)] = replay.requests()
     replay.accept(token, 404, 0, "", b"")
     assert replay.stuck() == 1
     assert replay.requests() == []
     assert replay.put(1, *message("a", 1))
     assert not replay.put(1, *message("a", 1))
-    [(token, payload)] = replay.requests()
+    [(token, payload, _)] = replay.requests()
     assert json.loads(payload)["seq"] == 2
 
 
@@ -99,7 +99,7 @@ def test_one_actor_or_shard_the_server_looks_for(given, subject):
     """What one subject names is asked of the server by that subject."""
     replay = Replay("shop", 0, 9, EventFilter(**given))
     assert replay.subject == subject
-    [(_, payload)] = replay.requests()
+    [(_, payload, _)] = replay.requests()
     assert json.loads(payload).get("next_by_subj") == subject
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NatsPyTransport"]
 
+ACK = "$JS.ACK."
+
 
 class NatsPyTransport:
     """A transport over a connected nats-py client, owned or borrowed; made by `await NatsPyTransport.open(client)`."""
@@ -189,9 +191,13 @@ class NatsPyInbox:
         )
 
     async def _take(self, msg: Msg) -> None:
-        reply = _reply(msg)
-        token = int(msg.subject.rpartition(".")[2])
-        self._sink.accept(token, reply.status, reply.position, reply.subject or "", reply.data)
+        if msg.reply.startswith(ACK):
+            # A consumer delivers a message under its own subject, and says in the reply where it lies.
+            self._sink.accept(0, 0, msg.metadata.sequence.stream, msg.subject, msg.data)
+        else:
+            reply = _reply(msg)
+            token = int(msg.subject.rpartition(".")[2])
+            self._sink.accept(token, reply.status, reply.position, reply.subject or "", reply.data)
         self._woken()
 
     async def ask(self, subject: str, payload: bytes, token: int, deadline: float) -> None:  # noqa: ARG002 - of the protocol

@@ -1,13 +1,21 @@
 """A stream's messages into a native sink: what the sink wants is asked for, and its answers reach it without Python.
 
-A read changes nothing, so whatever is lost on the way is asked for again, over the next connection if need be.
+A long read pulls from a consumer of its own, because a server serves that about three times as fast as direct gets; where it
+may not make one, and for whatever a pull leaves open, there are direct gets. A read changes nothing, so whatever is lost on the
+way is asked for again, over the next connection if need be.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from aether.errors import AccessDeniedError
 from aether.nats.errors import NoRespondersError, UnansweredError
 
 if TYPE_CHECKING:
@@ -16,6 +24,26 @@ if TYPE_CHECKING:
     from aether.nats.transport import Inbox, Transport
 
 __all__ = ["StreamFeed"]
+
+_LOG = logging.getLogger("aether.nats")
+
+CONSUMER: dict[str, Any] = {
+    "deliver_policy": "by_start_sequence",
+    "ack_policy": "none",
+    "replay_policy": "instant",
+    "mem_storage": True,
+    "num_replicas": 1,
+    # The server forgets it by itself, should nobody say goodbye.
+    "inactive_threshold": 60_000_000_000,
+}
+
+
+PULL = "$JS.API.CONSUMER.MSG.NEXT."
+
+
+class _Made(msgspec.Struct):
+    error: dict[str, Any] | None = None
+
 
 RETRY_S = 0.02
 """How long to wait where nothing could be asked."""
@@ -26,13 +54,16 @@ class StreamFeed:
 
     Args:
         connection: the connection; it is opened where it is not open.
-        subject: where requests go.
+        stream: the stream.
         sink: says what to ask, and takes the answers.
         attempt_s: how long answers may stay away before they are asked for again, in seconds.
     """
 
-    def __init__(self, connection: Connection, subject: str, sink: Replay, attempt_s: float) -> None:
-        self._connection, self._subject, self._sink, self._attempt_s = connection, subject, sink, attempt_s
+    def __init__(self, connection: Connection, stream: str, sink: Replay, attempt_s: float) -> None:
+        self._connection, self._stream, self._sink, self._attempt_s = connection, stream, sink, attempt_s
+        self._direct = f"$JS.API.DIRECT.GET.{stream}"
+        self._consumer: str | None = None
+        self._may_pull = True
         self._inbox: Inbox | None = None
         self._transport: Transport | None = None
         self._woken = asyncio.Event()
@@ -53,7 +84,41 @@ class StreamFeed:
             except NoRespondersError:
                 return  # lost again; the next call goes on with another
             self._transport = transport
+        start = self._sink.pull_start() if self._may_pull else None
+        if start is not None:
+            await self._make_consumer(transport, start, deadline)
         await self._send(deadline)
+
+    async def _make_consumer(self, transport: Transport, start: int, deadline: float) -> None:
+        """Let a consumer begin at `start`; without one the read goes on all the same."""
+        await self._forget_consumer()
+        name = f"aether-{secrets.token_hex(8)}"
+        asked = {"stream_name": self._stream, "config": {**CONSUMER, "name": name, "opt_start_seq": start}}
+        until = min(deadline, asyncio.get_running_loop().time() + self._attempt_s)
+        try:
+            reply = await transport.request(f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}", msgspec.json.encode(asked), until)
+            refusal = msgspec.json.decode(reply.data, type=_Made).error
+        except (NoRespondersError, UnansweredError, msgspec.DecodeError):
+            return  # direct gets go on, and the next call tries again
+        except AccessDeniedError as error:
+            refusal = {"description": str(error)}
+        if refusal is not None:
+            self._do_without(str(refusal.get("description")))
+            return
+        self._consumer = name
+        self._sink.pull(start)
+
+    def _do_without(self, reason: str) -> None:
+        self._may_pull = False
+        _LOG.info("%s: read without a consumer, which is slower: %s", self._stream, reason)
+
+    async def _forget_consumer(self) -> None:
+        name, self._consumer = self._consumer, None
+        if name is not None and self._inbox is not None:
+            # A lost connection cannot say it; the server forgets it after a while then.
+            with contextlib.suppress(NoRespondersError):
+                now = asyncio.get_running_loop().time()
+                await self._inbox.ask(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"", 0, now)
 
     async def ask_ahead(self) -> None:
         """Send what the sink wants to ask, if that needs no waiting."""
@@ -64,8 +129,9 @@ class StreamFeed:
         if self._inbox is None:
             return
         try:
-            for token, payload in self._sink.requests():
-                await self._inbox.ask(self._subject, payload, token, deadline)
+            for token, payload, is_pull in self._sink.requests():
+                subject = f"{PULL}{self._stream}.{self._consumer}" if is_pull else self._direct
+                await self._inbox.ask(subject, payload, token, deadline)
         except NoRespondersError:
             self._sink.lose()
 
@@ -87,7 +153,12 @@ class StreamFeed:
             raise self._refusal
 
     def _lost(self, reason: Exception, subject: str | None) -> None:
-        if subject is not None and subject != self._subject.lower():
+        if subject is not None and subject.startswith(PULL.lower()):
+            self._do_without(str(reason))
+            self._sink.stop_pulling()
+            self._woken.set()
+            return
+        if subject is not None and subject != self._direct.lower():
             return
         if not isinstance(reason, UnansweredError):
             self._refusal = reason
@@ -99,6 +170,7 @@ class StreamFeed:
         await self._leave()
 
     async def _leave(self) -> None:
+        await self._forget_consumer()
         inbox, self._inbox, self._transport = self._inbox, None, None
         if inbox is not None:
             await inbox.aclose()

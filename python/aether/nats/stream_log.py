@@ -208,7 +208,7 @@ class StreamLog:
 
     def feed(self, sink: Replay) -> StreamFeed:
         """Lead the answers to what `sink` asks for to it, from any replica."""
-        return StreamFeed(self._connection, self._direct, sink, self._attempt_s)
+        return StreamFeed(self._connection, self.stream, sink, self._attempt_s)
 
     async def last_each(self, subjects: Sequence[str], deadline: float) -> list[Message | None]:
         """Return each subject's last message, from the leader, asked for at once; None: it has none, or that is not sure."""
