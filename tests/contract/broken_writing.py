@@ -9,7 +9,7 @@ from planted import caught_by
 from third_store import ListStore
 
 from aether import Appended, Event, NewEvent, VersionConflictError
-from aether.store.base import number_events
+from aether._native import number_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

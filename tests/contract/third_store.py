@@ -21,16 +21,8 @@ from aether import (
     Snapshot,
     VersionConflictError,
 )
-from aether._native import EventFilter, shard_of
-from aether.store.base import (
-    check_actor_id,
-    check_after,
-    check_batch_size,
-    check_expected_version,
-    check_from_version,
-    check_limit,
-    number_events,
-)
+from aether._native import EventFilter, check_actor_id, number_events, shard_of
+from aether.store.arguments import check_after, check_batch_size, check_expected_version, check_from_version, check_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence

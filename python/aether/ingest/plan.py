@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import number_events
-from aether.store.base import VERSION_MAX
+from aether.store.arguments import (
+    VERSION_MAX,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

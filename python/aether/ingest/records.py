@@ -16,7 +16,9 @@ from aether._native import check_actor_id
 from aether.errors import AetherError, DecodeError, EncodeError
 from aether.event import NewEvent
 from aether.ingest.lines import LINE_BYTES_MAX
-from aether.store.base import VERSION_MAX
+from aether.store.arguments import (
+    VERSION_MAX,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What an event store is: two protocols, the value that `append` returns, and what all stores do alike: checking, numbering.
+"""What an event store is: its protocols, and the values that it gives back.
 
 `aether.testing.StoreContract` says the same as tests; every store passes it unchanged.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from aether._native import check_actor_id, check_events, number_events
 from aether.event import Event
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ __all__ = [
     "IngestStats",
     "SnapshotStore",
     "StoreInfo",
-    "check_actor_id",
-    "check_after",
-    "check_batch_size",
-    "check_events",
-    "check_expected_version",
-    "check_from_version",
-    "check_limit",
-    "number_events",
 ]
 
 
@@ -103,56 +94,6 @@ PENDING_BYTES_MAX = 64 * 2**20
 IN_FLIGHT_MAX = 4_096
 COMMIT_EVENTS_MAX = 256
 """Bounds of an ingestion pipeline."""
-
-VERSION_MAX = 2**64 - 1
-COUNT_MAX = 2**63 - 1
-"""What a list can hold, and more than any memory does."""
-
-
-def check_int(name: str, value: object, lowest: int, highest: int, meaning: str) -> None:
-    """Refuse what is no int within bounds; `meaning` says which those are."""
-    # True is an int to Python, and a flag in the wrong place to whoever wrote it.
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not lowest <= value <= highest:
-        raise ValueError(f"{name} must be {meaning}, not {value}")
-
-
-def check_from_version(from_version: int) -> None:
-    """Refuse what is no version to start from."""
-    meaning = "0 to 2**64 - 1; it is inclusive, 0 and 1 both mean all events"
-    check_int("from_version", from_version, 0, VERSION_MAX, meaning)
-
-
-def check_limit(limit: int | None) -> None:
-    """Refuse what is no limit."""
-    if limit is not None:
-        check_int("limit", limit, 1, COUNT_MAX, "1 to 2**63 - 1, or None for all events")
-
-
-def check_after(after: int) -> None:
-    """Refuse what is no position to go on from."""
-    check_int("after", after, 0, VERSION_MAX, "0 (everything) to 2**64 - 1; it is a position")
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Refuse what is no batch size."""
-    check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
-
-
-def check_ingest_bounds(pending_max: int, pending_bytes_max: int, in_flight_max: int, commit_events_max: int) -> None:
-    """Refuse what are no bounds of a pipeline."""
-    check_int("pending_max", pending_max, 1, 1_000_000, "1 to 1,000,000 events")
-    check_int("pending_bytes_max", pending_bytes_max, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
-    check_int("in_flight_max", in_flight_max, 1, 65_536, "1 to 65,536 commits")
-    check_int("commit_events_max", commit_events_max, 1, COUNT_MAX, "1 to 2**63 - 1 events")
-
-
-def check_expected_version(expected_version: int | None) -> None:
-    """Refuse what is no expected version."""
-    if expected_version is not None:
-        meaning = "0 (the actor is new) to 2**64 - 1, or None for any"
-        check_int("expected_version", expected_version, 0, VERSION_MAX, meaning)
 
 
 class IngestStats(NamedTuple):

@@ -13,6 +13,14 @@ from aether.nats.pauses import pause
 from aether.nats.stream_log import StreamLog
 from aether.nats.streams import StreamFacts, open_streams
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
+from aether.store.arguments import (
+    check_after,
+    check_batch_size,
+    check_expected_version,
+    check_from_version,
+    check_ingest_bounds,
+    check_limit,
+)
 from aether.store.base import (
     COMMIT_EVENTS_MAX,
     IN_FLIGHT_MAX,
@@ -20,12 +28,6 @@ from aether.store.base import (
     PENDING_MAX,
     Appended,
     StoreInfo,
-    check_after,
-    check_batch_size,
-    check_expected_version,
-    check_from_version,
-    check_ingest_bounds,
-    check_limit,
 )
 from aether.store.commit_writer import CommitWriter
 from aether.store.guarded_write import AppendRequest, SaveRequest

@@ -5,15 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from aether._native import EventFilter, MemoryLog
-from aether.store.base import (
-    COMMIT_EVENTS_MAX,
+from aether.store.arguments import (
     COUNT_MAX,
-    IN_FLIGHT_MAX,
-    PENDING_BYTES_MAX,
-    PENDING_MAX,
-    Appended,
-    EventBatch,
-    StoreInfo,
     check_after,
     check_batch_size,
     check_expected_version,
@@ -21,6 +14,15 @@ from aether.store.base import (
     check_ingest_bounds,
     check_int,
     check_limit,
+)
+from aether.store.base import (
+    COMMIT_EVENTS_MAX,
+    IN_FLIGHT_MAX,
+    PENDING_BYTES_MAX,
+    PENDING_MAX,
+    Appended,
+    EventBatch,
+    StoreInfo,
 )
 from aether.store.memory_pipeline import MemoryPipeline
 

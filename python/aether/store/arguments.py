@@ -1,0 +1,63 @@
+"""What every store refuses in the same words: arguments out of their range."""
+
+from __future__ import annotations
+
+__all__ = [
+    "check_after",
+    "check_batch_size",
+    "check_expected_version",
+    "check_from_version",
+    "check_ingest_bounds",
+    "check_int",
+    "check_limit",
+]
+
+VERSION_MAX = 2**64 - 1
+COUNT_MAX = 2**63 - 1
+"""What a list can hold, and more than any memory does."""
+
+
+def check_int(name: str, value: object, lowest: int, highest: int, meaning: str) -> None:
+    """Refuse what is no int within bounds; `meaning` says which those are."""
+    # True is an int to Python, and a flag in the wrong place to whoever wrote it.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} must be {meaning}, not {value}")
+
+
+def check_from_version(from_version: int) -> None:
+    """Refuse what is no version to start from."""
+    meaning = "0 to 2**64 - 1; it is inclusive, 0 and 1 both mean all events"
+    check_int("from_version", from_version, 0, VERSION_MAX, meaning)
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse what is no limit."""
+    if limit is not None:
+        check_int("limit", limit, 1, COUNT_MAX, "1 to 2**63 - 1, or None for all events")
+
+
+def check_after(after: int) -> None:
+    """Refuse what is no position to go on from."""
+    check_int("after", after, 0, VERSION_MAX, "0 (everything) to 2**64 - 1; it is a position")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse what is no batch size."""
+    check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
+
+
+def check_ingest_bounds(pending_max: int, pending_bytes_max: int, in_flight_max: int, commit_events_max: int) -> None:
+    """Refuse what are no bounds of a pipeline."""
+    check_int("pending_max", pending_max, 1, 1_000_000, "1 to 1,000,000 events")
+    check_int("pending_bytes_max", pending_bytes_max, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
+    check_int("in_flight_max", in_flight_max, 1, 65_536, "1 to 65,536 commits")
+    check_int("commit_events_max", commit_events_max, 1, COUNT_MAX, "1 to 2**63 - 1 events")
+
+
+def check_expected_version(expected_version: int | None) -> None:
+    """Refuse what is no expected version."""
+    if expected_version is not None:
+        meaning = "0 (the actor is new) to 2**64 - 1, or None for any"
+        check_int("expected_version", expected_version, 0, VERSION_MAX, meaning)
