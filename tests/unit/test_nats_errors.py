@@ -170,6 +170,7 @@ def test_the_tables_do_not_overlap() -> None:
         ('nats: permissions violation for publish to "aether.n.1.a-b"', True, "aether.n.1.a-b"),
         ("nats: 'Permissions Violation for Publish to \"aether.N.1.A-b\"'", True, "aether.n.1.a-b"),
         ('nats: permissions violation for subscription to "_inbox.x.*"', False, "_inbox.x.*"),
+        ("nats: 'Permissions Violation for Publish with Reply of \"_INBOX.x.7\"'", False, "_inbox.x.7"),
     ],
 )
 def test_a_denied_subject_is_read_from_the_protocol(text: str, publish: bool, subject: str) -> None:

@@ -41,7 +41,7 @@ NO_MESSAGE = frozenset({10037, 10043})
 NO_STREAM = frozenset({10059})
 STREAM_EXISTS = frozenset({10058})
 
-_DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
+_DENIED = re.compile(r"permissions violation for (publish|subscription|publish with reply) (?:to|of) \"([^\"]+)\"", re.IGNORECASE)
 _REFUSED_LOGIN = re.compile(r"authorization violation|authentication (?:expired|revoked|timeout)", re.IGNORECASE)
 
 
@@ -57,7 +57,7 @@ class Denied(NamedTuple):
     """What a "permissions violation" names.
 
     Attributes:
-        publish: a publish was denied; else a subscription.
+        publish: a publish was denied; else a subscription, or an inbox to reply to, without which nothing is ever answered.
         subject: the subject in lower case, as nats-py folds it.
     """
 
