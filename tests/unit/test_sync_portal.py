@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aether import AetherError, LoopInUseError, sync
-from aether.sync._runner import Portal
+from aether.sync._runner import Portal, _loop_thread
 
 THREADS = 8
 WAIT_S = 20.0
@@ -147,6 +147,34 @@ def test_ctrl_c_cancels_the_call(portal):
     assert portal.run(asyncio.sleep(0, "still here")) == "still here"
 
 
+def test_ctrl_c_before_the_first_step_ends_the_call(portal):
+    """Ctrl-C while the loop is busy, so that a call is cancelled before its first step, ends it all the same."""
+    loop = _loop_thread()._running_loop()
+    busy, let_go = threading.Event(), threading.Event()
+    loop.call_soon_threadsafe(lambda: (busy.set(), let_go.wait(WAIT_S)))
+    assert busy.wait(WAIT_S)
+
+    def press_and_let_go():
+        while not loop._ready:  # the call is on its way
+            threading.Event().wait(0.001)
+        press_ctrl_c()
+        # Behind what keeps it busy the loop is to begin the call, and then to cancel it.
+        while len(loop._ready) < 2:
+            threading.Event().wait(0.001)
+        let_go.set()
+
+    presser = threading.Thread(target=press_and_let_go)
+
+    async def never_begun():
+        raise AssertionError("it was cancelled before")
+
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        portal.run(never_begun())
+    presser.join(WAIT_S)
+    assert portal.run(asyncio.sleep(0, "still here")) == "still here"
+
+
 def test_a_second_ctrl_c_does_not_wait(portal):
     """Ctrl-C a second time leaves a call alone that does not end."""
     let_go = asyncio.Event()
@@ -236,7 +264,7 @@ def test_a_fork_is_refused():
         """
         import asyncio, os, sys
         from aether import AetherError
-        from aether.sync._runner import Portal
+        from aether.sync._runner import Portal, _loop_thread
 
         portal = Portal("JetStreamEventStore")
         portal.run(asyncio.sleep(0))
@@ -265,7 +293,7 @@ def test_the_interpreter_ends_quietly():
     done = python(
         """
         import asyncio, atexit, threading
-        from aether.sync._runner import Portal
+        from aether.sync._runner import Portal, _loop_thread
 
         portal = Portal("JetStreamEventStore")
         atexit.register(lambda: print(portal.run(asyncio.sleep(0, "exit handler served"))))
@@ -316,7 +344,7 @@ def test_a_call_after_the_end_is_refused():
                 print(error)
 
         atexit.register(late)  # before the portal, so it runs after the portal's end
-        from aether.sync._runner import Portal
+        from aether.sync._runner import Portal, _loop_thread
         portal = Portal("JetStreamEventStore")
         portal.run(asyncio.sleep(0))
         """

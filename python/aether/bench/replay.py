@@ -33,7 +33,7 @@ CHILD_S = 600.0
 
 async def lines(setting: Setting) -> list[Line]:
     """Measure the rate, and what a process of its own needs in memory for it."""
-    count, repetitions = setting.count(50_000, 200_000, 1_000_000), setting.repetitions(3, 5, 7)
+    count, repetitions = setting.count(50_000, 200_000, 1_000_000), setting.repetitions(3, 5, 5)
     setting.say(f"replay: {count:,} events, {repetitions + 1} times on each side")
     async with setting.client() as client, setting.store() as store:
         async with store.ingest(commit_events_max=1) as pipeline:

@@ -214,7 +214,7 @@ class StreamLog:
         """Return each subject's last message, from the leader, asked for at once; None: it has none, or that is not sure."""
         payloads = [msgspec.json.encode({"last_by_subj": subject}) for subject in subjects]
         replies = await self._ask("a read", lambda transport, until: transport.request_each(self._get, payloads, until), deadline)
-        found = [_GOT.decode(reply.data).message for reply in replies]
+        found = [_message(reply) for reply in replies]
         return [None if message is None else Message(message.seq, message.subject, message.data) for message in found]
 
     async def is_gone(self, position: int, deadline: float) -> bool:
@@ -356,3 +356,11 @@ class StreamLog:
 
     def _error(self, error: _ApiError) -> AetherError:
         return api_error(self._connection.url, self.stream, error.code, error.err_code, error.description)
+
+
+def _message(reply: Reply) -> _Stored | None:
+    """Return the message that the leader answers with; None where it has none, or answers in no way that is known."""
+    try:
+        return _GOT.decode(reply.data).message
+    except NO_ANSWER:
+        return None

@@ -164,12 +164,19 @@ class _Call:
         # The loop itself holds tasks only weakly; this call holds its own, and whoever waits holds the call.
         if not self.outcome.done():
             self.task = asyncio.get_running_loop().create_task(self._settle())
+            self.task.add_done_callback(self._unbegun)
 
     def cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
         else:
             # `begin` runs before this, unless Ctrl-C came before it was even queued.
+            self._coroutine.close()
+            self.outcome.set_exception(asyncio.CancelledError())
+
+    def _unbegun(self, _: asyncio.Task[None]) -> None:
+        """Take it that the task was cancelled before its first step, and so before it could settle anything."""
+        if not self.outcome.done():
             self._coroutine.close()
             self.outcome.set_exception(asyncio.CancelledError())
 

@@ -117,7 +117,8 @@ class Proxy:
         """End every connection with a TCP reset."""
         for writer in list(self._writers):
             raw = writer.get_extra_info("socket")
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
+            if raw.fileno() >= 0:  # one that ended just now needs no reset
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
