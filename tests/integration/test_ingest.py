@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from faults.dump import dump, stock_client
 from faults.proxy import Proxy, is_event
 from faults.waiting import until
 
-from aether import Event, IngestError, JetStreamEventStore, sync
+from aether import AetherError, Event, IngestError, JetStreamEventStore, sync
 from aether.testing.contract_ingest import IngestContract
 
 if TYPE_CHECKING:
@@ -144,6 +145,116 @@ async def test_cancelled_twice_it_says_what_is_unknown(nats_server: EmbeddedServ
             await work
     stats = pipeline.stats()
     assert (stats.put, stats.unknown, stats.failed, stats.pending, stats.in_flight) == (60, 20, 40, 0, 0)
+
+
+@pytest.mark.parametrize("by_exception", [False, True], ids=["normally", "by an exception"])
+async def test_closing_lets_go_of_who_puts(nats_server: EmbeddedServer, namespace: str, by_exception: bool) -> None:
+    """Tasks that put into a pipeline while it is left end with an error, the counters add up, and what is stored has no hole."""
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        pipeline = store.ingest(pending_max=100)
+
+        async def use() -> None:
+            async with pipeline:
+                tasks.append(asyncio.create_task(pipeline.put_many(feed(10**6, 1))))
+                tasks.append(asyncio.create_task(put_one_by_one()))
+                await until(lambda: pipeline.stats().saved > 500)
+                if by_exception:
+                    raise LookupError
+
+        async def put_one_by_one() -> None:
+            for version in range(1, 10**6):
+                await pipeline.put(Event("another", "Measured", version))
+
+        tasks: list[asyncio.Task[None]] = []
+        with pytest.raises(LookupError) if by_exception else nullcontext():
+            await use()
+        done, hanging = await asyncio.wait(tasks, timeout=5)
+        assert not hanging
+        assert ["not open" in str(task.exception()) for task in done] == [True, True]
+        stats = pipeline.stats()
+        assert (stats.put, stats.pending, stats.unknown) == (stats.saved + stats.failed, 0, 0)
+        assert stats.failed == 0 or by_exception
+    stored = await dump(nats_server.url, namespace)
+    for name in ("actor-0", "another"):
+        versions = [version for message in stored if message.commit["actor"] == name for version in message.versions]
+        assert versions == [*range(1, len(versions) + 1)]
+    assert sum(len(message.ids) for message in stored) == stats.saved
+
+
+def test_closing_lets_go_of_threads_that_put(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Threads that put while another leaves the pipeline by an exception end with an error, and the counters add up."""
+    errors: list[str] = []
+    with sync.JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        pipeline = store.ingest(pending_max=100)
+
+        def put(number: int) -> None:
+            with pytest.raises(sync.AetherError) as caught:
+                pipeline.put_many(Event(f"thread-{number}", "Measured", version) for version in range(1, 10**6))
+            errors.append(str(caught.value))
+
+        threads = [threading.Thread(target=put, args=(number,), daemon=True) for number in range(3)]
+
+        def use() -> None:
+            with pipeline:
+                for thread in threads:
+                    thread.start()
+                while pipeline.stats().saved < 500:
+                    pipeline.stats()
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            use()
+        for thread in threads:
+            thread.join(timeout=5)
+    assert ["not open" in error for error in errors] == [True] * 3
+    stats = pipeline.stats()
+    assert (stats.put, stats.pending) == (stats.saved + stats.failed, 0)
+
+
+async def test_cancelled_at_any_moment_the_counters_add_up(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Cancelled twice in whatever turn of the loop, while commits are in doubt, every event is accounted for and told once."""
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        await store.save_event(Event("first", "Measured", 1))
+        async with store.ingest() as pipeline:
+            await pipeline.put_many(feed(400, 200))
+        rivals = [Event(event.actor_id, "Rival", event.version) for event in feed(400, 200)]
+        for turns in range(30):
+            told: list[Event] = []
+            pipeline = store.ingest(on_failure=lambda event, _, told=told: told.append(event))
+
+            async def ingest(pipeline: IngestPipeline) -> None:
+                async with pipeline:
+                    await pipeline.put_many(rivals)
+
+            work = asyncio.ensure_future(ingest(pipeline))
+            await until(lambda pipeline=pipeline: pipeline.stats().put > 0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            work.cancel()
+            await asyncio.sleep(0)
+            work.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await work
+            stats = pipeline.stats()
+            assert (stats.put, stats.pending) == (stats.conflicts + stats.failed + stats.unknown, 0)
+            assert len(told) == len({event.id for event in told}) == stats.put
+
+
+async def test_an_on_failure_that_raises_loses_nothing(nats_server: EmbeddedServer, namespace: str) -> None:
+    """What `on_failure` raises comes out of the next call, and every event is accounted for."""
+
+    def refuse(event: Event, error: AetherError) -> None:
+        raise LookupError(event.actor_id)
+
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store, store.ingest(on_failure=refuse) as pipeline:
+        await pipeline.put_many([Event("a", "t", 2), Event("a", "t", 1), Event("b", "t", 2), Event("b", "t", 1)])
+        with pytest.raises(LookupError):
+            await pipeline.flush()
+        with pytest.raises(IngestError) as caught:
+            await pipeline.flush()
+        assert caught.value.conflicts == 2
+        await pipeline.put(Event("a", "t", 3))
+    assert pipeline.stats()[:7] == (5, 3, 0, 2, 0, 0, 0)
 
 
 def test_several_threads_put_into_one_pipeline(nats_server: EmbeddedServer, namespace: str) -> None:

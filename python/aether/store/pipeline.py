@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aether._native import Commit, Pending, actor_subject
-from aether.errors import AccessDeniedError, AetherError
+from aether.errors import AccessDeniedError, AetherError, OutcomeUnknownError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 from aether.store.base import IngestStats
-from aether.store.doubts import Doubt, Doubts
-from aether.store.ingesting import CLOSED, Failures, is_verdict, not_sent, note
+from aether.store.doubts import Doubt, Doubts, Ending
+from aether.store.ingesting import CLOSED, Failures, Outcome, is_verdict, not_sent, note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -46,6 +47,8 @@ ROUNDS = 4
 """An attempt is so many rounds of the clock; a commit not answered within it is asked about."""
 
 ATTEMPT_S_MIN = 0.25
+
+NOT_SENT = "not sent: the pipeline was closed before"
 
 
 class JetStreamPipeline:
@@ -79,7 +82,7 @@ class JetStreamPipeline:
         self._failures = Failures(on_failure)
         self._doubts = Doubts(writer, log)
         self._waiting: deque[Doubt] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._reading_heads = False
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
@@ -88,7 +91,9 @@ class JetStreamPipeline:
         self._inbox: Inbox | None = None
         self._lost = False
         self._halted = False
+        self._closing = self._closed = False
         self._bug: BaseException | None = None
+        self._complaint: Exception | None = None
         self._unyielded = 0
 
     # The face.
@@ -104,9 +109,12 @@ class JetStreamPipeline:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closing = True  # who waits to put gives up; what is taken already is settled first
+        self._tell_moved()
         try:
             if error is None:
-                await self.flush()
+                await self._drain()
+                self._report()
             else:
                 await self._leave(error)
         except asyncio.CancelledError as cancelled:
@@ -121,9 +129,10 @@ class JetStreamPipeline:
 
     async def put(self, event: Event) -> None:
         """Take one event; wait while too much is pending; see `IngestPipeline.put`."""
-        self._check_open()
+        self._check_open(taking=True)
         while self._halted or not self._pending.put(event):
             await self._room()
+            self._check_open(taking=True)
         self._wake.set()
         self._unyielded += 1
         if self._unyielded >= AT_ONCE:
@@ -137,9 +146,10 @@ class JetStreamPipeline:
 
     def _put_many_steps(self, events: Iterable[Event]) -> Iterator[Coroutine[None, None, None]]:
         """Pull the events where this is called; each step waits on the loop until it can go on."""
-        self._check_open()
+        self._check_open(taking=True)
         iterator, ended = iter(events), False
         while not ended:
+            self._check_open(taking=True)
             taken = 0
             try:
                 if not self._halted:
@@ -147,6 +157,8 @@ class JetStreamPipeline:
             except BaseException:
                 yield self._taken(1)  # what came before it is on its way
                 raise
+            if self._closing:
+                self._came_late()
             yield self._taken(taken)
 
     async def _taken(self, count: int) -> None:
@@ -162,16 +174,39 @@ class JetStreamPipeline:
         """Return once everything put before is stored; see `IngestPipeline.flush`."""
         self._check_open()
         await self._settled()
-        self._halted = False
-        self._failures.report()
+        self._report()
 
     def stats(self) -> IngestStats:
         """Say how many events became what."""
         return IngestStats(*self._pending.counts())
 
-    def _check_open(self) -> None:
-        if self._driver is None or self._driver.done():
+    def _check_open(self, *, taking: bool = False) -> None:
+        if self._driver is None or self._closed or (taking and self._closing) or self._driver.done():
             raise AetherError(CLOSED) from self._bug
+        if taking:
+            self._raise_complaint()
+
+    def _came_late(self) -> NoReturn:
+        """Refuse what another thread pulled while the pipeline was closing: its last events may be sent, or not."""
+        if self._closed:
+            self._pending.drop_queued()
+        raise AetherError(CLOSED)
+
+    def _report(self) -> None:
+        self._halted = False
+        self._raise_complaint()
+        self._failures.report()
+
+    def _fail(self, outcome: Outcome, event: Event, error: AetherError) -> None:
+        try:
+            self._failures.add(outcome, event, error)
+        except Exception as raised:  # noqa: BLE001 - the caller's `on_failure` raised it: the caller's next call raises it
+            self._complaint = self._complaint or raised
+
+    def _raise_complaint(self) -> None:
+        complaint, self._complaint = self._complaint, None
+        if complaint is not None:
+            raise complaint
 
     # Waiting.
 
@@ -271,7 +306,7 @@ class JetStreamPipeline:
         self._halted = True
         reason = not_sent(error)
         for event in self._pending.drop_queued():
-            self._failures.add("failed", event, reason)
+            self._fail("failed", event, reason)
 
     # Trouble.
 
@@ -283,47 +318,60 @@ class JetStreamPipeline:
                 Doubt(*trouble, deadline - (self._attempt_s if trouble[1] == "silent" else 0.0)) for trouble in troubles
             )
         while self._waiting and len(self._tasks) < DOUBTS_AT_ONCE:
-            self._spawn(self._settle(self._waiting.popleft()))
+            self._settle(self._waiting.popleft())
         if not self._reading_heads and (names := self._pending.headless(HEADS_AT_ONCE)):
             self._reading_heads = True
             self._spawn(self._read_heads(names, deadline))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, Any], then: Callable[[asyncio.Task[Any]], None] | None = None) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        if then is not None:
+            task.add_done_callback(then)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._bug = task.exception()
         self._wake.set()
         self._tell_moved()
 
-    async def _settle(self, doubt: Doubt) -> None:
-        """Find out what became of a commit, and account for each of its events."""
+    def _settle(self, doubt: Doubt) -> None:
+        """Find out what became of a commit. Its end is told to a callback: a task that is cancelled may never have begun."""
         self._log.reached = max(self._log.reached, self._pending.reached)
-        counts = {"unknown" if doubt.may_be_stored else "failed": len(doubt.events)}
-        try:
-            ending = await self._doubts.settle(doubt, self._connection.max_payload)
-            counts = {
-                "saved": ending.saved,
-                "already_stored": ending.already_stored,
-                "conflicts": len(ending.conflicts),
-                "failed": len(ending.failed),
-                "unknown": len(ending.unknown),
-            }
-        finally:
-            # Cancelled, its outcome is not known.
-            self._pending.settle(doubt.ticket, **counts)
+        self._spawn(self._doubts.settle(doubt, self._connection.max_payload), partial(self._account, doubt))
+
+    def _account(self, doubt: Doubt, task: asyncio.Task[Ending]) -> None:
+        """Account for each event of a commit that was in doubt."""
+        if task.cancelled() or task.exception() is not None:
+            self._give_up(doubt, may_be_stored=doubt.why != "large")  # it may have been written again
+            return
+        ending = task.result()
+        self._pending.settle(
+            doubt.ticket,
+            saved=ending.saved,
+            already_stored=ending.already_stored,
+            conflicts=len(ending.conflicts),
+            failed=len(ending.failed),
+            unknown=len(ending.unknown),
+        )
         for event, error in ending.conflicts:
-            self._failures.add("conflicts", event, error)
+            self._fail("conflicts", event, error)
         for event, error in ending.failed:
-            self._failures.add("failed", event, error)
+            self._fail("failed", event, error)
         for event, error in ending.unknown:
-            self._failures.add("unknown", event, error)
+            self._fail("unknown", event, error)
         if ending.error is not None and not is_verdict(ending.error):
             self._halt(ending.error)
+
+    def _give_up(self, doubt: Doubt, *, may_be_stored: bool) -> None:
+        """Account for a commit whose end nobody waits for any more."""
+        outcome: Outcome = "unknown" if may_be_stored else "failed"
+        self._pending.settle(doubt.ticket, **{outcome: len(doubt.events)})
+        for event in doubt.events:
+            unknown = OutcomeUnknownError(event.actor_id, self._log.timeout_s)
+            self._fail(outcome, event, unknown if may_be_stored else AetherError(NOT_SENT))
 
     async def _read_heads(self, names: list[str], deadline: float) -> None:
         """Read the heads of actors that go on with a later version than the first: all at once."""
@@ -345,14 +393,24 @@ class JetStreamPipeline:
 
     # The end.
 
+    async def _drain(self) -> None:
+        """Wait for all that was taken, and for what other threads were just pulling."""
+        while self.stats().pending:
+            await self._settled()
+
     async def _leave(self, error: BaseException) -> None:
         """Finish what is on its way, and send nothing more."""
-        reason = AetherError(f"not sent: the pipeline was left by {type(error).__name__}")
+        while self.stats().pending:
+            self._drop_queued(f"not sent: the pipeline was left by {type(error).__name__}")
+            await self._settled()
+
+    def _drop_queued(self, reason: str) -> None:
+        error = AetherError(reason)
         for event in self._pending.drop_queued():
-            self._failures.add("failed", event, reason)
-        await self._settled()
+            self._fail("failed", event, error)
 
     async def _close(self) -> None:
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         tasks = [*self._tasks, *([self._driver] if self._driver is not None else [])]
@@ -363,11 +421,12 @@ class JetStreamPipeline:
         await self._close_inbox()
 
     def _abandon(self) -> None:
-        """Account for what nobody waits for any more."""
+        """Account for what nobody waits for any more, and let go of who waits for it."""
         self._pending.lose()
-        self._pending.drop_queued()
+        self._drop_queued(NOT_SENT)
         while troubles := self._pending.troubles(HEADS_AT_ONCE):
             self._waiting.extend(Doubt(*trouble, 0.0) for trouble in troubles)
         while self._waiting:
             doubt = self._waiting.popleft()
-            self._pending.settle(doubt.ticket, **{"unknown" if doubt.may_be_stored else "failed": len(doubt.events)})
+            self._give_up(doubt, may_be_stored=doubt.may_be_stored)
+        self._tell_moved()
