@@ -141,6 +141,8 @@ struct Flight {
     body_bytes: usize,
     mark: u64,
     round: u64,
+    /// The shard of its subject, once it has one: what tells most subjects apart at no cost.
+    shard: u32,
     /// None: an ack may still come.
     trouble: Option<Why>,
 }
@@ -164,6 +166,9 @@ pub struct Pending {
     in_flight_bytes: usize,
     serial: u64,
     round: u64,
+    /// The largest token answered, and the round of the latest answer.
+    answered: u64,
+    heard: u64,
     /// Events not settled, by the mark they were put after; the first is that of `first_mark`.
     marks: VecDeque<u64>,
     first_mark: u64,
@@ -190,6 +195,8 @@ impl Pending {
             in_flight_bytes: 0,
             serial: 0,
             round: 0,
+            answered: 0,
+            heard: 0,
             marks: VecDeque::from([0]),
             first_mark: 0,
             body: Vec::new(),

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Flight, PLACE_BITS, Pending, Queued, State, Tally, Trouble, Why};
+use super::{Actor, Flight, PLACE_BITS, Pending, Queued, State, Tally, Trouble, Why};
 use crate::acks::{acked, error_code};
 use crate::event::EventData;
 use crate::heads::Heads;
-use crate::shard::shard_of;
 use crate::token;
 
 impl Pending {
     /// Takes the answer to a commit; one that is settled or in trouble already is beyond it.
     pub fn answer(&mut self, heads: &mut Heads, token: u64, status: u16, body: &[u8]) {
+        (self.answered, self.heard) = (self.answered.max(token), self.round);
         let Some(flight) = self.flight(token).filter(|flight| flight.trouble.is_none()) else { return };
         let guard = flight.head.sequence;
         if status == 0
@@ -66,37 +66,41 @@ impl Pending {
 
     // Trouble.
 
-    /// A round has passed: what was sent more than `rounds` ago and is not answered is in trouble. Returns how many those are.
+    /// A round has passed: what was sent more than `rounds` ago and is silent is in trouble. Returns how many those are.
+    ///
+    /// Over a slow link a commit may wait long before it even leaves, while the ones before it are answered. As answers come in
+    /// the order of sending, a commit is silent where a later one was answered, or none at all was for as many rounds.
     pub fn tick(&mut self, rounds: u64) -> usize {
         self.round += 1;
         let oldest = self.round.saturating_sub(rounds);
-        self.silence(|flight| flight.round < oldest)
+        let (answered, quiet) = (self.answered, self.heard < oldest);
+        self.all(Why::Silent, |flight, _| flight.round < oldest && (quiet || flight.token < answered))
     }
 
     /// The connection is lost, or only what was sent to `subject` (in lower case) is denied.
     pub fn lose(&mut self, subject: Option<&str>, denied: bool) -> usize {
-        let Some(subject) = subject else { return self.silence(|_| true) };
-        let actors: Vec<usize> = (self.actors.iter().enumerate())
-            .filter(|(_, actor)| {
-                let name = token::encode(&actor.name);
-                actor.state == State::Busy && format!("{}{}.{name}", self.prefix, shard_of(&name)).eq_ignore_ascii_case(subject)
-            })
-            .map(|(slot, _)| slot)
-            .collect();
+        let Some(subject) = subject else { return self.all(Why::Silent, |_, _| true) };
+        // A refusal comes for each message, so it must not cost the writing of every subject in flight: the shard chooses.
+        let Some((shard, name)) = self.parts_of(subject) else { return 0 };
         let why = if denied { Why::Unheard } else { Why::Silent };
-        self.all(why, |flight| actors.contains(&flight.actor))
+        self.all(why, |flight, actors| {
+            flight.shard == shard && token::encode(&actors[flight.actor].name).eq_ignore_ascii_case(name)
+        })
     }
 
-    fn silence(&mut self, which: impl Fn(&Flight) -> bool) -> usize {
-        self.all(Why::Silent, which)
+    /// The shard and the last token of one of our subjects, in whatever case.
+    fn parts_of<'a>(&self, subject: &'a str) -> Option<(u32, &'a str)> {
+        let (prefix, rest) = subject.split_at_checked(self.prefix.len())?;
+        let (shard, name) = rest.split_once('.')?;
+        prefix.eq_ignore_ascii_case(&self.prefix).then_some((shard.parse().ok()?, name))
     }
 
-    fn all(&mut self, why: Why, which: impl Fn(&Flight) -> bool) -> usize {
+    fn all(&mut self, why: Why, which: impl Fn(&Flight, &[Actor]) -> bool) -> usize {
         let mut tokens: Vec<u64> = self
             .flights
             .iter()
             .flatten()
-            .filter(|flight| flight.trouble.is_none() && which(flight))
+            .filter(|flight| flight.trouble.is_none() && which(flight, &self.actors))
             .map(|flight| flight.token)
             .collect();
         tokens.sort_unstable();

@@ -74,6 +74,8 @@ impl Pending {
             let trouble = (size > self.bounds.commit_bytes).then_some(Why::TooLarge(size));
             let guard = head.sequence;
             let body_bytes = if trouble.is_none() { self.body.len() } else { 0 };
+            let name = token::encode(&self.actors[slot].name);
+            let shard = shard_of(&name);
             let token = self.fly(Flight {
                 token: 0,
                 actor: slot,
@@ -83,11 +85,11 @@ impl Pending {
                 body_bytes,
                 mark,
                 round: self.round,
+                shard,
                 trouble,
             });
             if trouble.is_none() {
-                let name = token::encode(&self.actors[slot].name);
-                return Some(Message { subject: format!("{}{}.{name}", self.prefix, shard_of(&name)), token, guard });
+                return Some(Message { subject: format!("{}{shard}.{name}", self.prefix), token, guard });
             }
             self.troubles.push_back(token);
         }
@@ -139,6 +141,7 @@ impl Pending {
             body_bytes: 0,
             mark,
             round: self.round,
+            shard: 0,
             trouble,
         });
         self.troubles.push_back(token);

@@ -391,3 +391,33 @@ fn a_denied_subject_loses_what_was_sent_there() {
     assert_eq!(pending.troubles(9).iter().map(|trouble| trouble.why).collect::<Vec<_>>(), [Why::Unheard]);
     assert_eq!(pending.lose(None, false), 1);
 }
+
+#[test]
+fn a_commit_is_not_silent_while_earlier_ones_are_answered() {
+    let (mut pending, mut heads) = (Pending::new("n", "S", BOUNDS), heads(4));
+    for actor in ["a", "b", "c"] {
+        pending.put(event(actor, 1, "e", 1));
+    }
+    let tokens: Vec<u64> = pending.messages(&mut heads).iter().map(|message| message.1).collect();
+    let answer = |pending: &mut Pending, heads: &mut Heads, at: usize| {
+        pending.answer(heads, tokens[at], 0, format!(r#"{{"stream":"S","seq":{}}}"#, at + 1).as_bytes());
+    };
+    for _ in 0..4 {
+        assert_eq!(pending.tick(4), 0);
+    }
+    answer(&mut pending, &mut heads, 0);
+    for _ in 0..4 {
+        assert_eq!(pending.tick(4), 0);
+    }
+    answer(&mut pending, &mut heads, 2);
+    assert_eq!(pending.tick(4), 1, "a later one is answered");
+    assert_eq!(pending.troubles(9).iter().map(|trouble| trouble.ticket).collect::<Vec<_>>(), [tokens[1]]);
+}
+
+#[test]
+fn a_commit_is_silent_where_nothing_is_answered() {
+    let (mut pending, mut heads) = (Pending::new("n", "S", BOUNDS), heads(4));
+    pending.put(event("a", 1, "e", 1));
+    pending.messages(&mut heads);
+    assert_eq!((0..6).map(|_| pending.tick(4)).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 0]);
+}
