@@ -13,7 +13,15 @@ from faults.dump import dump
 from faults.proxy import Frame, Proxy, is_ack, is_event
 from faults.waiting import until
 
-from aether import Event, IngestError, JetStreamEventStore, OutcomeUnknownError, ServerUnavailableError, StoreFullError
+from aether import (
+    EmbeddedServer,
+    Event,
+    IngestError,
+    JetStreamEventStore,
+    OutcomeUnknownError,
+    ServerUnavailableError,
+    StoreFullError,
+)
 from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
     from conftest import Size
 
-    from aether import EmbeddedServer, IngestPipeline
+    from aether import IngestPipeline
     from aether.testing.servers import NatsCluster
 
 ACTORS = 50
@@ -187,6 +195,55 @@ async def test_a_full_stream_stops_the_pipeline(namespace: str) -> None:
     assert sum(len(message.ids) for message in stored) == stats.saved + stats.already_stored > 0
     assert stats.put == stats.saved + stats.already_stored + stats.failed + stats.unknown
     assert any(isinstance(error, StoreFullError) for _, error in accounts.failures)
+
+
+async def test_a_link_that_is_slow_is_not_silent(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Commits that wait on the way far longer than an attempt are not asked about while those before them are answered."""
+    accounts = Accounts()
+    async with through_proxy(nats_server.url, namespace, timeout_s=1) as (proxy, store):
+        proxy.delay_s = 0.005
+        async with store.ingest(on_failure=accounts.on_failure) as pipeline:
+            await accounts.offer(pipeline, feed(300, actors=300))
+    assert (accounts.failures, accounts.errors) == ([], [])
+    assert pipeline.stats().commits == 300, "each was acked; none was looked for in the log"
+
+
+async def test_conflicts_that_take_long_to_judge_do_not_stop_it(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Where the server goes on answering, each of many conflicts is told, though all together take longer than the time-out."""
+    accounts = Accounts()
+    async with through_proxy(nats_server.url, namespace, timeout_s=0.6) as (proxy, store):
+        await store.save_events([*feed(30, actors=1)])
+        proxy.delay_s = 0.02
+        async with store.ingest(on_failure=accounts.on_failure) as pipeline:
+            await accounts.offer(pipeline, feed(30, actors=1))
+            await accounts.flush(pipeline)
+    assert [error.failed for error in accounts.errors] == [0]
+    assert pipeline.stats().conflicts == 30
+
+
+@pytest.mark.parametrize(
+    ("side", "what"), [("lose_from_server", is_ack), ("lose_from_client", is_event)], ids=["it was stored", "it was not"]
+)
+async def test_a_commit_too_large_for_the_server_that_came_back_is_stored_in_parts(tmp_path, namespace, side, what) -> None:
+    """A commit in flight that fits no more when the server is back ends event by event, stored by then or not."""
+    accounts = Accounts()
+    async with (
+        EmbeddedServer(tmp_path / "data") as server,
+        through_proxy(server.url, namespace) as (proxy, store),
+        store.ingest(on_failure=accounts.on_failure) as pipeline,
+    ):
+        setattr(proxy, side, what)
+        work = asyncio.ensure_future(accounts.offer(pipeline, (Event("a", "t", n, b"x" * 1000) for n in range(1, 60))))
+        await until(lambda: proxy.lost)
+        await server.kill()
+        await server.aclose()
+        setattr(proxy, side, lambda _: False)
+        async with EmbeddedServer(tmp_path / "data", port=server.port, settings={"max_payload": 4096}) as smaller:
+            await work
+            await accounts.flush(pipeline)
+            stored = await dump(smaller.url, namespace)
+    assert accounts.complaints([pipeline], stored) == []
+    assert (accounts.failures, accounts.errors) == ([], [])
 
 
 async def test_random_cuts_and_losses_for_a_while(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:

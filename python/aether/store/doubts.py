@@ -18,9 +18,16 @@ guard refuses one of them, and it ends here or in its own course.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from aether.errors import AetherError, CommitTooLargeError, OutcomeUnknownError, VersionConflictError
+from aether.errors import (
+    AetherError,
+    CommitTooLargeError,
+    OutcomeUnknownError,
+    ServerRefusedError,
+    VersionConflictError,
+)
 from aether.nats.errors import CONFLICT
 from aether.store.guarded_write import SaveRequest
 from aether.store.ingesting import not_sent
@@ -28,13 +35,16 @@ from aether.store.ingesting import not_sent
 if TYPE_CHECKING:
     from aether.event import Event
     from aether.nats.stream_log import StreamLog
-    from aether.store.commit_writer import CommitWriter
+    from aether.store.commit_writer import CommitWriter, Written
 
 __all__ = ["Doubt", "Doubts", "Ending"]
 
 
 class Doubt(NamedTuple):
-    """A commit in trouble, as `Pending.troubles` tells it, and until when it must be settled, on the loop's clock."""
+    """A commit in trouble, as `Pending.troubles` tells it, and until when it must be settled, on the loop's clock.
+
+    While the server goes on answering there is more time: see `Doubts`.
+    """
 
     ticket: int
     why: str
@@ -77,6 +87,9 @@ class Ending:
 class Doubts:
     """Settles commits in doubt.
 
+    Each answer of the log gives all of them the whole time-out anew: a healthy server may have thousands of them to judge, event
+    by event, and those wait for each other. Where nothing is answered they all end at their deadlines, however many wait.
+
     Args:
         writer: the store's writer.
         log: the namespace's event stream.
@@ -85,6 +98,7 @@ class Doubts:
     def __init__(self, writer: CommitWriter, log: StreamLog) -> None:
         self._writer = writer
         self._log = log
+        self._renewed = 0.0
 
     async def settle(self, doubt: Doubt, commit_bytes_max: int) -> Ending:
         """Find out what became of a commit, writing it where it is not stored; never raises an `AetherError`."""
@@ -95,10 +109,13 @@ class Doubts:
             ending.failed += [(event, error) for event in events]
             return ending
         try:
-            written = await self._writer.write(SaveRequest(events), doubt.deadline)
+            written = await self._write(events, doubt)
         except VersionConflictError as error:
             await self._one_by_one(ending, doubt, error)
         except AetherError as error:
+            if len(events) > 1 and _is_too_large(error):
+                await self._one_by_one(ending, doubt, error)
+                return ending
             self._give_up(ending, events, error, may_be_stored=doubt.may_be_stored)
         else:
             # Where the ack was lost, what stands behind the guard is most likely its commit.
@@ -106,29 +123,56 @@ class Doubts:
             ending.stored(len(events), found=written.found and not ours)
         return ending
 
-    async def _one_by_one(self, ending: Ending, doubt: Doubt, conflict: VersionConflictError) -> None:
-        """Judge each event by itself, as `save_event` would: the commit as a whole is not stored and never will be."""
+    async def _write(self, events: list[Event], doubt: Doubt) -> Written:
+        loop = asyncio.get_running_loop()
+        try:
+            written = await self._writer.write(SaveRequest(events), max(doubt.deadline, self._renewed))
+        except VersionConflictError:
+            self._renewed = loop.time() + self._log.timeout_s
+            raise
+        self._renewed = loop.time() + self._log.timeout_s
+        return written
+
+    async def _one_by_one(self, ending: Ending, doubt: Doubt, reason: AetherError) -> None:
+        """Judge each event by itself, as `save_event` would, where the commit as a whole conflicts or has become too large.
+
+        An earlier copy of it that is stored yet shows with the first event, which is found; one that is not can no longer be
+        stored once the first event is, under the guard of both.
+        """
         if len(doubt.events) == 1:
-            ending.conflicts.append((doubt.events[0], conflict))
+            ending.conflicts.append((doubt.events[0], reason))
             return
+        # Whether a copy of the whole may be stored still.
+        unsure = doubt.may_be_stored and not isinstance(reason, VersionConflictError)
         for index, event in enumerate(doubt.events):
             try:
-                written = await self._writer.write(SaveRequest([event]), doubt.deadline)
+                written = await self._write([event], doubt)
             except VersionConflictError as error:
                 ending.conflicts.append((event, error))
             except AetherError as error:
-                self._give_up(ending, [event], error, may_be_stored=False)
-                reason = not_sent(error)
-                ending.failed += [(later, reason) for later in doubt.events[index + 1 :]]
+                self._give_up(ending, [event], error, may_be_stored=unsure)
+                later = doubt.events[index + 1 :]
+                if unsure:
+                    self._give_up(ending, later, error, may_be_stored=True)
+                else:
+                    ending.failed += [(event, not_sent(error)) for event in later]
                 return
             else:
                 ending.stored(1, found=written.found)
+                unsure = unsure and written.found
 
     def _give_up(self, ending: Ending, events: list[Event], error: AetherError, *, may_be_stored: bool) -> None:
-        if may_be_stored and not isinstance(error, OutcomeUnknownError):
+        if events and may_be_stored and not isinstance(error, OutcomeUnknownError):
             unknown = OutcomeUnknownError(events[0].actor_id, self._log.timeout_s)
             unknown.__cause__ = error
             error = unknown
         unsure = isinstance(error, OutcomeUnknownError)
         (ending.unknown if unsure else ending.failed).extend((event, error) for event in events)
         ending.error = error
+
+
+def _is_too_large(error: AetherError) -> bool:
+    """Whether a server that was started anew takes smaller messages than the commit was made for; a copy may be in doubt yet."""
+    cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+    # Without a number of JetStream's it is the connection that refuses, by the server's max_payload.
+    return isinstance(cause, CommitTooLargeError) or (isinstance(cause, ServerRefusedError) and cause.err_code == 0)
