@@ -387,6 +387,9 @@ fn a_denied_subject_loses_what_was_sent_there() {
     pending.put(event("A", 1, "e", 1));
     pending.put(event("b", 1, "e", 1));
     let subject = pending.messages(&mut heads)[0].0.to_ascii_lowercase();
+    for other in ["", "aether.n.", "aether.n.1.a", "aether.m.1.a", &subject[..subject.len() - 1], &format!("{subject}b")] {
+        assert_eq!(pending.lose(Some(other), true), 0, "{other}");
+    }
     assert_eq!(pending.lose(Some(&subject), true), 1);
     assert_eq!(pending.troubles(9).iter().map(|trouble| trouble.why).collect::<Vec<_>>(), [Why::Unheard]);
     assert_eq!(pending.lose(None, false), 1);
