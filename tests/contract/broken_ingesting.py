@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from planted import caught_by
 from third_store import ListPipeline, ListStore
@@ -165,6 +165,18 @@ class NeverEnds(Piped):
             """Do it the wrong way."""
             self.open = True
             await super().put(event)
+
+
+@caught_by("test_outside_its_context_every_call_is_refused")
+class Reopened(Piped):
+    """Begins anew as often as it is asked to."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Forgets that it was open."""
+
+        async def __aenter__(self) -> Self:
+            self.opened_before = False
+            return await super().__aenter__()
 
 
 @caught_by("test_two_pipelines_on_the_same_actors")

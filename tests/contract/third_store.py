@@ -224,10 +224,12 @@ class ListPipeline:
         self.store, self.on_failure = store, on_failure
         self.failures: list[tuple[Event, AetherError]] = []
         self.counts = dict.fromkeys(IngestStats._fields, 0)
-        self.open = False
+        self.open = self.opened_before = False
 
     async def __aenter__(self) -> Self:
-        self.open = True
+        if self.opened_before:
+            raise AetherError("a pipeline opens once")
+        self.open = self.opened_before = True
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -239,13 +241,13 @@ class ListPipeline:
 
     async def put_many(self, events: Iterable[Event]) -> None:
         """Put each."""
+        self.check_open()
         for event in events:
             await self.put(event)
 
     async def put(self, event: Event) -> None:
         """Save it, or note why not."""
-        if not self.open:
-            raise AetherError("the pipeline is not open")
+        self.check_open()
         if not isinstance(event, Event):
             raise TypeError(f"a pipeline takes Events, not {type(event).__name__}")
         self.counts["put"] += 1
@@ -257,6 +259,11 @@ class ListPipeline:
         else:
             self.counts["saved" if position > before else "already_stored"] += 1
 
+    def check_open(self) -> None:
+        """Refuse what comes before or after the context."""
+        if not self.open:
+            raise AetherError("the pipeline is not open")
+
     def fail(self, event: Event, error: AetherError) -> None:
         """Note a failure."""
         self.counts["conflicts" if isinstance(error, VersionConflictError) else "failed"] += 1
@@ -266,6 +273,7 @@ class ListPipeline:
 
     async def flush(self) -> None:
         """Everything is stored already."""
+        self.check_open()
         self.report()
 
     def report(self) -> None:

@@ -16,7 +16,7 @@ from faults.dump import dump, stock_client
 from faults.proxy import Proxy, is_event
 from faults.waiting import until
 
-from aether import AetherError, Event, IngestError, JetStreamEventStore, sync
+from aether import AetherError, Event, IngestError, InMemoryEventStore, JetStreamEventStore, sync
 from aether.testing.contract_ingest import IngestContract
 
 if TYPE_CHECKING:
@@ -279,6 +279,34 @@ def test_several_threads_put_into_one_pipeline(nats_server: EmbeddedServer, name
             assert [event.version for event in store.get_events(f"thread-{number}")] == [*range(1, 102)]
 
 
+FORKING = """
+import asyncio, os, sys
+from aether import AetherError, Event, InMemoryEventStore, JetStreamEventStore
+
+async def refusal(call):
+    try:
+        await call
+    except AetherError as error:
+        return "another process" if "another process" in str(error) else str(error)
+
+async def main():
+    url, namespace = sys.argv[1:]
+    async with JetStreamEventStore(url, namespace=namespace) if url else InMemoryEventStore() as store:
+        async with store.ingest() as pipeline:
+            await pipeline.put(Event("a", "t", 1))
+            await pipeline.flush()
+            child = os.fork()
+            if child == 0:
+                calls = pipeline.put(Event("a", "t", 2)), pipeline.put_many([Event("a", "t", 2)]), pipeline.flush()
+                print("child", [await refusal(call) for call in calls], flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+            await pipeline.put(Event("a", "t", 2))
+        print("parent", await store.get_latest_version("a"))
+
+asyncio.run(main())
+"""
+
 PROGRAM = """
 import asyncio, sys
 from datetime import UTC, datetime
@@ -338,6 +366,28 @@ async def test_processes_on_the_same_actors_stay_correct(nats_server: EmbeddedSe
         assert versions == sorted(set(versions))
     for put, saved, already_stored, conflicts, failed, unknown, pending, *_ in stats:
         assert (put, saved + already_stored + conflicts, failed, unknown, pending) == (1000, 1000, 0, 0, 0)
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["JetStream", "memory"])
+async def test_a_long_put_many_lets_others_run(nats_server: EmbeddedServer, namespace: str, in_memory: bool) -> None:
+    """While many events are put, other tasks of the loop get their turn before the last is taken."""
+    store = InMemoryEventStore() if in_memory else JetStreamEventStore(nats_server.url, namespace=namespace)
+    async with store, store.ingest() as pipeline:
+        work = asyncio.create_task(pipeline.put_many(feed(20_000, 100)))
+        await until(lambda: pipeline.stats().put > 0)
+        assert not work.done()
+        await work
+    assert pipeline.stats().saved == 20_000
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["JetStream", "memory"])
+def test_after_a_fork_the_child_is_refused(nats_server: EmbeddedServer, namespace: str, in_memory: bool) -> None:
+    """A forked child can neither put nor flush through its parent's pipeline, and is told why; the parent goes on."""
+    command = [sys.executable, "-c", FORKING, "" if in_memory else nats_server.url, namespace]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert answer.stdout.split("\n") == ["child ['another process', 'another process', 'another process']", "parent 2", ""], (
+        answer
+    )
 
 
 async def test_a_second_opening_is_refused(nats_server: EmbeddedServer, namespace: str) -> None:

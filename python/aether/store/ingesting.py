@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from aether.event import Event
     from aether.store.base import IngestStats
 
-__all__ = ["CLOSED", "Failures", "Outcome", "is_verdict", "not_sent", "note"]
+__all__ = ["CLOSED", "FORKED", "OPENED_BEFORE", "Failures", "Outcome", "is_verdict", "not_sent", "note"]
 
 FAILURES_MAX = 1000
 """How many failures an `IngestError` carries."""
 
 CLOSED = "the pipeline is not open: use it within `async with store.ingest() as pipeline`"
+OPENED_BEFORE = "the pipeline was open already; make another one"
+FORKED = "the pipeline was opened in another process: after a fork make a store and a pipeline anew"
 
 Outcome = Literal["conflicts", "failed", "unknown"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING, Self
 
 from aether.errors import AetherError, VersionConflictError
 from aether.store.base import IngestStats
-from aether.store.ingesting import CLOSED, Failures, Outcome, is_verdict, note
+from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Failures, Outcome, is_verdict, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -33,11 +35,15 @@ class MemoryPipeline:
         self._log = log
         self._failures = Failures(on_failure)
         self._counts = {"saved": 0, "already_stored": 0, "conflicts": 0, "failed": 0}
-        self._open = False
+        self._open = self._opened_before = False
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     async def __aenter__(self) -> Self:
-        self._open = True
+        if self._opened_before:
+            raise AetherError(OPENED_BEFORE)
+        self._open = self._opened_before = True
+        self._process = os.getpid()
         return self
 
     async def __aexit__(
@@ -57,19 +63,30 @@ class MemoryPipeline:
         """Store events; see `IngestPipeline.put_many`."""
         for step in self._put_many_steps(events):
             await step
+            await asyncio.sleep(0)  # other tasks get their turn
 
     def _put_many_steps(self, events: Iterable[Event]) -> Iterator[Coroutine[None, None, None]]:
-        if not self._open:
-            raise AetherError(CLOSED)
+        self._check_open()
         iterator, ended = iter(events), False
         while not ended:
+            self._check_open()
             saved, already_stored, refused, ended = self._log.ingest(iterator, AT_ONCE)
             with self._lock:
                 self._counts["saved"] += saved
                 self._counts["already_stored"] += already_stored
             if refused is not None:
                 self._refused(*refused)
-        yield from ()
+            if not ended:
+                yield self._taken()
+
+    async def _taken(self) -> None:
+        """Wait for nothing: a chunk is stored. The blocking face runs this without an event loop."""
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise AetherError(CLOSED)
+        if os.getpid() != self._process:
+            raise AetherError(FORKED)
 
     def _refused(self, event: Event | None, error: BaseException) -> None:
         if event is None or not isinstance(error, AetherError):
@@ -83,6 +100,7 @@ class MemoryPipeline:
 
     async def flush(self) -> None:
         """Tell what failed; everything else is stored already; see `IngestPipeline.flush`."""
+        self._check_open()
         self._failures.report()
 
     def stats(self) -> IngestStats:

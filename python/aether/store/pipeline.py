@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -19,7 +20,7 @@ from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 from aether.store.base import IngestStats
 from aether.store.doubts import Doubt, Doubts, Ending
-from aether.store.ingesting import CLOSED, Failures, Outcome, is_verdict, not_sent, note
+from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Failures, Outcome, is_verdict, not_sent, note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -91,6 +92,7 @@ class JetStreamPipeline:
         self._inbox: Inbox | None = None
         self._lost = False
         self._halted = False
+        self._process = os.getpid()
         self._closing = self._closed = False
         self._bug: BaseException | None = None
         self._complaint: Exception | None = None
@@ -100,8 +102,9 @@ class JetStreamPipeline:
 
     async def __aenter__(self) -> Self:
         if self._driver is not None:
-            raise AetherError("the pipeline was open already; make another one")
+            raise AetherError(OPENED_BEFORE)
         await self._opened()
+        self._process = os.getpid()
         self._driver = asyncio.create_task(self._drive(), name="aether-ingest")
         self._tick()
         return self
@@ -183,6 +186,8 @@ class JetStreamPipeline:
     def _check_open(self, *, taking: bool = False) -> None:
         if self._driver is None or self._closed or (taking and self._closing) or self._driver.done():
             raise AetherError(CLOSED) from self._bug
+        if os.getpid() != self._process:
+            raise AetherError(FORKED)
         if taking:
             self._raise_complaint()
 

@@ -185,6 +185,23 @@ class IngestContract(StoreCase):
             await pipeline.put_many(events(actor, 1))
         assert await store.get_latest_version(actor) == 0
 
+    async def test_outside_its_context_every_call_is_refused(self, store: StoreUnderTest) -> None:
+        """Before and after its context a pipeline refuses even to take nothing or to flush, and it cannot be opened again."""
+        pipeline = store.ingest()
+
+        async def refused() -> None:
+            with pytest.raises(AetherError):
+                await pipeline.put_many([])
+            with pytest.raises(AetherError):
+                await pipeline.flush()
+
+        await refused()
+        async with pipeline:
+            await pipeline.put_many([])
+        await refused()
+        with pytest.raises(AetherError):
+            await pipeline.__aenter__()
+
     async def test_two_pipelines_on_the_same_actors(self, store: StoreUnderTest, peer: StoreUnderTest, actor: str) -> None:
         """Two pipelines that put the same events store each once, and neither is told of a failure."""
         batch = [event for version in range(1, 11) for n in range(5) for event in events(f"{actor}-{n}", version)]
