@@ -20,7 +20,7 @@ _RATE = re.compile(r"stats: ([\d,]+) msgs/sec")
 
 def publish_async(setting: Setting, stream: str, count: int, size: int) -> Side:
     """Publish acked messages of the commits' size, many in flight, without guards."""
-    arguments = ["js", "pub", "async", f"{stream}.nats", "--stream", stream, "--size", f"{size}B", "--batch", "4096"]
+    arguments = ["js", "pub", "async", f"{stream}.nats", "--stream", stream, "--size", f"{size}B"]
     return Side("nats bench js pub async", lambda _: _run(setting, arguments, count), count, tells=True)
 
 
