@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ async def test_events_that_wait_become_one_commit(nats_server: EmbeddedServer, n
         JetStreamEventStore(nats_server.url, namespace=namespace) as store,
         store.ingest(commit_events_max=10) as pipeline,
     ):
-        await pipeline.put_many(feed(31, 1))
+        await pipeline.put_many([*feed(31, 1)])
     assert [len(message.ids) for message in await dump(nats_server.url, namespace)] == [10, 10, 10, 1]
 
 
@@ -399,3 +400,19 @@ async def test_a_second_opening_is_refused(nats_server: EmbeddedServer, namespac
                 await pipeline.put_many([Event("a", "t", 2), Event("a", "t", 1)])
         with pytest.raises(sync.AetherError, match="another"):
             await pipeline.__aenter__()
+
+
+async def test_what_a_slow_source_gives_goes_out_as_it_comes(nats_server, namespace):
+    """A generator that takes its time is not waited for to its end: what it gave before is put already."""
+    put: list[int] = []
+
+    def readings(pipeline: IngestPipeline) -> Iterator[Event]:
+        for version in range(1, 9):
+            time.sleep(0.01)  # a device that reports now and then
+            put.append(pipeline.stats().put)
+            yield Event("sensor", "Measured", version)
+
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store, store.ingest() as pipeline:
+        await pipeline.put_many(readings(pipeline))
+    assert put[-1] >= 6
+    assert pipeline.stats().saved == 8

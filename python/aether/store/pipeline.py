@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["JetStreamPipeline"]
 
 _LOG = logging.getLogger("aether.store")
+
+PULL_S = 0.005
+"""How long one pull from an iterable should take at most, in seconds."""
 
 AT_ONCE = 4096
 """Events taken before the loop gets its turn."""
@@ -151,12 +155,16 @@ class JetStreamPipeline:
         """Pull the events where this is called; each step waits on the loop until it can go on."""
         self._check_open(taking=True)
         iterator, ended = iter(events), False
+        at_once = AT_ONCE if isinstance(events, list | tuple) else 1
         while not ended:
             self._check_open(taking=True)
-            taken = 0
+            taken, began = 0, time.perf_counter()
             try:
                 if not self._halted:
-                    taken, ended = self._pending.pull(iterator, AT_ONCE)
+                    taken, ended = self._pending.pull(iterator, at_once)
+                    # What a slow source gives goes out as it comes.
+                    slow = time.perf_counter() - began > PULL_S
+                    at_once = max(1, at_once // 2) if slow else min(AT_ONCE, 2 * at_once)
             except BaseException:
                 yield self._taken(1)  # what came before it is on its way
                 raise
