@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import secrets
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -30,6 +31,10 @@ TIMEOUT_S = 4.0
 GRACE_S = 1.0
 """How much longer than `timeout_s` a call may take, as promised."""
 ACTORS = 8
+
+
+THEN = datetime(2026, 1, 1, tzinfo=UTC)
+"""The time of events that are saved again: with another they would be other events."""
 
 
 class Soak:
@@ -82,7 +87,7 @@ async def saves(soak: Soak, number: int) -> None:
     """Save events at versions of our own to an actor of our own; what is not acked is saved again, the very same."""
     actor_id, version = f"saved-{number}", 1
     while soak.goes_on():
-        event = Event(actor_id, "t", version, id=f"save-{number}-{version}")
+        event = Event(actor_id, "t", version, id=f"save-{number}-{version}", timestamp=THEN)
 
         async def save(event: Event = event) -> tuple[int, int]:
             return event.version, await soak.store.save_event(event)
@@ -105,7 +110,9 @@ async def ingests(soak: Soak, number: int) -> None:
     while soak.goes_on():
         versions = range(version + 1, version + 21)
         events = [
-            Event(f"ingested-{number}-{actor}", "t", v, id=f"ingest-{number}-{actor}-{v}") for actor in range(5) for v in versions
+            Event(f"ingested-{number}-{actor}", "t", v, id=f"ingest-{number}-{actor}-{v}", timestamp=THEN)
+            for actor in range(5)
+            for v in versions
         ]
         # Whether they are there is judged by `ingested`; to the history they may be there from now on.
         soak.history.writes += [Write(event.actor_id, event.id, "unknown", event.version) for event in events]
