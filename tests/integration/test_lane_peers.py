@@ -36,6 +36,7 @@ REFUSED_LOGIN = [
     "User Authentication Expired",
     "User Authentication Revoked",
     "Account Authentication Expired",
+    'Permissions Violation for Publish with Reply of "_INBOX.x.1"',
 ]
 """What nats-server says where it does not take who we are."""
 
@@ -62,7 +63,6 @@ HUNG_UP = [
     "Minimum Version Required",
     "Missing Account",
     "Attempted To Connect To Route Port",
-    'Permissions Violation for Publish with Reply of "_INBOX.x.1"',
     "something that no server has said yet",
     "",
 ]
