@@ -16,7 +16,6 @@ from aether.bench import SCENARIOS
 from aether.bench.setting import Setting
 from aether.bench.tables import about, as_json, as_text
 from aether.nats.server import EmbeddedServer, parse_embedded_url
-from aether.store.jetstream import JetStreamEventStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -78,9 +77,9 @@ async def _run(
 ) -> tuple[list[Line], str]:
     lines: list[Line] = []
     async with _server(url) as (running, sync):
-        async with JetStreamEventStore(running, namespace="bench") as store:
-            info = await store.info()
         setting = Setting(running, size, _saying(), nats_command, messages)
+        async with setting.store() as store:
+            info = await store.info()
         for name in names:
             lines += await SCENARIOS[name](setting)
     return lines, f"{info._replace(sync=sync or info.sync).ack_means}; nats-server {info.server_version}"

@@ -143,50 +143,32 @@ class Lane(LaneSocket):
             answers.append(reply)
             finish(done)
 
-        token = self._next_token
-        self._next_token += 1
         lines = [*headers.items()] if headers else []
         self._check_size(subject, len(payload) + header_bytes(lines))
-        self._takers[token] = taker
-        try:
-            if not self._room.is_set():
-                await self.room(deadline)
-            self.write(publish_frame(subject, f"{self._inbox}{token}", lines, payload))
-            await self._within(done, subject, deadline)
-        finally:
-            del self._takers[token]
-            if self._drained is not None:
-                self._settled()
+        tokens = self._new_tokens(1)
+        frame = publish_frame(subject, f"{self._inbox}{tokens.start}", lines, payload)
+        await self._exchange(subject, frame, tokens, taker, done=done, deadline=deadline)
         return heard(answers[0])
 
     async def request_each(self, subject: str, payloads: Sequence[bytes], deadline: float) -> list[Reply]:
         """Send all requests at once and return their answers in the same order."""
         if not payloads:
             return []
-        first, count = self._next_token, len(payloads)
-        self._next_token += count
+        count = len(payloads)
+        tokens = self._new_tokens(count)
         answers: list[Reply | None] = [None] * count
         left = count
         done = self._loop.create_future()
 
         def taker(token: int, reply: Reply) -> None:
             nonlocal left
-            left -= answers[token - first] is None
-            answers[token - first] = reply
+            left -= answers[token - tokens.start] is None
+            answers[token - tokens.start] = reply
             if not left:
                 finish(done)
 
-        takers = self._takers
-        takers.update((token, taker) for token in range(first, first + count))
-        try:
-            if not self._room.is_set():
-                await self.room(deadline)
-            self.write(request_frames(subject, self._inbox, first, list(payloads)))
-            await self._within(done, subject, deadline)
-        finally:
-            for token in range(first, first + count):
-                del takers[token]
-            self._settled()
+        frames = request_frames(subject, self._inbox, tokens.start, list(payloads))
+        await self._exchange(subject, frames, tokens, taker, done=done, deadline=deadline)
         return [heard(reply) for reply in answers if reply is not None]
 
     async def request_batch(self, subject: str, payload: bytes, deadline: float) -> list[Reply]:
@@ -205,19 +187,38 @@ class Lane(LaneSocket):
             if reply.status:
                 finish(done)
 
-        token = self._next_token
-        self._next_token += 1
-        self._takers[token] = taker
+        tokens = self._new_tokens(1)
+        frame = request_frames(subject, self._inbox, tokens.start, [payload])
+        await self._exchange(subject, frame, tokens, taker, done=done, deadline=deadline)
+        heard(answers[-1])
+        return answers
+
+    def _new_tokens(self, count: int) -> range:
+        tokens = range(self._next_token, self._next_token + count)
+        self._next_token = tokens.stop
+        return tokens
+
+    async def _exchange(
+        self,
+        subject: str,
+        frames: bytes,
+        tokens: range,
+        taker: Callable[[int, Reply], None],
+        *,
+        done: asyncio.Future[None],
+        deadline: float,
+    ) -> None:
+        """Send, and give what answers these tokens to `taker` until it has what it wants."""
+        self._takers.update((token, taker) for token in tokens)
         try:
             if not self._room.is_set():
                 await self.room(deadline)
-            self.write(request_frames(subject, self._inbox, token, [payload]))
+            self.write(frames)
             await self._within(done, subject, deadline)
         finally:
-            del self._takers[token]
+            for token in tokens:
+                del self._takers[token]
             self._settled()
-        heard(answers[-1])
-        return answers
 
     async def _within(self, done: asyncio.Future[None], subject: str, deadline: float) -> None:
         self._waiting[done] = subject
