@@ -147,31 +147,31 @@ def test_ctrl_c_cancels_the_call(portal):
     assert portal.run(asyncio.sleep(0, "still here")) == "still here"
 
 
-def test_ctrl_c_before_the_first_step_ends_the_call(portal):
+def test_ctrl_c_before_the_first_step_ends_the_call(portal, monkeypatch):
     """Ctrl-C while the loop is busy, so that a call is cancelled before its first step, ends it all the same."""
     loop = _loop_thread()._running_loop()
     busy, let_go = threading.Event(), threading.Event()
     loop.call_soon_threadsafe(lambda: (busy.set(), let_go.wait(WAIT_S)))
     assert busy.wait(WAIT_S)
+    hand_over = loop.call_soon_threadsafe
+    handed_over = []
 
-    def press_and_let_go():
-        while not loop._ready:  # the call is on its way
-            threading.Event().wait(0.001)
-        press_ctrl_c()
-        # Behind what keeps it busy the loop is to begin the call, and then to cancel it.
-        while len(loop._ready) < 2:
-            threading.Event().wait(0.001)
-        let_go.set()
-
-    presser = threading.Thread(target=press_and_let_go)
+    def press_and_let_go(callback):
+        hand_over(callback)
+        handed_over.append(callback.__name__)
+        if len(handed_over) == 1:
+            press_ctrl_c()  # the call is on its way, behind what keeps the loop busy
+        else:
+            let_go.set()  # now the loop is to begin the call, and then to cancel it
 
     async def never_begun():
         raise AssertionError("it was cancelled before")
 
-    presser.start()
-    with pytest.raises(KeyboardInterrupt):
-        portal.run(never_begun())
-    presser.join(WAIT_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", press_and_let_go)
+        with pytest.raises(KeyboardInterrupt):
+            portal.run(never_begun())
+    assert handed_over == ["begin", "cancel"]
     assert portal.run(asyncio.sleep(0, "still here")) == "still here"
 
 
