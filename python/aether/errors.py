@@ -13,8 +13,15 @@
     ├── OutcomeUnknownError                    sent, but nobody can say whether it was stored
     ├── IngestError                            events of an ingestion that were not stored; carries each
     ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
+    ├── SubscriptionLaggedError                a subscription fell behind, and events were dropped; says how many
+    ├── SubscriptionInterruptedError           a subscription's connection was lost; events may have been missed
+    ├── NoSubscriberError                      a request that nobody is subscribed to
+    ├── RequestFailedError                     a request whose handler raised
+    ├── PublishInterruptedError                published events may not have arrived; says how many at most
+    ├── NotPublishedError                      events that are saved, and not published; carries them
     ├── ServerUnavailableError (ConnectionError)   no server, or it cannot serve now
-    │   └── UnsupportedServerError             too old, or without JetStream
+    │   ├── UnsupportedServerError             too old, or without JetStream
+    │   └── ServersUnreachableError            servers of a cluster that a subscription could not be proven on
     ├── ServerRefusedError                     the server answered no, with a number of its own
     ├── AccessDeniedError (PermissionError)    the server refused these credentials
     ├── StoreDirectoryInUseError               another process owns the embedded server's directory
@@ -41,11 +48,18 @@ __all__ = [
     "LoopInUseError",
     "MissingExtraError",
     "NamespaceMismatchError",
+    "NoSubscriberError",
+    "NotPublishedError",
     "OutcomeUnknownError",
+    "PublishInterruptedError",
+    "RequestFailedError",
     "ServerRefusedError",
     "ServerUnavailableError",
+    "ServersUnreachableError",
     "StoreDirectoryInUseError",
     "StoreFullError",
+    "SubscriptionInterruptedError",
+    "SubscriptionLaggedError",
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
@@ -164,8 +178,8 @@ class CorruptEventError(AetherError):
     """A message that is foreign, truncated or altered. Reading stops here rather than guess.
 
     Attributes:
-        stream: where it lies.
-        position: its place there, the stream sequence.
+        stream: where it lies; of a bus, the subject it came on.
+        position: its place there, the stream sequence; of a bus, 0.
         actor_id: the actor that was read, or None where that cannot be told.
         reason: what is wrong with it.
     """
@@ -178,7 +192,9 @@ class CorruptEventError(AetherError):
         who = "" if self.actor_id is None else f" of {self.actor_id!r}"
         whole = isinstance(self.__cause__, UnknownFormatError)
         cure = "" if self.actor_id is None or whole else f"; to go on without it: aether repair {self.actor_id!r}"
-        return f"message {self.position}{who} in {self.stream}: {self.reason}{cure}"
+        # What a bus brings has a subject and no place.
+        place = f"message {self.position}" if self.position else "a message"
+        return f"{place}{who} in {self.stream}: {self.reason}{cure}"
 
 
 class StoreFullError(AetherError):
@@ -277,6 +293,114 @@ class DeadlineError(AetherError, TimeoutError):
         return f"{self.what}: no answer within {self.timeout_s:g} s; try again, or allow more with timeout_s="
 
 
+class SubscriptionLaggedError(AetherError):
+    """Events were dropped here, because what waits to be read reached the subscription's bound. Iteration can go on.
+
+    Attributes:
+        missed: how many events are missing between the one before this error and the one after it.
+    """
+
+    def __init__(self, missed: int) -> None:
+        super().__init__(missed)
+        self.missed = missed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.missed:,} events were missed here: they came faster than they were read; go on iterating, and read from the "
+            "store what must not be missed, or allow more with max_pending= and max_pending_bytes="
+        )
+
+
+class SubscriptionInterruptedError(AetherError):
+    """The connection was lost and the subscription is back: events published meanwhile may be missing. Iteration can go on.
+
+    Attributes:
+        reason: what happened to the connection.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reason}; events published meanwhile may have been missed, the subscription is back: go on iterating, "
+            "and read from the store what must not be missed"
+        )
+
+
+class NoSubscriberError(AetherError):
+    """A request was sent, and nobody is subscribed to events like it; nothing happened.
+
+    Attributes:
+        event_type: the request's type.
+        actor_id: the request's actor.
+    """
+
+    def __init__(self, event_type: str, actor_id: str) -> None:
+        super().__init__(event_type, actor_id)
+        self.event_type, self.actor_id = event_type, actor_id
+
+    def __str__(self) -> str:
+        return (
+            f"nobody is subscribed to {self.event_type!r} of {self.actor_id!r}; subscribe a handler that answers it, "
+            "or try again once the service that does is up"
+        )
+
+
+class RequestFailedError(AetherError):
+    """The handler that took a request raised, so there is no answer. Whether it had done something before, it alone knows.
+
+    Attributes:
+        reason: the handler's error, as "ValueError: no such order".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the handler failed: {self.reason}; its own process has logged where"
+
+
+class PublishInterruptedError(AetherError):
+    """The connection was lost before the server confirmed what was published, so some of it may not have arrived.
+
+    Attributes:
+        count: how many events may be missing at most, all published since the last `flush`.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
+
+    def __str__(self) -> str:
+        return (
+            f"the connection was lost: up to {self.count:,} events published since the last flush may not have arrived; "
+            "publish them again where twice does no harm, and save in a store what must not be lost"
+        )
+
+
+class NotPublishedError(AetherError):
+    """Events were saved, and could not be published after that. They are in the store, and saving them again is not needed.
+
+    Attributes:
+        position: the position of their commit.
+        events: the events, as they are stored.
+    """
+
+    def __init__(self, position: int, events: tuple[Any, ...]) -> None:
+        super().__init__(position, events)
+        self.position, self.events = position, events
+
+    def __str__(self) -> str:
+        why = "" if self.__cause__ is None else f" ({self.__cause__})"
+        return (
+            f"saved at position {self.position}, and not published: {len(self.events):,} events{why}; do not save them again, "
+            "await bus.publish_many(error.events)"
+        )
+
+
 class ServerUnavailableError(AetherError, ConnectionError):
     """No server answers, or the one that does cannot serve now.
 
@@ -295,6 +419,20 @@ class ServerUnavailableError(AetherError, ConnectionError):
 
 class UnsupportedServerError(ServerUnavailableError):
     """The server answers, but lacks what Aether needs: its version is too old, or JetStream is off."""
+
+
+class ServersUnreachableError(ServerUnavailableError):
+    """Servers of the cluster through which it could not be proven that a subscription hears what is published there.
+
+    Attributes:
+        servers: their URLs, without credentials.
+    """
+
+    def __init__(self, servers: tuple[str, ...]) -> None:
+        cure = 'bring them back, or settle for the own server with ready="server"'
+        super().__init__(", ".join(servers), f"not reached, so events published there may not be heard yet; {cure}")
+        self.args = (servers,)
+        self.servers = servers
 
 
 class ServerRefusedError(AetherError):

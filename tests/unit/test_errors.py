@@ -31,6 +31,13 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "StoreDirectoryInUseError": ("/var/data", 4711),
     "LoopInUseError": ("JetStreamEventStore.append",),
     "MissingExtraError": ("The command line", "cli"),
+    "SubscriptionLaggedError": (1_204,),
+    "SubscriptionInterruptedError": ("nats://localhost:4222: the connection was lost",),
+    "NoSubscriberError": ("PlaceOrder", "order-1"),
+    "RequestFailedError": ("ValueError: no such order",),
+    "PublishInterruptedError": (12,),
+    "NotPublishedError": (42, ()),
+    "ServersUnreachableError": (("nats://b:4222", "nats://c:4222"),),
 }
 
 REMEDIES = {
@@ -42,6 +49,13 @@ REMEDIES = {
     "OutcomeUnknownError": "saving the same event again is safe",
     "DeadlineError": "allow more with timeout_s=",
     "StoreDirectoryInUseError": "connect to that server by its URL",
+    "SubscriptionLaggedError": "allow more with max_pending=",
+    "SubscriptionInterruptedError": "read from the store what must not be missed",
+    "NoSubscriberError": "subscribe a handler that answers it",
+    "RequestFailedError": "its own process has logged where",
+    "PublishInterruptedError": "save in a store what must not be lost",
+    "NotPublishedError": "await bus.publish_many(error.events)",
+    "ServersUnreachableError": 'ready="server"',
     "LoopInUseError": "asyncio.to_thread",
     "MissingExtraError": 'python3 -m pip install "aether-events[cli]"',
 }
@@ -83,7 +97,7 @@ def test_the_tree_is_drawn_as_it_is():
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("    │   └── UnsupportedServerError", "    ├── UnsupportedServerError"),
+        ("    │   ├── UnsupportedServerError", "    ├── UnsupportedServerError"),
         ("InvalidIdError (ValueError)", "InvalidIdError (TypeError)"),
         ("    ├── StoreFullError ", "    ├── StoreEmptyError "),
     ],
@@ -179,3 +193,17 @@ def test_an_ingestion_shows_its_first_failure_and_survives_pickling_with_all():
     assert str(failures[0][1]) in str(error)
     assert [event for event, _ in error.failures] == [event for event, _ in failures]
     assert [str(why) for _, why in error.failures] == [str(why) for _, why in failures]
+
+
+def test_a_message_of_a_bus_has_no_place():
+    """A damaged message that a bus brought is named by its subject alone."""
+    message = str(errors.CorruptEventError("aether-bus.shop.a.b", 0, None, "it is no msgpack"))
+    assert message == "a message in aether-bus.shop.a.b: it is no msgpack"
+
+
+def test_events_not_published_survive_pickling_with_their_reason_told():
+    """The message names why they were not published, and the events come back from a pickle."""
+    error = errors.NotPublishedError(7, (Event("order-1", "OrderPlaced", 1),))
+    error.__cause__ = errors.DeadlineError("publishing", 1.0)
+    assert "publishing: no answer within 1 s" in str(error)
+    assert pickle.loads(pickle.dumps(error)).events == error.events

@@ -31,13 +31,20 @@ from aether import LoopInUseError as LoopInUseError
 from aether import MissingExtraError as MissingExtraError
 from aether import NamespaceMismatchError as NamespaceMismatchError
 from aether import NewEvent as NewEvent
+from aether import NoSubscriberError as NoSubscriberError
+from aether import NotPublishedError as NotPublishedError
 from aether import OutcomeUnknownError as OutcomeUnknownError
+from aether import PublishInterruptedError as PublishInterruptedError
+from aether import RequestFailedError as RequestFailedError
 from aether import ServerRefusedError as ServerRefusedError
+from aether import ServersUnreachableError as ServersUnreachableError
 from aether import ServerUnavailableError as ServerUnavailableError
 from aether import Snapshot as Snapshot
 from aether import StoreDirectoryInUseError as StoreDirectoryInUseError
 from aether import StoreFullError as StoreFullError
 from aether import StoreInfo as StoreInfo
+from aether import SubscriptionInterruptedError as SubscriptionInterruptedError
+from aether import SubscriptionLaggedError as SubscriptionLaggedError
 from aether import UnknownFormatError as UnknownFormatError
 from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
@@ -68,14 +75,21 @@ __all__ = [
     "MissingExtraError",
     "NamespaceMismatchError",
     "NewEvent",
+    "NoSubscriberError",
+    "NotPublishedError",
     "OutcomeUnknownError",
+    "PublishInterruptedError",
+    "RequestFailedError",
     "ServerRefusedError",
     "ServerUnavailableError",
+    "ServersUnreachableError",
     "Snapshot",
     "SnapshotStore",
     "StoreDirectoryInUseError",
     "StoreFullError",
     "StoreInfo",
+    "SubscriptionInterruptedError",
+    "SubscriptionLaggedError",
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
