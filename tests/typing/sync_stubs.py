@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import ast
 import builtins
-import importlib
 import inspect
 import subprocess
 import sys
@@ -36,30 +35,43 @@ def stub() -> str:
     faces, same = [], []
     for name in aether.sync.__all__:
         (same if getattr(aether.sync, name) is getattr(aether, name) else faces).append(name)
-    sources = {name: inspect.getmodule(getattr(aether, name)) for name in faces}
-    classes = [_Blocking(vars(module)).face(_class_of(module, name)) for name, module in sources.items()]
+    classes = [_face(getattr(aether, name)) for name in faces]
+    modules = [inspect.getmodule(source) for name in faces for source in _sources(getattr(aether, name))]
     lines = [HEADER.format(doc=aether.sync.__doc__)]
-    lines += _imports(classes, [importlib.import_module(module.__name__) for module in sources.values()], same)
+    lines += _imports(classes, modules, same)
     lines += [f"from aether import {name} as {name}" for name in same]
     lines.append(f"__all__ = {aether.sync.__all__!r}")
     return "\n".join([*lines, *(ast.unparse(node) for node in classes), ""])
 
 
+def _sources(source: type) -> list[type]:
+    """Return the class and those of ours that it inherits from, whose methods are its own in the stub."""
+    return [base for base in source.__mro__ if base.__module__.startswith("aether.")]
+
+
+def _face(source: type) -> ast.ClassDef:
+    """Return the declaration of a class's blocking face."""
+    node, methods = _class_of(source), {}
+    for base in _sources(source):
+        blocking = _Blocking(vars(inspect.getmodule(base)))
+        for item in _class_of(base).body:
+            if _is_public(item):
+                methods.setdefault(item.name, blocking.method(item))
+    # The class as it is at run time has a docstring of its own: it says how its calls run.
+    doc = _docstring(inspect.cleandoc(getattr(aether.sync, node.name).__doc__))
+    bases = [base for base in node.bases if ast.unparse(base) == "Protocol"]
+    return ast.ClassDef(
+        name=node.name, bases=bases, keywords=[], decorator_list=node.decorator_list, body=[doc, *methods.values()]
+    )
+
+
 class _Blocking(ast.NodeTransformer):
-    """Turns an async class into the declaration of its blocking face."""
+    """Turns the methods of an async class into declarations of those of its blocking face."""
 
     def __init__(self, names: dict[str, object]) -> None:
         self._names = names
 
-    def face(self, node: ast.ClassDef) -> ast.ClassDef:
-        methods = [self._method(item) for item in node.body if _is_public(item)]
-        # The class as it is at run time has a docstring of its own: it says how its calls run.
-        doc = _docstring(inspect.cleandoc(getattr(aether.sync, node.name).__doc__))
-        return ast.ClassDef(
-            name=node.name, bases=node.bases, keywords=[], decorator_list=node.decorator_list, body=[doc, *methods]
-        )
-
-    def _method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.FunctionDef:
+    def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.FunctionDef:
         doc = ast.get_docstring(node)
         body = [_docstring(doc)] if doc else []
         node.args.defaults = [self._value(default) for default in node.args.defaults]
@@ -98,9 +110,9 @@ def _is_public(item: ast.stmt) -> bool:
     return not item.name.startswith("_") or item.name in _derive.NAMES or item.name == "__init__"
 
 
-def _class_of(module, name: str) -> ast.ClassDef:
-    tree = ast.parse(inspect.getsource(module))
-    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+def _class_of(source: type) -> ast.ClassDef:
+    tree = ast.parse(inspect.getsource(inspect.getmodule(source)))
+    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == source.__name__)
 
 
 def _imports(classes: list[ast.ClassDef], modules, same: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 import aether
 from aether import sync
 from aether.sync._derive import NAMES, blocking, members
-from aether.sync._runner import Direct
+from aether.sync._runner import Direct, Portal
 
 FACES = [name for name in aether.__all__ if getattr(sync, name) is not getattr(aether, name)]
 CLASSES = ["EmbeddedServer", "InMemoryEventStore", "JetStreamEventStore"]
@@ -204,3 +204,113 @@ def test_a_member_without_a_rule_is_refused():
     """A class with a member that has no blocking counterpart is refused at import, not at the first call."""
     with pytest.raises(TypeError, match="limit"):
         blocking(type("Odd", (Waits,), {"limit": 3}), Direct)
+
+
+class Numbers:
+    """A part: an async iterator that has some numbers at hand."""
+
+    def __init__(self, there, to):
+        self._there, self._next, self._to = there, 0, to
+        self.threads = set()
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        """Wait for the next number."""
+        await asyncio.sleep(0)
+        self.threads.add(threading.get_ident())
+        if self._next == self._to:
+            raise StopAsyncIteration
+        return self._following()
+
+    def _next_now(self):
+        return self._following() if self._next < self._there else None
+
+    def _following(self):
+        self._next += 1
+        return self._next
+
+
+class Makes:
+    """An async class whose coroutine method makes a part, and that calls functions of the caller's."""
+
+    def __init__(self, other=None):
+        self.other = other
+        self.registered = []
+
+    async def numbers(self, *, there=0, to=3):
+        """Make an iterator."""
+        await asyncio.sleep(0)
+        return Numbers(there, to)
+
+    async def call(self, value, *, handler=None, on_error="log"):
+        """Call the handler in its own time."""
+        return await handler(value) if handler else on_error
+
+    def on(self, kind, /):
+        """Decorate a handler."""
+        return lambda handler: self.registered.append((kind, handler))
+
+    async def tell(self, value):
+        """Call what is registered."""
+        return [await handler(kind(value)) for kind, handler in self.registered]
+
+
+PARTS = {"numbers": Numbers}
+
+
+def test_a_coroutine_method_makes_a_part_that_is_iterated():
+    """What a coroutine method makes is iterated with for: what is at hand in this thread, the rest on the loop."""
+    numbers = blocking(Makes, Portal, PARTS)().numbers(there=2, to=4)
+    assert list(numbers) == [1, 2, 3, 4]
+    assert list(numbers) == []
+    assert threading.get_ident() not in numbers._async.threads
+    assert len(numbers._async.threads) == 1
+
+
+def test_functions_of_the_caller_run_in_threads_where_they_may_block():
+    """A handler runs in a thread without a loop, so it can use the blocking face itself; None and words are passed on."""
+    face = blocking(Makes, Portal, PARTS)()
+
+    def handler(value):
+        return value, threading.current_thread(), list(face.numbers())
+
+    value, thread, numbers = face.call(7, handler=handler)
+    assert (value, numbers) == (7, [1, 2, 3])
+    assert thread not in (threading.current_thread(), None)
+    assert face.call(7) == "log"
+    assert face.call(7, on_error="stop") == "stop"
+
+
+def test_a_decorated_function_stays_what_it_is():
+    """`on` gives the function back, registers it, and calls it in a thread."""
+    face = blocking(Makes, Portal, PARTS)()
+
+    @face.on(str)
+    def handler(value):
+        return value, list(face.numbers(to=1))
+
+    assert handler("1") == ("1", [1])
+    assert face.tell(5) == [("5", [1])]
+
+
+def test_a_coroutine_function_is_refused():
+    """A coroutine function as a handler is a TypeError at once: nothing here would await it."""
+    face = blocking(Makes, Portal, PARTS)()
+
+    async def handler(value):
+        raise AssertionError(value)
+
+    with pytest.raises(TypeError, match=r"plain functions.*handler.*coroutine function"):
+        face.call(1, handler=handler)
+    with pytest.raises(TypeError, match="coroutine function"):
+        face.on(str)(handler)
+
+
+def test_a_constructor_takes_other_faces():
+    """A blocking object made of another one holds the async one underneath."""
+    face = blocking(Makes, Portal, PARTS)
+    inner = face()
+    assert face(inner)._async.other is inner._async
+    assert face(other=5)._async.other == 5
