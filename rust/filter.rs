@@ -17,6 +17,7 @@ pub struct Filter {
     /// Sorted.
     shards: Option<Vec<u32>>,
     kinds: Option<Vec<String>>,
+    kind_tokens: Option<Vec<String>>,
 }
 
 impl Filter {
@@ -33,7 +34,8 @@ impl Filter {
         });
         // A token is made byte by byte, so the token of a beginning is the beginning of the token.
         let (token, token_prefix) = (actor.as_deref().map(token::encode), actor_prefix.as_deref().map(token::encode));
-        Self { actor, actor_prefix, token, token_prefix, shards, kinds }
+        let kind_tokens = kinds.as_ref().map(|kinds| kinds.iter().map(|kind| token::encode(kind)).collect());
+        Self { actor, actor_prefix, token, token_prefix, shards, kinds, kind_tokens }
     }
 
     /// The actor, where one is named.
@@ -72,6 +74,19 @@ impl Filter {
     pub fn takes_event(&self, event: &Arc<EventData>) -> bool {
         self.kinds.is_none() || self.takes_kind(event.parts().kind)
     }
+
+    /// Whether an event of that actor and type is wanted.
+    pub fn takes(&self, actor: &str, kind: &str) -> bool {
+        self.takes_kind(kind) && self.takes_actor(actor)
+    }
+
+    /// The same, of the tokens of both.
+    pub fn takes_tokens(&self, actor: &str, kind: &str) -> bool {
+        self.kind_tokens.as_ref().is_none_or(|kinds| kinds.iter().any(|wanted| wanted == kind))
+            && self.token.as_ref().is_none_or(|wanted| wanted == actor)
+            && self.token_prefix.as_ref().is_none_or(|prefix| actor.starts_with(prefix.as_str()))
+            && self.shards.as_ref().is_none_or(|shards| shards.binary_search(&shard_of(actor)).is_ok())
+    }
 }
 
 /// Whether this is a shard's number.
@@ -98,6 +113,24 @@ mod tests {
                 Filter::new(Some(wanted), None, shards, None)
             };
             prop_assert_eq!(filter.takes_actor(&actor), filter.takes_subject(shard, &token));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_and_its_tokens_are_judged_alike(
+            actor in "[a-b. é=]{1,4}", kind in "[A.* ]{1,3}", wanted in proptest::option::of("[a-b. é=]{1,2}"), beginning: bool,
+            kinds in proptest::option::of(proptest::collection::vec("[A.* ]{1,3}", 0..4)), narrow: bool
+        ) {
+            let shards = narrow.then(|| vec![shard_of(&token::encode("a")), shard_of(&token::encode("b"))]);
+            let filter = if beginning {
+                Filter::new(None, wanted, shards, kinds)
+            } else {
+                Filter::new(wanted, None, shards, kinds)
+            };
+            prop_assert_eq!(
+                filter.takes(&actor, &kind), filter.takes_tokens(&token::encode(&actor), &token::encode(&kind))
+            );
         }
     }
 

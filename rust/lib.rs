@@ -13,21 +13,26 @@
 //! - [`frames`], [`answer`]: the NATS client protocol: frames out of chunks, messages into bytes, answers to requests
 //! - [`pending`], [`acks`]: ingestion: many actors in flight, one commit in flight per actor
 //! - [`replay`]: a read of a whole stream: what to ask for, what came, what can be handed out
+//! - [`bus_message`]: a message of a bus, and the reply to a request
+//! - [`mailbox`], [`exchange`]: what waits for a subscriber, and who gets what arrives
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
 //! - [`bindings`]: the Python classes; the only folder that names pyo3
 
 pub mod acks;
 pub mod answer;
+pub mod bus_message;
 pub mod commit;
 pub mod error;
 pub mod event;
 pub mod event_map;
+pub mod exchange;
 pub mod filter;
 pub mod frame;
 pub mod frames;
 pub mod heads;
 pub mod ids;
 pub mod log;
+pub mod mailbox;
 pub mod metadata;
 pub mod msgpack;
 pub mod pending;

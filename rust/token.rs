@@ -26,16 +26,25 @@ pub fn check_id(what: &'static str, id: &str) -> Result<()> {
 /// The token of an id.
 pub fn encode(id: &str) -> String {
     let mut out = String::with_capacity(id.len() + 8);
-    for &byte in id.as_bytes() {
-        if stays(byte) {
-            out.push(char::from(byte));
-        } else {
+    write(&mut out, id);
+    out
+}
+
+/// Appends the token of an id.
+pub fn write(out: &mut String, id: &str) {
+    let mut rest = id;
+    // What stays is ASCII, so the text may be cut at either end of it.
+    while let Some(at) = rest.bytes().position(|byte| !stays(byte)) {
+        out.push_str(&rest[..at]);
+        let next = rest[at..].char_indices().nth(1).map_or(rest.len(), |(len, _)| at + len);
+        for byte in rest[at..next].bytes() {
             out.push('=');
             out.push(char::from(HEX[usize::from(byte >> 4)]));
             out.push(char::from(HEX[usize::from(byte & 15)]));
         }
+        rest = &rest[next..];
     }
-    out
+    out.push_str(rest);
 }
 
 /// Whether this is the token of that id; as `encode` would tell, without making it.

@@ -13,10 +13,12 @@ __all__ = [
     "Commit",
     "Event",
     "EventFilter",
+    "Exchange",
     "FrameReader",
     "Head",
     "HeadCache",
     "Limits",
+    "Mailbox",
     "MemoryLog",
     "NewEvent",
     "Pending",
@@ -24,18 +26,26 @@ __all__ = [
     "Snapshot",
     "SpineSearch",
     "SpineWalk",
+    "Tally",
     "actor_subject",
+    "bus_body",
+    "bus_subject",
     "check_actor_id",
     "check_events",
     "commit_count",
     "decode",
+    "decode_reply",
     "encode",
     "encode_commit",
+    "encode_error",
+    "encode_reply",
     "events_in",
     "get_default_limits",
     "number_events",
     "position_of",
+    "publish_events",
     "publish_frame",
+    "publish_request",
     "request_frames",
     "set_default_limits",
     "shard_of",
@@ -865,8 +875,11 @@ class FrameReader:
             TypeError: `sink` cannot take answers.
         """
 
+    def attach_messages(self, sid: int, exchange: Exchange) -> None:
+        """Leads the messages under a subscription to the mailboxes of `exchange`, by the subjects that they were published to."""
+
     def detach(self, sid: int) -> None:
-        """Ends what `attach` began; answers that still come are of no more interest."""
+        """Ends what `attach` or `attach_messages` began; what still comes is of no more interest."""
 
 def publish_frame(subject: str, reply: str, headers: Sequence[tuple[str, str]], payload: bytes) -> bytes:
     """One message to send. Subject and reply hold no white space, header values no line's end: the caller made them."""
@@ -943,3 +956,230 @@ class Replay:
 
         Its events are those of whole commits, at most `limit`, unless one commit alone has more.
         """
+
+# mailbox, exchange
+
+@final
+class Mailbox:
+    """What waits for one subscriber: events in order, and marks where some are missing. Safe from many threads.
+
+    An exchange puts events in. Each is given out, waits, or is counted as missed. A mark stands exactly where something is
+    missing, and is raised once as the error that it is. With policy "error" an event that has no room is missed, and a mark
+    says so; with "drop_oldest" the oldest events are missed in its place, and only counted; with "block" its publisher waits,
+    and where it cannot wait it is missed as with "error". An event that is larger than `max_bytes` is missed in any case.
+
+    Args:
+        filter: which events are wanted.
+        max_events: how many may wait, 1 or more.
+        max_bytes: how many bytes they may have together, 1 or more.
+        policy: what to do with an event that has no room: "error", "drop_oldest" or "block".
+
+    Raises:
+        ValueError: a bound of 0, or another policy.
+    """
+
+    def __new__(cls, filter: EventFilter, max_events: int, max_bytes: int, policy: str) -> Self: ...
+    def next(self, /) -> Event | None:
+        """The next event; None: there is nothing to give now, or it is time to `rest`, after 256 in a row.
+
+        Raises:
+            SubscriptionLaggedError: events are missing here.
+            SubscriptionInterruptedError: the connection was interrupted here, and is there again.
+            CorruptEventError: a damaged or foreign message came here.
+        """
+
+    def rest(self, /) -> None:
+        """Begins to count anew how many events came in a row: others had their turn."""
+
+    def take(self, /, limit: int) -> list[Event]:
+        """At most `limit` events, up to a mark; empty: there is nothing to give now. A mark that stands first is raised.
+
+        Raises:
+            SubscriptionLaggedError: events are missing here.
+            SubscriptionInterruptedError: the connection was interrupted here, and is there again.
+            CorruptEventError: a damaged or foreign message came here.
+        """
+
+    def take_requests(self, /, limit: int) -> list[tuple[Event, str | None]]:
+        """The same as `take`, each event with the reply subject where an answer is expected; None: none is.
+
+        Raises:
+            SubscriptionLaggedError: events are missing here.
+            SubscriptionInterruptedError: the connection was interrupted here, and is there again.
+            CorruptEventError: a damaged or foreign message came here.
+        """
+
+    def take_with_namespaces(self, /, limit: int) -> list[tuple[str, Event]]:
+        """The same as `take`, each event behind its namespace.
+
+        Raises:
+            SubscriptionLaggedError: events are missing here.
+            SubscriptionInterruptedError: the connection was interrupted here, and is there again.
+            CorruptEventError: a damaged or foreign message came here.
+        """
+
+    def has_next(self, /) -> bool:
+        """Whether `next` and `take` have something to give or to raise now."""
+
+    def has_room(self, /, count: int = 1, bytes: int = 0) -> bool:
+        """Whether so many events of so many bytes together have room."""
+
+    def interrupt(self, /, reason: str) -> int:
+        """Marks that the connection is interrupted here.
+
+        Nothing behind the mark comes out until `resume` is called with the number that this returns; what comes meanwhile
+        waits, within the bounds. Interruptions that touch become one mark, held until each is over.
+        """
+
+    def resume(self, /, token: int) -> None:
+        """Says that the interruption is over that `interrupt` returned this number for."""
+
+    def close(self, /) -> None:
+        """Takes nothing any more; what waits can still be had, and no interruption holds it up."""
+
+    def clear(self, /) -> None:
+        """Forgets what waits. It is not counted as missed: nobody wants it any more."""
+
+    def is_ended(self, /) -> bool:
+        """Whether it is closed and everything was given out."""
+
+    @property
+    def delivered(self) -> int:
+        """How many events were given out."""
+
+    @property
+    def pending(self) -> int:
+        """How many events wait."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Their bytes together, as the bound counts them: about what they take in a message."""
+
+    @property
+    def missed(self) -> int:
+        """How many events had no room."""
+
+    @property
+    def damaged(self) -> int:
+        """How many damaged or foreign messages came."""
+
+@final
+class Exchange:
+    """Where events arrive, and the mailboxes that want them: each event goes to every mailbox that takes it, of a group to one.
+
+    Events come from `publish`, from a `FrameReader`, or one by one to `accept`. Safe from many threads.
+
+    Args:
+        namespace: whose events they are; None: those of any namespace, and each says its own.
+    """
+
+    def __new__(cls, namespace: str | None) -> Self: ...
+    def attach(self, /, mailbox: Mailbox, group: str | None = None) -> int:
+        """Lets events reach a mailbox; returns its number here.
+
+        Args:
+            mailbox: a mailbox that is attached to no exchange.
+            group: of the mailboxes with the same group, one gets each event, in turn; None: it is in no group.
+
+        Raises:
+            ValueError: the mailbox is attached already.
+        """
+
+    def detach(self, /, id: int) -> None:
+        """Ends what `attach` began, by the number that it returned; what waits in the mailbox stays there."""
+
+    def __len__(self, /) -> int: ...
+    def touched(self, /) -> list[int]:
+        """The numbers of the mailboxes that got an event or a mark since this was last called."""
+
+    def publish(self, /, events: list[Event], start: int = 0, reply: str | None = None) -> tuple[int, int | None]:
+        """Gives out the events from the index `start` on, in order.
+
+        An event goes to all that want it or to none: it is first looked whether all that must not miss it have room.
+
+        Args:
+            events: events of the exchange's namespace.
+            start: the index of the first one to give out.
+            reply: where an answer is expected.
+
+        Returns:
+            The index of the first event that was not given out, and the number of the mailbox with policy "block" that has no
+            room for it; when all were, the events' count and None.
+
+        Raises:
+            TypeError: an item that is no `Event`; nothing was given out.
+            ValueError: the exchange is of any namespace, so that nobody can say whose events these are.
+        """
+
+    def takers(self, /, event: Event) -> int:
+        """How many mailboxes would get an event, those of a group counted as one."""
+
+    def accept(self, /, subject: str, reply: str, body: bytes) -> None:
+        """Takes a message of a server's subscription, where they come one by one.
+
+        Args:
+            subject: where it was published.
+            reply: where an answer is expected; empty: nowhere.
+            body: what `bus_body` made.
+        """
+
+# bus_message, tally
+
+def publish_events(namespace: str, events: list[Event], start: int, max_payload: int, bytes_max: int) -> tuple[bytes, int]:
+    """Frames for the events from the index `start` on, and the index of the first one that is not among them.
+
+    Args:
+        namespace: whose events they are; taken as it is.
+        events: the events.
+        start: the index of the first one.
+        max_payload: how many bytes a message may have.
+        bytes_max: after how many bytes of frames to stop; one event is made in any case.
+
+    Raises:
+        CommitTooLargeError: the first event does not fit a message. One behind it ends the frames before it.
+        TypeError: an item that is no `Event`.
+    """
+
+def publish_request(namespace: str, event: Event, reply: str, max_payload: int) -> bytes:
+    """The frame of an event that asks for an answer at the subject `reply`.
+
+    Raises:
+        CommitTooLargeError: it does not fit a message.
+    """
+
+def bus_body(event: Event, /) -> bytes:
+    """The body of an event's message on a bus."""
+
+def bus_subject(namespace: str, event: Event, /) -> str:
+    """The subject of an event on a bus: `aether-bus.<namespace>.<actor token>.<type token>`. The namespace is taken as it is."""
+
+def encode_reply(payload: bytes, /) -> bytes:
+    """The body of a request's reply with a value.
+
+    Raises:
+        DecodeError: `payload` is not exactly one msgpack value.
+    """
+
+def encode_error(text: str, /) -> bytes:
+    """The body of a request's reply that says why there is no value; of a text of more than 8,192 bytes the beginning."""
+
+def decode_reply(body: bytes, /) -> tuple[Any, str | None]:
+    """The value of a reply's body, or why there is none: one of the two is None.
+
+    Raises:
+        DecodeError: these bytes are no reply.
+    """
+
+@final
+class Tally:
+    """A sink of answers that only remembers which came, by their tokens; the first 65,536 of them. Safe from many threads."""
+
+    def __new__(cls) -> Self: ...
+    def accept(self, /, token: int, status: int, position: int, subject: str, body: bytes) -> None:
+        """Takes one answer, where they come one by one."""
+
+    def seen(self, /) -> set[int]:
+        """The tokens that came so far."""
+
+    def has(self, /, token: int) -> bool:
+        """Whether this token came."""

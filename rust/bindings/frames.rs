@@ -7,9 +7,11 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use super::exchange::{Exchange, Shared as ExchangeShared};
 use super::pending::Pending;
 use super::raise;
 use super::replay::Replay;
+use super::tally::Tally;
 use crate::answer::{Answer, Sink};
 use crate::frames::{Frame, Limits, Message, Parser, publish};
 
@@ -22,10 +24,12 @@ type Control<'py> = (&'static str, Bound<'py, PyBytes>);
 /// What a chunk completed: answers for Python, control frames, and the sinks that took answers, by subscription.
 type Fed<'py> = (Bound<'py, PyList>, Bound<'py, PyList>, Vec<u64>);
 
-/// A native taker of answers under one subscription.
-struct Route {
-    prefix: Vec<u8>,
-    sink: Arc<dyn Sink>,
+/// A native taker of what comes under one subscription.
+enum Route {
+    /// Of answers: their subjects are the prefix and a number.
+    Answers { prefix: Vec<u8>, sink: Arc<dyn Sink> },
+    /// Of a bus's messages, each on the subject that it was published to.
+    Messages(Arc<ExchangeShared>),
 }
 
 /// Reads what a NATS server sends, chunk by chunk.
@@ -98,12 +102,18 @@ impl FrameReader {
     /// Raises:
     ///     TypeError: `sink` cannot take answers.
     fn attach(&self, sid: u64, prefix: &str, sink: &Bound<'_, PyAny>) -> PyResult<()> {
-        let route = Route { prefix: prefix.as_bytes().to_vec(), sink: sink_of(sink)? };
+        let route = Route::Answers { prefix: prefix.as_bytes().to_vec(), sink: sink_of(sink)? };
         self.routes().insert(sid, route);
         Ok(())
     }
 
-    /// Ends what `attach` began; answers that still come are of no more interest.
+    /// Leads the messages under a subscription to the mailboxes of `exchange`, by the subjects that they were published to.
+    fn attach_messages(&self, sid: u64, exchange: &Bound<'_, Exchange>) {
+        let route = Route::Messages(Arc::clone(&exchange.get().shared));
+        self.routes().insert(sid, route);
+    }
+
+    /// Ends what `attach` or `attach_messages` began; what still comes is of no more interest.
     fn detach(&self, sid: u64) {
         let ended = self.routes().remove(&sid);
         drop(ended);
@@ -119,13 +129,18 @@ impl FrameReader {
     }
 
     fn route(&self, message: &Message<'_>, touched: &mut Vec<u64>) {
-        if let Some(route) = self.routes().get(&message.sid)
-            && let Some(answer) = Answer::of(message, &route.prefix)
-        {
-            route.sink.take(&answer);
-            if !touched.contains(&message.sid) {
-                touched.push(message.sid);
+        match self.routes().get(&message.sid) {
+            Some(Route::Answers { prefix, sink }) => match Answer::of(message, prefix) {
+                Some(answer) => sink.take(&answer),
+                None => return,
+            },
+            Some(Route::Messages(exchange)) => {
+                exchange.lock().take_message(message.subject, message.reply, message.payload);
             }
+            None => return,
+        }
+        if !touched.contains(&message.sid) {
+            touched.push(message.sid);
         }
     }
 }
@@ -137,6 +152,9 @@ fn sink_of(sink: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Sink>> {
     }
     if let Ok(pending) = sink.cast::<Pending>() {
         return Ok(Arc::clone(&pending.get().shared) as Arc<dyn Sink>);
+    }
+    if let Ok(tally) = sink.cast::<Tally>() {
+        return Ok(Arc::clone(&tally.get().shared) as Arc<dyn Sink>);
     }
     Err(PyTypeError::new_err(format!("{} takes no answers", sink.get_type().name()?)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use super::event::Event;
 use super::new_event::NewEvent;
@@ -24,6 +25,18 @@ pub fn handles(events: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<EventData>>> {
         Err(error) => Err(PyTypeError::new_err(format!("events must be Event objects ({error})"))),
     };
     events.try_iter()?.map(collect).collect()
+}
+
+/// The handles of at most `limit` events of a list, from an index on.
+pub fn handles_from(events: &Bound<'_, PyList>, start: usize, limit: usize) -> PyResult<Vec<Arc<EventData>>> {
+    let mut handles = Vec::with_capacity(events.len().saturating_sub(start).min(limit));
+    for item in events.iter().skip(start).take(limit) {
+        match item.cast::<Event>() {
+            Ok(event) => handles.push(Arc::clone(&event.get().data)),
+            Err(error) => return Err(PyTypeError::new_err(format!("events must be Event objects ({error})"))),
+        }
+    }
+    Ok(handles)
 }
 
 /// The handles of one `NewEvent` or an iterable of them.

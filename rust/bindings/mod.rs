@@ -6,12 +6,14 @@
 // The comments on what Python sees become its docstrings, where names stand as Python's own documentation writes them.
 #![allow(clippy::doc_markdown)]
 
+mod bus_message;
 mod clock;
 mod codec;
 mod commit;
 mod decode;
 mod encode;
 mod event;
+mod exchange;
 mod filter;
 mod frames;
 mod handles;
@@ -19,6 +21,7 @@ mod heads;
 #[cfg(not(any(Py_LIMITED_API, Py_GIL_DISABLED)))]
 mod lean;
 mod log;
+mod mailbox;
 mod making;
 mod metadata;
 mod names;
@@ -29,6 +32,7 @@ mod reading;
 mod replay;
 mod snapshot;
 mod spine;
+mod tally;
 mod text;
 
 use pyo3::prelude::*;
@@ -36,10 +40,13 @@ use pyo3::prelude::*;
 use crate::error::Error;
 
 pyo3::import_exception!(aether.errors, CommitTooLargeError);
+pyo3::import_exception!(aether.errors, CorruptEventError);
 pyo3::import_exception!(aether.errors, DecodeError);
 pyo3::import_exception!(aether.errors, EncodeError);
 pyo3::import_exception!(aether.errors, InvalidIdError);
 pyo3::import_exception!(aether.errors, StoreFullError);
+pyo3::import_exception!(aether.errors, SubscriptionInterruptedError);
+pyo3::import_exception!(aether.errors, SubscriptionLaggedError);
 pyo3::import_exception!(aether.errors, UnknownFormatError);
 pyo3::import_exception!(aether.errors, VersionConflictError);
 
@@ -72,11 +79,15 @@ fn raise(error: Error, name: &str) -> PyErr {
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use super::bus_message::{bus_body, bus_subject, decode_reply, encode_error, encode_reply, publish_events, publish_request};
+    #[pymodule_export]
     use super::codec::{Limits, decode, encode, get_default_limits, set_default_limits};
     #[pymodule_export]
     use super::commit::{Commit, check_events, encode_commit, events_in, number_events, position_of};
     #[pymodule_export]
     use super::event::Event;
+    #[pymodule_export]
+    use super::exchange::Exchange;
     #[pymodule_export]
     use super::filter::EventFilter;
     #[pymodule_export]
@@ -85,6 +96,8 @@ mod _native {
     use super::heads::{Head, HeadCache};
     #[pymodule_export]
     use super::log::MemoryLog;
+    #[pymodule_export]
+    use super::mailbox::Mailbox;
     #[pymodule_export]
     use super::names::{actor_subject, check_actor_id, shard_of, token_decode, token_encode};
     #[pymodule_export]
@@ -97,6 +110,8 @@ mod _native {
     use super::snapshot::Snapshot;
     #[pymodule_export]
     use super::spine::{SpineSearch, SpineWalk, commit_count};
+    #[pymodule_export]
+    use super::tally::Tally;
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
