@@ -175,7 +175,9 @@ def test_the_tables_do_not_overlap() -> None:
 )
 def test_a_denied_subject_is_read_from_the_protocol(text: str, publish: bool, subject: str) -> None:
     """The protocol's -ERR has no number, so its words are read; nats-py folds their case, so case does not count."""
-    assert denied(nats.errors.Error(text)) == (publish, subject)
+    what = denied(nats.errors.Error(text))
+    assert what is not None
+    assert (what.publish, what.subject) == (publish, subject)
 
 
 def test_other_errors_deny_nothing() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aether.errors import AccessDeniedError
 from aether.nats.control import ControlClient
 from aether.nats.dialing import attempt_s, ping_s
+from aether.nats.errors import UnansweredError
 from aether.nats.lane import Lane
 from aether.nats.pauses import backoff_s
 from aether.nats.portable import NatsPyTransport
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
+    from aether.nats.errors import Denied
     from aether.nats.login import Login
     from aether.nats.transport import Transport
 
@@ -60,6 +62,10 @@ class Carrier:
         """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
         if self.transport is not None:
             self.transport.lose_waiting(reason, subject)
+
+    def refuse(self, what: Denied, reason: Exception) -> bool:
+        """Tell those whom a "permissions violation" on the client's connection concerns; False: it must end."""
+        return self.transport.refuse(what, reason) if self.transport is not None else what.publish
 
     async def open(self, client: Client, login: Login | None) -> BaseException | None:
         """Open a transport to the server that the client is connected to.
@@ -110,6 +116,7 @@ class Carrier:
         if isinstance(lane, Lane) and lane.is_leaving() and (lane.info.connect_urls or self._servers > 1):
             # Others are known: what is in flight ends here, what comes goes out on the next lane.
             self.transport = None
+            lane.end_feeds(UnansweredError("the server is about to go"))
             task = asyncio.ensure_future(self._leave(lane))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)

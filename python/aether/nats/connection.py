@@ -275,9 +275,9 @@ class Connection:
         what = denied(error)
         if what is not None:
             self._denied = (asyncio.get_running_loop().time(), error)
-        if what is not None and what.publish:
-            self._carrier.lose_waiting(client_error(self.url, error), what.subject)  # it will not be answered
-        elif isinstance(error, HopelessError):
+        if what is not None and self._carrier.refuse(what, client_error(self.url, error)):
+            return
+        if isinstance(error, HopelessError):
             self._turn_away(error.reason)
         elif what is not None or login_refused(error):
             self._turn_away(error)

@@ -78,7 +78,7 @@ class ControlClient(Client):
         self._refusals.clear()
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        server = self._server()
+        server, said = self._server(), info
         self._greeted = True
         if initial_connection and self._login.demands_tls(server.uri) and server.uri.scheme != "wss":
             # nats-py looks here again, and starts TLS; it does not know that a server may offer TLS without asking for it.
@@ -91,6 +91,8 @@ class ControlClient(Client):
             # nats-py would speak to the WebSocket ports of the others as to NATS's own.
             info = {**info, "connect_urls": []}
         await super()._process_info(info, initial_connection)
+        if not initial_connection:
+            self._server_info = {**self._server_info, **said}  # nats-py keeps what was said first
 
     def _connect_command(self) -> bytes:
         said: dict[str, Any] = msgspec.json.decode(super()._connect_command().removeprefix(_CONNECT))

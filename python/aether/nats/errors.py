@@ -41,7 +41,11 @@ NO_MESSAGE = frozenset({10037, 10043})
 NO_STREAM = frozenset({10059})
 STREAM_EXISTS = frozenset({10058})
 
-_DENIED = re.compile(r"permissions violation for (publish|subscription|publish with reply) (?:to|of) \"([^\"]+)\"", re.IGNORECASE)
+_DENIED = re.compile(
+    r"permissions violation for (publish|subscription|publish with reply) (?:to|of) \"([^\"]+)\""
+    r"(?: using queue \"([^\"]+)\")?(?: \(sid \"(\d+)\"\))?",
+    re.IGNORECASE,
+)
 _REFUSED_LOGIN = re.compile(r"authorization violation|authentication (?:expired|revoked|timeout)", re.IGNORECASE)
 
 
@@ -59,16 +63,24 @@ class Denied(NamedTuple):
     Attributes:
         publish: a publish was denied; else a subscription, or an inbox to reply to, without which nothing is ever answered.
         subject: the subject in lower case, as nats-py folds it.
+        told: the subject as it was told.
+        queue: the subscription's queue group, where it has one and the server says so.
+        sid: the subscription's number, where the server says so: when it takes back what it had allowed.
     """
 
     publish: bool
     subject: str
+    told: str = ""
+    queue: str | None = None
+    sid: int | None = None
 
 
 def denied(error: BaseException) -> Denied | None:
     """Return what a "permissions violation" names; None for any other error."""
     found = _DENIED.search(str(error))
-    return found and Denied(found[1].lower() == "publish", found[2].lower())
+    if found is None:
+        return None
+    return Denied(found[1].lower() == "publish", found[2].lower(), found[2], found[3], int(found[4]) if found[4] else None)
 
 
 def login_refused(error: BaseException) -> bool:

@@ -16,21 +16,21 @@ knows whether that is safe.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
 from typing import TYPE_CHECKING, Any
 
-from aether._native import publish_frame, request_frames
+from aether._native import publish_events, publish_frame, request_frames
 from aether.errors import ServerRefusedError
-from aether.nats.errors import NoRespondersError, UnansweredError
-from aether.nats.lane_socket import LaneSocket
-from aether.nats.transport import ANSWERS_BYTES_MAX, Reply, expire, finish, header_bytes, heard
+from aether.nats.errors import UnansweredError
+from aether.nats.lane_subscriptions import LaneSubscriptions
+from aether.nats.transport import ANSWERS_BYTES_MAX, PUBLISH_BYTES_MAX, Reply, header_bytes, heard
+from aether.nats.waiting import Waiting, expire, finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from urllib.parse import ParseResult
 
+    from aether._native import Event
     from aether.nats.login import Server
-    from aether.nats.transport import Outbox, Sink
 
 __all__ = ["Lane"]
 
@@ -38,19 +38,17 @@ ANSWER_BYTES = 256
 """What an answer takes beside its body, so that empty ones count too."""
 
 
-class Lane(LaneSocket):
+class Lane(LaneSubscriptions):
     """An open lane; made by `await Lane.open(server, …)`."""
 
     name = "lane"
 
     def __init__(self, server: Server, ping_s: float, changed: Callable[[], None]) -> None:
         """Use `open`: a lane that is not connected carries nothing."""
-        super().__init__(server, f"_INBOX.{secrets.token_hex(11)}.", ping_s, changed)
+        super().__init__(server, ping_s, changed)
         self._takers: dict[int, Callable[[int, Reply], None]] = {}
-        self._waiting: dict[asyncio.Future[None], str] = {}
-        self._inboxes: dict[int, LaneInbox] = {}
+        self._waiting = Waiting()
         self._next_token = 1
-        self._next_sid = 2
         self._drained: asyncio.Future[None] | None = None
 
     @classmethod
@@ -71,6 +69,11 @@ class Lane(LaneSocket):
         """The largest message the server takes, in bytes, headers included."""
         return self.info.max_payload
 
+    @property
+    def connected_url(self) -> ParseResult | None:
+        """Where it is connected."""
+        return self.server.url
+
     async def aclose(self) -> None:
         """Close; what is in flight becomes unanswered."""
         self.lose(UnansweredError("the connection was closed"))
@@ -79,9 +82,10 @@ class Lane(LaneSocket):
     async def drain(self, deadline: float) -> None:
         """Take no more requests, let those in flight be answered until the deadline, and close.
 
-        Inboxes are in flight until their owners give them back; they can ask and send no more.
+        Inboxes are in flight until their owners give them back; they can ask and send no more. Feeds end at once.
         """
         self._drained = self._loop.create_future()
+        self.end_feeds(UnansweredError("the server is about to go"))
         self._settled()
         try:
             async with asyncio.timeout_at(deadline):
@@ -112,19 +116,13 @@ class Lane(LaneSocket):
             if taker is not None:
                 taker(token, Reply(status, position, subject, body))
 
-    def wake(self, sid: int) -> None:
-        """Tell whoever reads under this subscription that its sink took answers."""
-        inbox = self._inboxes.get(sid)
-        if inbox is not None:
-            inbox.woken()
-
     def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
         """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
-        for future, sent_to in self._waiting.items():
-            if (subject is None or sent_to.lower() == subject) and not future.done():
-                future.set_exception(reason)
+        self._waiting.lose(reason, subject)
         for inbox in [*self._inboxes.values()]:
             inbox.lost(reason, subject)
+        if subject is None:
+            self.end_feeds(reason)
         if self.lost is not None and self._drained is not None:
             finish(self._drained)
 
@@ -214,72 +212,23 @@ class Lane(LaneSocket):
             if not self._room.is_set():
                 await self.room(deadline)
             self.write(frames)
-            await self._within(done, subject, deadline)
+            await self._waiting.within(done, subject, deadline)
         finally:
             for token in tokens:
                 del self._takers[token]
             self._settled()
 
-    async def _within(self, done: asyncio.Future[None], subject: str, deadline: float) -> None:
-        self._waiting[done] = subject
-        timer = self._loop.call_at(deadline, expire, done)
-        try:
-            await done
-        finally:
-            timer.cancel()
-            del self._waiting[done]
+    # Events.
 
-    # Answers that are taken natively.
+    async def publish_events(self, namespace: str, events: list[Event], start: int, deadline: float) -> int:
+        """Publish events in their order; see `Transport.publish_events`."""
+        await self.carry(deadline)
+        frames, following = publish_events(namespace, events, start, self.info.max_payload, PUBLISH_BYTES_MAX)
+        self.write(frames)
+        return following
 
-    async def open_inbox(self, sink: Sink, woken: Callable[[], None], lost: Callable[[Exception, str | None], None]) -> LaneInbox:
-        """Lead answers to a native sink; see `Transport.open_inbox`."""
-        sid = self._next_sid
-        self._next_sid += 1
-        inbox = LaneInbox(self, sid, woken, lost)
-        self._reader.attach(sid, inbox.prefix, sink)
-        self._inboxes[sid] = inbox
-        # What is asked later goes the same way, so the server has the subscription before it has a question.
-        self.write(f"SUB {inbox.prefix}* {sid}\r\n".encode())
-        return inbox
-
-    def close_inbox(self, sid: int) -> None:
-        """End what `open_inbox` began."""
-        if self._inboxes.pop(sid, None) is not None:
-            self._reader.detach(sid)
-            with contextlib.suppress(NoRespondersError):  # a lane that is lost has no subscriptions
-                self.write(f"UNSUB {sid}\r\n".encode())
-            self._settled()
-
-    async def carry(self, deadline: float) -> None:
-        """Wait until an inbox can send.
-
-        Raises:
-            NoRespondersError: the lane is lost, takes nothing until the deadline, or takes no more; nothing was sent.
-        """
-        await self.room(deadline)
-        if not self.is_open():
-            raise NoRespondersError("the lane is closed, or closing")
-
-
-class LaneInbox:
-    """An inbox whose answers go to a native sink; see `transport.Inbox`."""
-
-    def __init__(self, lane: Lane, sid: int, woken: Callable[[], None], lost: Callable[[Exception, str | None], None]) -> None:
-        self._lane, self._sid, self.woken, self.lost = lane, sid, woken, lost
-        self.prefix = f"_INBOX.{secrets.token_hex(11)}."
-
-    async def ask(self, subject: str, payload: bytes, token: int, deadline: float) -> None:
-        """Send one request whose answers come under `token`."""
-        await self._lane.carry(deadline)
-        self._lane.write(request_frames(subject, self.prefix, token, [payload]))
-
-    async def send(self, outbox: Outbox, deadline: float) -> None:
-        """Send what the outbox has ready."""
-        await self._lane.carry(deadline)
-        while frames := outbox.frames(self.prefix):
-            self._lane.write(frames)
-            await self._lane.carry(deadline)
-
-    async def aclose(self) -> None:
-        """Give the inbox back; answers that still come are of no more interest."""
-        self._lane.close_inbox(self._sid)
+    async def publish_reply(self, subject: str, body: bytes, deadline: float) -> None:
+        """Answer a request; see `Transport.publish_reply`."""
+        self._check_size(subject, len(body))
+        await self.carry(deadline)
+        self.write(publish_frame(subject, "", [], body))

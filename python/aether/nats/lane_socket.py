@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import nats.errors
@@ -15,28 +15,18 @@ import nats.errors
 from aether._native import FrameReader
 from aether.errors import AetherError, DecodeError, ServerUnavailableError
 from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied, login_refused
+from aether.nats.transport import Info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aether.nats.errors import Denied
     from aether.nats.login import Server
 
-__all__ = ["Info", "LaneSocket"]
+__all__ = ["LaneSocket"]
 
 HIGH_WATER = 4 * 2**20
 """How many bytes may wait in the socket's buffer before senders wait."""
-
-
-class Info(msgspec.Struct):
-    """What a server says of itself, as far as it matters here."""
-
-    version: str = ""
-    max_payload: Annotated[int, msgspec.Meta(ge=1)] = 1_048_576
-    tls_required: bool = False
-    tls_available: bool = False
-    nonce: str = ""
-    ldm: bool = False
-    connect_urls: list[str] = msgspec.field(default_factory=list)
 
 
 _INFO = msgspec.json.Decoder(Info)
@@ -58,7 +48,10 @@ class LaneSocket(asyncio.Protocol):
         server: where it is connected.
         info: what the server said of itself last.
         lost: why the connection is no more; None while it is.
+        on_info: called when the server has said something new of itself.
     """
+
+    on_info: Callable[[], None] | None = None
 
     def __init__(self, server: Server, inbox: str, ping_s: float, changed: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -93,7 +86,7 @@ class LaneSocket(asyncio.Protocol):
             if first is None and (server.tls or self.info.tls_required):
                 await self._start_tls()
             hello = msgspec.json.encode(server.hello(self.info.nonce))
-            await self.flush(b"CONNECT " + hello + f"\r\nSUB {self._inbox}* 1\r\n".encode())
+            await self._round_trip(b"CONNECT " + hello + f"\r\nSUB {self._inbox}* 1\r\n".encode())
         except (UnansweredError, NoRespondersError) as error:
             # It was lost between two of these steps, or during one; why says `lost`.
             if isinstance(self.lost, AetherError):
@@ -117,12 +110,21 @@ class LaneSocket(asyncio.Protocol):
             raise ConnectionResetError("the connection was lost")
         self.connection_made(secured)
 
-    async def flush(self, data: bytes = b"") -> None:
-        """Send `data` and return when the server has taken it, and all that went before.
+    async def flush(self, deadline: float) -> None:
+        """Return when the server has taken all that was written before.
 
         Raises:
-            UnansweredError: the connection was lost meanwhile.
+            UnansweredError: the connection is lost, or the server does not answer by the deadline.
         """
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._round_trip()
+        except TimeoutError as error:
+            raise UnansweredError("no answer in time") from error
+        except NoRespondersError as error:
+            raise UnansweredError(str(self.lost or error)) from error
+
+    async def _round_trip(self, data: bytes = b"") -> None:
         pong = self._loop.create_future()
         self._pongs.append(pong)
         self.write(data + b"PING\r\n")
@@ -214,6 +216,10 @@ class LaneSocket(asyncio.Protocol):
         """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
         raise NotImplementedError
 
+    def refuse(self, what: Denied, reason: Exception) -> bool:
+        """Tell those whom a "permissions violation" concerns; False: the connection is of no use without."""
+        raise NotImplementedError
+
     def _control(self, name: str, text: bytes) -> None:
         if name == "PING":
             self._pong()
@@ -228,6 +234,8 @@ class LaneSocket(asyncio.Protocol):
                 self._greeting.set_result(None)
             if self.info.ldm and not was_leaving:
                 self._changed()
+            if self.on_info is not None:
+                self.on_info()
         else:
             self._refused(nats.errors.Error(f"nats: '{text.decode(errors='replace')}'"))
 
@@ -240,11 +248,11 @@ class LaneSocket(asyncio.Protocol):
 
     def _refused(self, error: Exception) -> None:
         """Take a -ERR: its texts are the protocol."""
-        refusal = denied(error)
+        what = denied(error)
         reason = client_error(self.server.shown, error)
-        if refusal is not None and refusal.publish:
-            self.lose_waiting(reason, refusal.subject)  # it will not be answered
-        elif refusal is not None or login_refused(error):
+        if what is not None and self.refuse(what, reason):
+            return
+        if what is not None or login_refused(error):
             self.lose(reason)
         else:
             self.lose(ServerUnavailableError(self.server.shown, f"the server hung up: {text_of(error)}"))

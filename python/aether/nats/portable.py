@@ -1,39 +1,57 @@
-"""Requests over nats-py's public API: slower than a lane, and everywhere where nats-py is.
+"""Requests and events over nats-py's public API: slower than a lane, and everywhere where nats-py is.
 
 It has inboxes of its own, so that many requests are in flight at once and a lost connection ends them all at once instead of
-by their time-outs.
+by their time-outs. What a borrowed client tells only its owner is looked for; see
+`portable_feeds`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
+import msgspec
 import nats.errors
 
-from aether.errors import ServerRefusedError
+from aether._native import bus_body, bus_subject
+from aether.errors import CommitTooLargeError
 from aether.nats.errors import NoRespondersError, UnansweredError
-from aether.nats.transport import GUARD, Reply, expire, finish, heard
+from aether.nats.portable_feeds import NatsPyFeed, NatsPyFeeds
+from aether.nats.portable_inbox import NatsPyInbox, publish, reply_of, unsubscribe
+from aether.nats.transport import Info, Reply, heard
+from aether.nats.waiting import Waiting, finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from urllib.parse import ParseResult
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-    from aether.nats.transport import Outbox, Sink
+    from aether._native import Event, Exchange
+    from aether.nats.errors import Denied
+    from aether.nats.transport import Sink
 
 __all__ = ["NatsPyTransport"]
 
-ACK = "$JS.ACK."
+INBOX = "_inbox."
+"""What the subjects of inboxes begin with, in lower case."""
+
+ROOM_BYTES = 2**20
+"""How many bytes may wait in nats-py before publishing waits; from twice as many on it would itself, for its own time."""
+
+PUBLISH_BYTES = 2**18
+"""How many bytes of events go out at once: few enough that nats-py never has to wait."""
+
+POLL_S = 0.005
 
 
 class NatsPyTransport:
     """A transport over a connected nats-py client, owned or borrowed; made by `await NatsPyTransport.open(client)`."""
 
     name = "nats-py"
+    on_denied: Callable[[str, Exception], None] | None = None
 
     def __init__(self, client: Client, inbox: str) -> None:
         """Use `open`: a transport without its subscription hears nothing."""
@@ -41,8 +59,9 @@ class NatsPyTransport:
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
         self._takers: dict[str, Callable[[Msg], None]] = {}
-        self._waiting: dict[asyncio.Future[None], str] = {}
+        self._waiting = Waiting()
         self._inboxes: dict[NatsPyInbox, Callable[[Exception, str | None], None]] = {}
+        self._feeds = NatsPyFeeds(client, self.refuse)
         self._last_token = 0
         self._subscription: Subscription | None = None
 
@@ -61,6 +80,16 @@ class NatsPyTransport:
         """The largest message the server takes, in bytes, headers included."""
         return self._client.max_payload
 
+    @property
+    def info(self) -> Info:
+        """What the server said of itself; a plain client keeps what it said when they connected."""
+        return msgspec.convert(self._client._server_info, Info)  # noqa: SLF001 - no public name has all of it
+
+    @property
+    def connected_url(self) -> ParseResult | None:
+        """Where it is connected; None: nowhere at the moment."""
+        return self._client.connected_url
+
     def is_open(self) -> bool:
         """Say whether requests can go out."""
         return self._client.is_connected
@@ -69,18 +98,29 @@ class NatsPyTransport:
         """Give the inbox back; what is in flight becomes unanswered."""
         self.lose_waiting(UnansweredError("the connection was closed"))
         if self._subscription is not None:
-            await _unsubscribe(self._subscription)
+            await unsubscribe(self._subscription)
 
     def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
         """End what is in flight (to `subject`, or all) with `reason`: the connection is lost, or the subject is denied.
 
         The subject is given in lower case, as nats-py tells it.
         """
-        for future, sent_to in self._waiting.items():
-            if (subject is None or sent_to.lower() == subject) and not future.done():
-                future.set_exception(reason)
+        self._waiting.lose(reason, subject)
         for lost in [*self._inboxes.values()]:
             lost(reason, subject)
+        if subject is None:
+            self._feeds.end(reason)
+
+    def refuse(self, what: Denied, reason: Exception) -> bool:
+        """Tell those whom a "permissions violation" concerns; False: the transport is of no use without."""
+        self._feeds.heard()
+        if what.publish:
+            self.lose_waiting(reason, what.subject)
+            if self.on_denied is not None:
+                self.on_denied(what.subject, reason)
+            return True
+        self._feeds.end(reason, what)
+        return not what.subject.startswith(INBOX)
 
     async def open_inbox(
         self, sink: Sink, woken: Callable[[], None], lost: Callable[[Exception, str | None], None]
@@ -97,13 +137,13 @@ class NatsPyTransport:
         done = self._loop.create_future()
 
         def take(msg: Msg) -> None:
-            answer.append(_reply(msg))
+            answer.append(reply_of(msg))
             finish(done)
 
         token = self._expect(take)
         try:
             await self._send(subject, payload, token, headers)
-            await self._within(done, subject, deadline)
+            await self._waiting.within(done, subject, deadline)
         finally:
             del self._takers[token]
         return heard(answer[0])
@@ -115,7 +155,7 @@ class NatsPyTransport:
 
         def taker(place: int) -> Callable[[Msg], None]:
             def take(msg: Msg) -> None:
-                answers[place] = _reply(msg)
+                answers[place] = reply_of(msg)
                 if len(answers) == len(payloads):
                     finish(done)
 
@@ -126,7 +166,7 @@ class NatsPyTransport:
             for token, payload in zip(tokens, payloads, strict=True):
                 await self._send(subject, payload, token, None)
             if payloads:
-                await self._within(done, subject, deadline)
+                await self._waiting.within(done, subject, deadline)
         finally:
             for token in tokens:
                 del self._takers[token]
@@ -138,14 +178,14 @@ class NatsPyTransport:
         done = self._loop.create_future()
 
         def take(msg: Msg) -> None:
-            answers.append(_reply(msg))
+            answers.append(reply_of(msg))
             if answers[-1].status:
                 finish(done)
 
         token = self._expect(take)
         try:
             await self._send(subject, payload, token, None)
-            await self._within(done, subject, deadline)
+            await self._waiting.within(done, subject, deadline)
         finally:
             del self._takers[token]
         heard(answers[-1])
@@ -158,16 +198,7 @@ class NatsPyTransport:
         return token
 
     async def _send(self, subject: str, payload: bytes, token: str, headers: dict[str, str] | None) -> None:
-        await _publish(self._client, subject, payload, f"{self._inbox}.{token}", headers)
-
-    async def _within(self, done: asyncio.Future[None], subject: str, deadline: float) -> None:
-        self._waiting[done] = subject
-        timer = self._loop.call_at(deadline, expire, done)
-        try:
-            await done
-        finally:
-            timer.cancel()
-            del self._waiting[done]
+        await publish(self._client, subject, payload, f"{self._inbox}.{token}", headers)
 
     async def _take(self, msg: Msg) -> None:
         take = self._takers.get(msg.subject.rpartition(".")[2])
@@ -175,72 +206,73 @@ class NatsPyTransport:
         if take is not None:
             take(msg)
 
+    # Events.
 
-class NatsPyInbox:
-    """An inbox on nats-py's client, message by message; see `Inbox`."""
+    async def subscribe(
+        self,
+        subject: str,
+        queue: str | None,
+        exchange: Exchange,
+        woken: Callable[[], None],
+        lost: Callable[[Exception], None],
+    ) -> NatsPyFeed:
+        """Lead messages to a native exchange; see `Transport.subscribe`. `lost` may be called before this returns."""
+        return await self._feeds.subscribe(subject, queue, NatsPyFeed(self._client, exchange, woken, lost), self.flush)
 
-    def __init__(self, client: Client, sink: Sink, woken: Callable[[], None], closed: Callable[[NatsPyInbox], object]) -> None:
-        self._client, self._sink, self._woken, self._closed = client, sink, woken, closed
-        self.prefix = f"{client.new_inbox()}."
-        self._subscription: Subscription | None = None
+    async def publish_events(self, namespace: str, events: list[Event], start: int, deadline: float) -> int:
+        """Publish events in their order; see `Transport.publish_events`."""
+        await self._room(deadline)
+        index, size = start, 0
+        while index < len(events) and size < PUBLISH_BYTES:
+            try:
+                size += await self._publish(namespace, events[index])
+            except (CommitTooLargeError, NoRespondersError):
+                if index == start:
+                    raise
+                break  # the next call meets it, with nothing before it
+            index += 1
+        return index
 
-    async def subscribe(self) -> None:
-        """Let answers come."""
-        self._subscription = await self._client.subscribe(
-            f"{self.prefix}*", cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+    async def _publish(self, namespace: str, event: Event) -> int:
+        body = bus_body(event)
+        if len(body) > self.max_payload:
+            raise CommitTooLargeError(event.actor_id, len(body), self.max_payload)
+        await publish(self._client, bus_subject(namespace, event), body, "", None)
+        return len(body)
 
-    async def _take(self, msg: Msg) -> None:
-        if msg.reply.startswith(ACK):
-            # A consumer delivers a message under its own subject, and says in the reply where it lies.
-            self._sink.accept(0, 0, msg.metadata.sequence.stream, msg.subject, msg.data)
-        else:
-            reply = _reply(msg)
-            token = int(msg.subject.rpartition(".")[2])
-            self._sink.accept(token, reply.status, reply.position, reply.subject or "", reply.data)
-        self._woken()
+    async def publish_reply(self, subject: str, body: bytes, deadline: float) -> None:
+        """Answer a request; see `Transport.publish_reply`."""
+        await self._room(deadline)
+        await publish(self._client, subject, body, "", None)
 
-    async def ask(self, subject: str, payload: bytes, token: int, deadline: float) -> None:  # noqa: ARG002 - of the protocol
-        """Send one request whose answers come under `token`."""
-        await _publish(self._client, subject, payload, f"{self.prefix}{token}", None)
+    async def _room(self, deadline: float) -> None:
+        """Wait while the server takes less than it is given."""
+        while self._client.is_connected and self._client.pending_data_size > ROOM_BYTES:
+            if self._loop.time() > deadline:
+                raise NoRespondersError("the server takes no more bytes")
+            await asyncio.sleep(POLL_S)
+        if not self._client.is_connected:
+            # It would keep them for the next connection, out of our sight.
+            raise NoRespondersError("the client is not connected")
 
-    async def send(self, outbox: Outbox, deadline: float) -> None:  # noqa: ARG002 - of the protocol
-        """Send what the outbox has ready; nats-py holds the caller back where the server takes less."""
-        while messages := outbox.messages():
-            for subject, token, guard, body in messages:
-                await _publish(self._client, subject, body, f"{self.prefix}{token}", {GUARD: str(guard)})
+    async def flush(self, deadline: float) -> None:
+        """Return when the server has taken all that was published before; see `Transport.flush`."""
+        done = self._loop.create_future()
+        connections = self._client.stats["reconnects"]
+        flushing = asyncio.ensure_future(self._flush_twice(deadline))
+        flushing.add_done_callback(lambda _: finish(done))
+        try:
+            await self._waiting.within(done, "", deadline)
+            await flushing
+        except (nats.errors.Error, OSError) as error:
+            raise UnansweredError(str(error)) from error
+        finally:
+            flushing.cancel()
+        self._feeds.look()
+        if self._client.stats["reconnects"] != connections:
+            raise UnansweredError("the connection was lost")
 
-    async def aclose(self) -> None:
-        """Give the inbox back; answers that still come are of no more interest."""
-        self._closed(self)
-        if self._subscription is not None:
-            await _unsubscribe(self._subscription)
-
-
-async def _publish(client: Client, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
-    try:
-        await client.publish(subject, payload, reply, headers)
-    except (
-        nats.errors.ConnectionClosedError,
-        nats.errors.ConnectionDrainingError,
-        nats.errors.OutboundBufferLimitError,
-    ) as error:
-        # Refused before a byte was sent; with others in flight that makes no difference to the caller.
-        raise NoRespondersError(str(error)) from error
-    except nats.errors.MaxPayloadError as error:
-        raise ServerRefusedError(
-            subject, 0, f"{len(payload):,} bytes are more than the server takes since it restarted"
-        ) from error
-
-
-async def _unsubscribe(subscription: Subscription) -> None:
-    # A borrowed client may have been closed or drained by its owner, and the inbox with it.
-    with contextlib.suppress(nats.errors.ConnectionClosedError, nats.errors.BadSubscriptionError):
-        await subscription.unsubscribe()
-
-
-def _reply(msg: Msg) -> Reply:
-    headers = msg.headers
-    if headers is None:
-        return Reply(0, 0, None, msg.data)
-    return Reply(int(headers.get("Status", 0)), int(headers.get("Nats-Sequence", 0)), headers.get("Nats-Subject"), msg.data)
+    async def _flush_twice(self, deadline: float) -> None:
+        # The first PING goes out ahead of what nats-py still holds back; by its PONG that has gone out too.
+        for _ in range(2):
+            await self._client.flush(max(0.001, deadline - self._loop.time()))  # type: ignore[arg-type]  # it takes floats

@@ -1,4 +1,4 @@
-"""How requests travel: the one seam between what JetStream is asked and who carries it.
+"""How requests and events travel: the one seam between what is said to a server and who carries it.
 
 `lane.Lane` carries them natively. `portable.NatsPyTransport` carries them over nats-py's public API, where a lane cannot be
 opened: for a borrowed client and over WebSocket. Both have many requests in flight, and a lost connection ends them all at
@@ -7,22 +7,50 @@ once instead of by their time-outs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
-from aether.nats.errors import UNAVAILABLE, NoRespondersError, UnansweredError
+import msgspec
+
+from aether.nats.errors import UNAVAILABLE, NoRespondersError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
+    from urllib.parse import ParseResult
 
+    from aether._native import Event, Exchange
+    from aether.nats.errors import Denied
 
-__all__ = ["Inbox", "Outbox", "Reply", "Sink", "Transport"]
+__all__ = ["Feed", "Inbox", "Info", "Outbox", "Reply", "Sink", "Transport"]
 
 GUARD = "Nats-Expected-Last-Subject-Sequence"
 HEADER_FRAME = len("NATS/1.0\r\n\r\n")
 
 ANSWERS_BYTES_MAX = 64 * 2**20
 """What the answers to one request may take together; whoever asks asks for less."""
+
+
+PUBLISH_BYTES_MAX = 2**20
+"""How many bytes of events go out at once, so that other writers get their turn."""
+
+
+class Info(msgspec.Struct):
+    """What a server says of itself, as far as it matters here.
+
+    Attributes:
+        ldm: it is about to go, and takes no new connections ("lame duck mode").
+        cluster: the cluster's name; empty: it is a server of its own.
+        connect_urls: HOST:PORT of every server of the cluster that it knows of, itself included, some with several addresses.
+    """
+
+    version: str = ""
+    server_id: str = ""
+    cluster: str = ""
+    max_payload: Annotated[int, msgspec.Meta(ge=1)] = 1_048_576
+    tls_required: bool = False
+    tls_available: bool = False
+    nonce: str = ""
+    ldm: bool = False
+    connect_urls: list[str] = msgspec.field(default_factory=list)
 
 
 class Reply(NamedTuple):
@@ -91,11 +119,24 @@ class Inbox(Protocol):
         ...
 
 
-class Transport(Protocol):
-    """Requests with deadlines, many in flight; every deadline is in seconds on the running loop's clock.
+class Feed(Protocol):
+    """A subscription whose messages a native exchange takes."""
 
-    Each call raises `NoRespondersError` where nobody listens and `UnansweredError` where the answer did not come in time.
+    async def aclose(self) -> None:
+        """Give the subscription back; what still comes is of no more interest."""
+        ...
+
+
+class Transport(Protocol):
+    """Requests with deadlines, many in flight, and events; every deadline is in seconds on the running loop's clock.
+
+    Each request raises `NoRespondersError` where nobody listens and `UnansweredError` where the answer did not come in time.
+
+    Attributes:
+        on_denied: called when the server denies a publish, some time after it, with the subject in lower case and the error.
     """
+
+    on_denied: Callable[[str, Exception], None] | None
 
     @property
     def name(self) -> str:
@@ -107,8 +148,22 @@ class Transport(Protocol):
         """The largest message the server takes, in bytes, headers included."""
         ...
 
+    @property
+    def info(self) -> Info:
+        """What the server said of itself last, as far as this transport hears of it."""
+        ...
+
+    @property
+    def connected_url(self) -> ParseResult | None:
+        """Where it is connected; None: nowhere at the moment."""
+        ...
+
     def is_open(self) -> bool:
         """Say whether requests can go out."""
+        ...
+
+    def refuse(self, what: Denied, reason: Exception) -> bool:
+        """Tell those whom a "permissions violation" concerns; False: nothing works without it, so the connection must end."""
         ...
 
     def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
@@ -145,6 +200,59 @@ class Transport(Protocol):
         """Send one request that is answered by several messages; return them up to and with the one that has a status."""
         ...
 
+    # Events.
+
+    async def subscribe(
+        self,
+        subject: str,
+        queue: str | None,
+        exchange: Exchange,
+        woken: Callable[[], None],
+        lost: Callable[[Exception], None],
+    ) -> Feed:
+        """Lead messages to a native exchange; the server may have the subscription only after the next `flush`.
+
+        Args:
+            subject: the subject, with or without wildcards.
+            queue: the queue group; None: every message comes.
+            exchange: takes the messages.
+            woken: called after the exchange took some.
+            lost: called once when no more messages come, and the feed has been given back: with `AccessDeniedError` when the
+                server denies this subscription, at once or later, else with `UnansweredError`.
+
+        Raises:
+            NoRespondersError: the connection is lost.
+            UnansweredError: it was lost meanwhile.
+            AccessDeniedError: the server denies it, and that is known already.
+        """
+        ...
+
+    async def publish_events(self, namespace: str, events: list[Event], start: int, deadline: float) -> int:
+        """Publish events in their order, from `start` and as many as go out at once; return the index of the first that did not.
+
+        Raises:
+            NoRespondersError: the connection is lost, or takes nothing until the deadline; nothing of this call was sent.
+            CommitTooLargeError: the server does not take an event as large as the first.
+        """
+        ...
+
+    async def publish_reply(self, subject: str, body: bytes, deadline: float) -> None:
+        """Answer a request.
+
+        Raises:
+            NoRespondersError: the connection is lost, or takes nothing until the deadline; nothing was sent.
+            ServerRefusedError: the answer is larger than the server takes.
+        """
+        ...
+
+    async def flush(self, deadline: float) -> None:
+        """Return when the server has everything that was given to this transport before.
+
+        Raises:
+            UnansweredError: the connection is lost, or the server does not answer by the deadline.
+        """
+        ...
+
 
 def header_bytes(lines: Sequence[tuple[str, str]]) -> int:
     """Return what these headers take in a message."""
@@ -156,15 +264,3 @@ def heard(reply: Reply) -> Reply:
     if reply.status == UNAVAILABLE:
         raise NoRespondersError("nobody listens on the subject")
     return reply
-
-
-def finish(done: asyncio.Future[None]) -> None:
-    """Let whoever waits go on."""
-    if not done.done():
-        done.set_result(None)
-
-
-def expire(done: asyncio.Future[None], reason: str = "no answer in time") -> None:
-    """End the wait without an answer."""
-    if not done.done():
-        done.set_exception(UnansweredError(reason))

@@ -1,0 +1,257 @@
+"""Witnesses: proof that every server of a cluster has our subscriptions.
+
+A subscription spreads over the routes of a cluster after its own server has it, so that server's word says nothing of the
+others: an event that is published on one of them at once may be lost. What can be relied on is order: interest travels in order
+on a route. So after the subscriptions an inbox is opened on the same connection, and a connection of our own to each other
+server, its witness, publishes probes to that inbox. A probe that arrives proves that its server knows of the inbox, and so of
+all that was subscribed before.
+
+Which servers there are the own server says, now and whenever that changes. A server that comes, goes, or whose witness is lost
+may have taken events at a moment when it did not know of our subscriptions. `interrupted` tells of that; the next proof ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+from aether._native import Tally
+from aether.errors import AccessDeniedError, ServersUnreachableError
+from aether.nats.errors import NoRespondersError
+from aether.nats.lane import Lane
+from aether.nats.login import WEBSOCKET, Login
+from aether.nats.witness import Witness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from urllib.parse import ParseResult
+
+    from aether.nats.connect_options import ConnectOptions
+    from aether.nats.login import Server
+    from aether.nats.transport import Transport
+
+__all__ = ["Witnesses"]
+
+PROBE_FIRST_S, PROBE_MAX_S = 0.001, 0.05
+"""How long a probe may stay away before another goes out: twice as long each time, from the first to the second."""
+
+
+class Witnesses:
+    """A connection to each other server of the own server's cluster, kept for the next proof.
+
+    Args:
+        timeout_s: what a call may take, in seconds.
+        interrupted: called with the reason when what was proven may no longer hold: what is published on some server may be
+            missed until `prove` returns again.
+        options: who we are to those servers where `prove` is given a borrowed client; else its own connection knows.
+    """
+
+    def __init__(self, timeout_s: float, interrupted: Callable[[str], None], options: ConnectOptions | None = None) -> None:
+        self._timeout_s, self._interrupted = timeout_s, interrupted
+        self._login = Login([], options)
+        self._of_url: dict[str, Witness] = {}
+        self._observer: Witness | None = None
+        self._source: Lane | None = None
+        self._proven: frozenset[str] | None = None
+        self._waking: set[asyncio.Event] = set()
+
+    async def prove(self, transport: Transport, deadline: float) -> None:
+        """Return when every server of the cluster has what was subscribed on `transport` before.
+
+        Raises:
+            ServersUnreachableError: some could not be reached by the deadline, or cannot be at all.
+            AccessDeniedError: a server does not let its witness publish to an inbox.
+            NoRespondersError: the transport is lost.
+            UnansweredError: the transport is lost, or its server does not answer by the deadline.
+        """
+        woken = asyncio.Event()
+        self._waking.add(woken)
+        try:
+            source = await self._source_of(transport, woken, deadline)
+            if source is None:
+                await transport.flush(deadline)
+            else:
+                await self._prove(transport, source, woken, deadline)
+        finally:
+            self._waking.discard(woken)
+
+    async def _prove(self, transport: Transport, source: Lane, woken: asyncio.Event, deadline: float) -> None:
+        tally, lost = Tally(), list[Exception]()
+
+        def fail(reason: Exception, subject: str | None) -> None:
+            if subject is None:
+                lost.append(reason)
+                woken.set()
+
+        inbox = await transport.open_inbox(tally, woken.set, fail)
+        try:
+            self._probe(transport, source, inbox.prefix, tally)
+            await transport.flush(deadline)
+            pause_s = PROBE_FIRST_S
+            while missing := self._probe(transport, source, inbox.prefix, tally):
+                await _pause(woken, pause_s, deadline, missing)
+                pause_s = min(2 * pause_s, PROBE_MAX_S)
+                if lost:
+                    raise lost[0]
+            self._remember(source)
+        finally:
+            await inbox.aclose()
+
+    def _probe(self, transport: Transport, source: Lane, inbox: str, tally: Tally) -> list[Witness]:
+        """Send a probe through each server that is not proven yet; return its witness, and those that are not connected."""
+        own = transport.info.server_id
+        witnesses = self._witnesses(source, own)
+        found = {own}
+        for witness in witnesses:
+            if witness.lane is not None:
+                if witness.server_id in found:
+                    witness.end()  # another address of a server that has a witness, or of our own
+                found.add(witness.server_id)
+        missing = []
+        for witness in witnesses:
+            _check(witness)
+            if witness.lane is not None:
+                if tally.has(witness.number):
+                    continue
+                witness.probe(inbox)
+            elif witness.server_id in found:
+                continue
+            else:
+                witness.connect()
+            missing.append(witness)
+        return missing
+
+    def _witnesses(self, source: Lane, own: str) -> list[Witness]:
+        """Return a witness for each address that the server names, and let go of the others."""
+        urls, info = [_parsed(url) for url in source.info.connect_urls], source.info
+        named = {url.netloc: url for url in urls}
+        if not named:
+            raise ServersUnreachableError((f"the servers of the cluster {info.cluster!r}, which advertise no addresses",))
+        shared = [f"nats://{netloc}" for netloc in named if sum(url.netloc == netloc for url in urls) > 1]
+        if shared:
+            raise ServersUnreachableError(tuple(f"{url}, which several servers give as their address" for url in shared))
+        if info.server_id == own:
+            here = source.server
+            named = {netloc: url for netloc, url in named.items() if (url.hostname, url.port) != (here.host, here.port)}
+        for netloc in [*self._of_url]:
+            if netloc not in named and not self._of_url[netloc].is_leaving():
+                self._of_url.pop(netloc).end()
+        for netloc, url in named.items():
+            if netloc not in self._of_url:
+                self._of_url[netloc] = self._witness(_neighbour(source.server, url))
+        return [*self._of_url.values()]
+
+    def _witness(self, server: Server) -> Witness:
+        return Witness(server, self._timeout_s, self._wake, self._lost)
+
+    # Where it is said which servers there are.
+
+    async def _source_of(self, transport: Transport, woken: asyncio.Event, deadline: float) -> Lane | None:
+        """Return a lane whose server tells which servers there are; None: there is only the one."""
+        if not transport.info.cluster:
+            return None
+        if isinstance(transport, Lane):
+            return transport
+        url = transport.connected_url
+        if url is None:
+            raise NoRespondersError("the client is not connected")
+        if url.scheme in WEBSOCKET:
+            others = [other for other in transport.info.connect_urls if other != url.netloc]
+            if len(transport.info.connect_urls) > 1:
+                raise ServersUnreachableError(tuple(f"{url.scheme}://{other}, which is WebSocket" for other in others))
+            return None
+        return await self._observe(url, woken, deadline)
+
+    async def _observe(self, url: ParseResult, woken: asyncio.Event, deadline: float) -> Lane:
+        """Return a lane to the server of a client that does not tell what it hears from it."""
+        server = self._login.server(url._replace(netloc=url.netloc.rpartition("@")[2]))
+        if self._observer is None or self._observer.server.shown != server.shown:
+            if self._observer is not None:
+                self._observer.end()
+            self._observer = self._witness(server)
+        observer, pause_s = self._observer, PROBE_MAX_S
+        while observer.lane is None:
+            _check(observer)
+            observer.connect()
+            await _pause(woken, pause_s, deadline, [observer])
+        return observer.lane
+
+    # What ends a proof.
+
+    def _remember(self, source: Lane) -> None:
+        if self._source is not None:
+            self._source.on_info = None
+        self._source, self._proven = source, frozenset(source.info.connect_urls)
+        source.on_info = self._look
+
+    def _look(self) -> None:
+        """Take it that the own server has said something of itself."""
+        if self._source is None or self._proven is None:
+            return
+        named = frozenset(self._source.info.connect_urls)
+        if named != self._proven:
+            come, gone = ", ".join(sorted(named - self._proven)), ", ".join(sorted(self._proven - named))
+            parts = [f"{come} came" if come else "", f"{gone} went" if gone else ""]
+            self._doubt(f"the cluster changed: {' and '.join(filter(None, parts))}")
+
+    def _lost(self, witness: Witness) -> None:
+        self._doubt(f"{witness.server.shown}: {witness.error}")
+
+    def _doubt(self, reason: str) -> None:
+        self._wake()
+        if self._proven is not None:
+            self._proven = None
+            self._interrupted(reason)
+
+    def _wake(self) -> None:
+        for woken in self._waking:
+            woken.set()
+
+    async def aclose(self) -> None:
+        """End all connections."""
+        if self._source is not None:
+            self._source.on_info = None
+        self._proven = None
+        witnesses, self._of_url = [*self._of_url.values()], {}
+        if self._observer is not None:
+            witnesses.append(self._observer)
+        for witness in witnesses:
+            await witness.aclose()
+
+
+def _parsed(url: str) -> ParseResult:
+    return urlparse(f"nats://{url}")
+
+
+def _neighbour(own: Server, url: ParseResult) -> Server:
+    """Return another server of the cluster: an address has no name of its own for a certificate, so it has our server's."""
+    try:
+        ipaddress.ip_address(url.hostname or "")
+    except ValueError:
+        return own.login.server(url)
+    return own.login.server(url, own.tls_hostname)
+
+
+def _check(witness: Witness) -> None:
+    """Raise where waiting for this witness is in vain; the next proof tries again."""
+    refusal, witness.refusal = witness.refusal, None
+    if refusal is None:
+        return
+    if witness.lane is not None and isinstance(refusal, AccessDeniedError):
+        raise refusal
+    raise ServersUnreachableError((witness.server.shown,)) from refusal
+
+
+async def _pause(woken: asyncio.Event, pause_s: float, deadline: float, missing: Sequence[Witness]) -> None:
+    """Wait until something happened, or a while."""
+    now = asyncio.get_running_loop().time()
+    if now >= deadline:
+        raise ServersUnreachableError(tuple(witness.server.shown for witness in missing)) from missing[0].error
+    try:
+        async with asyncio.timeout_at(min(deadline, now + pause_s)):
+            await woken.wait()
+    except TimeoutError:
+        return
+    woken.clear()
