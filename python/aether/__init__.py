@@ -7,6 +7,8 @@ consistent. `aether.sync` has the same names without `await`.
 from __future__ import annotations
 
 from aether import codec
+from aether.bus.base import BusInfo, EventBus, Subscription, SubscriptionStats
+from aether.bus.local import LocalEventBus
 from aether.errors import (
     AccessDeniedError,
     AetherError,
@@ -47,6 +49,7 @@ __all__ = [
     "AccessDeniedError",
     "AetherError",
     "Appended",
+    "BusInfo",
     "CommitTooLargeError",
     "ConnectOptions",
     "CorruptEventError",
@@ -56,6 +59,7 @@ __all__ = [
     "EncodeError",
     "Event",
     "EventBatch",
+    "EventBus",
     "EventStore",
     "InMemoryEventStore",
     "IngestError",
@@ -63,6 +67,7 @@ __all__ = [
     "IngestStats",
     "InvalidIdError",
     "JetStreamEventStore",
+    "LocalEventBus",
     "LoopInUseError",
     "MissingExtraError",
     "NamespaceMismatchError",
@@ -80,8 +85,10 @@ __all__ = [
     "StoreDirectoryInUseError",
     "StoreFullError",
     "StoreInfo",
+    "Subscription",
     "SubscriptionInterruptedError",
     "SubscriptionLaggedError",
+    "SubscriptionStats",
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",

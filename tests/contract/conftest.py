@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite(
-    *(
-        f"aether.testing.contract_{part}"
-        for part in ("appending", "concurrency", "ingest", "reading", "replay", "saving", "snapshots", "values")
-    )
-)
+PARTS = {
+    "contract": ("appending", "concurrency", "ingest", "reading", "replay", "saving", "snapshots", "values"),
+    "bus_contract": ("base", "bounds", "groups", "handlers", "misuse", "order", "publishing", "reading", "requests"),
+}
+
+pytest.register_assert_rewrite(*(f"aether.testing.{suite}_{part}" for suite, parts in PARTS.items() for part in parts))

@@ -1,0 +1,112 @@
+"""What every bus refuses in the same words: arguments out of their range, or that do not go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from aether._native import EventFilter
+from aether.bus.base import CONCURRENCY, MAX_PENDING, MAX_PENDING_BYTES, Policy
+from aether.errors import InvalidIdError
+from aether.event import Event
+from aether.store.arguments import COUNT_MAX, check_int
+
+if TYPE_CHECKING:
+    from aether.bus.base import Handler, OnError
+
+__all__ = ["SubscribeOptions", "check_event", "check_timeout"]
+
+NAME_BYTES_MAX = 255
+TIMEOUT_S_MAX = 86_400
+CONCURRENCY_MAX = 4_096
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscribeOptions:
+    """What `EventBus.subscribe` was given, checked; its docstring says what each means.
+
+    Raises:
+        InvalidIdError: what cannot be an id, the beginning of one, a type, or a group.
+        TypeError: an argument of another type.
+        ValueError: an argument out of its range, or two that do not go together.
+    """
+
+    actor_id: str | None = None
+    actor_prefix: str | None = None
+    event_type: str | None = None
+    group: str | None = None
+    handler: Handler | None = None
+    max_pending: int = MAX_PENDING
+    max_pending_bytes: int = MAX_PENDING_BYTES
+    policy: Policy = "error"
+    on_error: OnError = "log"
+    concurrency: int = CONCURRENCY
+    all_namespaces: bool = False
+
+    def __post_init__(self) -> None:
+        if self.actor_id is not None and self.actor_prefix is not None:
+            raise ValueError("give actor_id or actor_prefix, not both: an id has no other beginning than its own")
+        _check_text("event_type", self.event_type)
+        _check_text("group", self.group)
+        _ = self.filter  # refuses what is none
+        if self.group is not None:
+            _check_group(self.group)
+        if self.handler is not None and not callable(self.handler):
+            raise TypeError(f"handler must be a function of one event, sync or async, not {type(self.handler).__name__}")
+        check_int("max_pending", self.max_pending, 1, COUNT_MAX, "1 to 2**63 - 1 events")
+        check_int("max_pending_bytes", self.max_pending_bytes, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
+        check_int("concurrency", self.concurrency, 1, CONCURRENCY_MAX, f"1 to {CONCURRENCY_MAX:,} actors at once")
+        if self.policy not in get_args(Policy):
+            raise ValueError(f'policy must be "error", "drop_oldest" or "block", not {self.policy!r}')
+        if not callable(self.on_error) and self.on_error not in ("log", "stop"):
+            raise ValueError(f'on_error must be "log", "stop" or a function of error and event, not {self.on_error!r}')
+        if not isinstance(self.all_namespaces, bool):
+            raise TypeError(f"all_namespaces must be True or False, not {type(self.all_namespaces).__name__}")
+
+    @property
+    def filter(self) -> EventFilter:
+        """Which events are wanted, for the native side."""
+        types = None if self.event_type is None else [self.event_type]
+        return EventFilter(self.actor_id, self.actor_prefix, None, types)
+
+    @property
+    def group_key(self) -> tuple[str, str] | None:
+        """What the members of one group have in common; None: no group.
+
+        The prefix belongs to it: a NATS server picks the member that gets an event before the prefix is looked at here.
+        """
+        return None if self.group is None else (self.group, self.actor_prefix or "")
+
+    def __str__(self) -> str:
+        """Say in messages which subscription it is."""
+        names = ("actor_id", "actor_prefix", "event_type", "group")
+        given = ", ".join(f"{name}={getattr(self, name)!a}" for name in names if getattr(self, name) is not None)
+        return f"the subscription to {given or 'everything'}"
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+
+
+def _check_group(group: str) -> None:
+    try:
+        size = len(group.encode())
+    except UnicodeEncodeError:
+        raise InvalidIdError("group", group, "has a character that UTF-8 cannot write") from None
+    if not 1 <= size <= NAME_BYTES_MAX:
+        raise InvalidIdError("group", group, f"has {size:,} bytes; 1 to {NAME_BYTES_MAX} are allowed")
+
+
+def check_event(call: str, event: Any) -> None:  # noqa: ANN401 - whatever it was given
+    """Refuse what is no event."""
+    if not isinstance(event, Event):
+        raise TypeError(f"{call} takes an Event, not {type(event).__name__}; a NewEvent gets actor and version by store.append")
+
+
+def check_timeout(name: str, seconds: float) -> None:
+    """Refuse what is no time to wait."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    if not 0 < seconds <= TIMEOUT_S_MAX:
+        raise ValueError(f"{name} must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {seconds}")

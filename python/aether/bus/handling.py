@@ -1,0 +1,235 @@
+"""Handlers: called for each event of a subscription, an actor's in order, whatever they raise.
+
+A sync handler is called for one event after another. An async one runs for several actors at once: events are staged by
+actor, and workers take the actors in turn, one event a turn, so that a busy actor delays no other. What is staged is bounded;
+all else waits in the mailbox, under the subscription's own bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from aether.bus.requests import answer_body, failure_body
+from aether.errors import AetherError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aether.bus.base import Reply
+    from aether.bus.intake import Intake
+    from aether.event import Event
+
+__all__ = ["Handling", "is_async"]
+
+_LOG = logging.getLogger("aether.bus")
+
+STAGED_MAX = 1_024
+"""Events taken out of the mailbox for an async handler, running ones not counted. An actor with more than these waiting holds
+the others up."""
+
+TAKE_MAX = 256
+TURN_S = 0.005
+"""How long handlers that wait for nothing may keep the loop, in seconds; one call can take longer."""
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Say whether a handler is a coroutine function, or an object that is called like one."""
+    plain = functools.partial(handler).func  # a partial of partials is one of the innermost
+    return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004
+
+
+class Handling:
+    """What calls one subscription's handler.
+
+    Args:
+        intake: where the events come in; its options name the handler.
+        reply: sends an answer.
+
+    Attributes:
+        staged: events taken out of the mailbox that no handler has got yet.
+        failed: events on which the handler raised, or was cancelled.
+    """
+
+    def __init__(self, intake: Intake, reply: Reply) -> None:
+        handler = intake.options.handler
+        if handler is None:
+            raise TypeError("there is no handler to call")
+        self._intake, self._handler, self._reply = intake, handler, reply
+        self._on_error = intake.options.on_error
+        self._staged_max = max(STAGED_MAX, intake.options.concurrency)
+        self.staged = self.failed = 0
+        self._queues: dict[str, deque[tuple[Event, str | None]]] = {}
+        self._turns: deque[str] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._workers = 0
+        self._room = asyncio.Event()
+        self._turn_began = 0.0
+
+    def begin(self) -> None:
+        """Call the handler for what comes from now on."""
+        self._spawn(self._drive_by_actor() if is_async(self._handler) else self._drive_in_order(), "aether-bus-handling")
+
+    def is_called_from_here(self) -> bool:
+        """Say whether the task that runs now is one of the handler's."""
+        return asyncio.current_task() in self._tasks
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the handlers that run; cancel those that have not finished in time, and log that."""
+        self._room.set()
+        give_up_at = asyncio.get_running_loop().time() + timeout_s
+        while running := self._tasks - {asyncio.current_task()}:
+            _, late = await asyncio.wait(running, timeout=max(0.0, give_up_at - asyncio.get_running_loop().time()))
+            if late:
+                text = "%s was closed: %d of its tasks had not finished within %g s, and were cancelled"
+                _LOG.warning(text, self._intake.options, len(late), timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._stop(error if isinstance(error, Exception) else AetherError(f"a handler raised {error!r}"))
+
+    def _stop(self, error: Exception) -> None:
+        """End the subscription: no further event is handled."""
+        self._intake.fail(error)
+        self._intake.close()
+        self._room.set()
+
+    # Taking events out.
+
+    async def _take(self, limit: int) -> list[tuple[Event, str | None]]:
+        """Return what comes next; nothing at the end. What stands in the way goes to `on_error`."""
+        while True:
+            try:
+                taken = [] if self._intake.is_closed else self._intake.mailbox.take_requests(limit)
+            except AetherError as error:
+                await self._complain(error, None)
+                continue
+            if taken:
+                self._intake.tell_room()
+                return taken
+            if not await self._intake.wait():
+                if self._intake.failure is not None and not self._intake.is_closed:
+                    await self._complain(self._intake.failure, None)
+                return []
+            self._turn_began = asyncio.get_running_loop().time()
+
+    async def _rest(self) -> None:
+        """Let the loop have a turn, where the handlers have kept it for long."""
+        now = asyncio.get_running_loop().time()
+        if now - self._turn_began > TURN_S:
+            await asyncio.sleep(0)
+            self._turn_began = asyncio.get_running_loop().time()
+
+    # One after another.
+
+    async def _drive_in_order(self) -> None:
+        while taken := await self._take(TAKE_MAX):
+            self.staged = len(taken)
+            for event, reply in taken:
+                if self._intake.is_closed:
+                    return
+                self.staged -= 1
+                await self._handle(event, reply)
+                await self._rest()
+
+    # Several actors at once.
+
+    async def _drive_by_actor(self) -> None:
+        while taken := await self._take(min(TAKE_MAX, self._staged_max - self.staged)):
+            self.staged += len(taken)
+            for event, reply in taken:
+                queue = self._queues.get(event.actor_id)
+                if queue is None:
+                    queue = self._queues[event.actor_id] = deque()
+                    self._turns.append(event.actor_id)
+                queue.append((event, reply))
+            for _ in range(min(self._intake.options.concurrency - self._workers, len(self._turns))):
+                self._workers += 1
+                self._spawn(self._work(), "aether-bus-handler")
+            while self.staged >= self._staged_max and not self._intake.is_closed:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _work(self) -> None:
+        try:
+            while self._turns and not self._intake.is_closed:
+                actor_id = self._turns.popleft()
+                queue = self._queues[actor_id]
+                event, reply = queue.popleft()
+                self.staged -= 1
+                self._room.set()
+                await self._handle(event, reply)
+                # An actor that has a queue has no second turn, so what comes for it meanwhile waits.
+                if queue:
+                    self._turns.append(actor_id)
+                else:
+                    del self._queues[actor_id]
+                await self._rest()
+        finally:
+            self._workers -= 1
+
+    # One event.
+
+    async def _handle(self, event: Event, reply: str | None) -> None:
+        try:
+            result = self._handler(event)
+            if result is not None and inspect.isawaitable(result):
+                result = await result
+            body = None if reply is None else answer_body(result)
+        except asyncio.CancelledError as error:
+            self.failed += 1
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            inner = AetherError("the handler raised CancelledError: what it waited for was cancelled")
+            inner.__cause__ = error
+            await self._failed(inner, event, reply)
+        except Exception as error:  # noqa: BLE001 - the handler is the user's, and so is the policy
+            self.failed += 1
+            await self._failed(error, event, reply)
+        else:
+            if reply is not None and body is not None:
+                await self._answer(reply, body)
+
+    async def _failed(self, error: Exception, event: Event, reply: str | None) -> None:
+        if reply is not None:
+            await self._answer(reply, failure_body(error))
+        await self._complain(error, event)
+
+    async def _answer(self, reply: str, body: bytes) -> None:
+        try:
+            await self._reply(reply, body)
+        except AetherError as error:
+            _LOG.warning("%s: an answer could not be sent: %s", self._intake.options, error)
+
+    async def _complain(self, error: Exception, event: Event | None) -> None:
+        """Do with an error what the subscription's `on_error` says."""
+        if callable(self._on_error):
+            try:
+                result = self._on_error(error, event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as raised:  # noqa: BLE001 - the user's function says by raising that this is the end
+                _LOG.error("%s ends: its on_error raised", self._intake.options, exc_info=raised)
+                self._stop(raised)
+            return
+        if event is None:
+            _LOG.warning("%s: %s", self._intake.options, error)
+        else:
+            what = (event.event_type, event.version, event.actor_id)
+            _LOG.error("%s: its handler raised on %a %d of %a", self._intake.options, *what, exc_info=error)
+        if self._on_error == "stop":
+            self._stop(error)

@@ -1,0 +1,198 @@
+"""The reader's side of a subscription, the same on every bus: iteration, batches, counters, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from aether.bus.base import SubscriptionStats
+from aether.errors import AetherError
+from aether.store.arguments import check_batch_size
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from aether.bus.handling import Handling
+    from aether.bus.intake import Intake
+    from aether.event import Event
+
+__all__ = ["BusSubscription", "Reading"]
+
+T = TypeVar("T")
+
+AT_ONCE = 4096
+"""Events that batches give before the loop has a turn."""
+
+
+class Reading(Generic[T]):
+    """An iterator over a subscription. It can go on after an error or a cancelled wait, as an async generator could not.
+
+    Args:
+        intake: what is read.
+        take: takes out what is there now; what is false is nothing.
+        size: how many events one result has.
+    """
+
+    def __init__(self, intake: Intake, take: Callable[[], T], size: Callable[[T], int]) -> None:
+        self._intake, self._take, self._size = intake, take, size
+        self._unrested = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._unrested >= AT_ONCE:
+            self._unrested = 0
+            await asyncio.sleep(0)  # before anything is taken: a reader that is cancelled here loses nothing
+        while True:
+            taken = self._take()
+            if taken:
+                self._unrested += self._size(taken)
+                self._intake.tell_room()
+                return taken
+            self._unrested = 0
+            if not await self._intake.wait():
+                self._intake.raise_end()
+
+
+class BusSubscription:
+    """A `Subscription`.
+
+    Args:
+        intake: where its events come in.
+        handling: what calls its handler, if it has one.
+        detach: takes it off the bus; called once.
+        timeout_s: what handlers that run get for finishing when it is closed.
+    """
+
+    def __init__(
+        self, intake: Intake, handling: Handling | None, detach: Callable[[Intake], Awaitable[None]], timeout_s: float
+    ) -> None:
+        self._intake, self._handling, self._detach, self._timeout_s = intake, handling, detach, timeout_s
+        self._mailbox = intake.mailbox
+        self._take_next = self._next_for_publishers if intake.options.policy == "block" else intake.mailbox.next
+        if handling is not None:
+            self._take_next = self._refuse
+        self._closing: asyncio.Task[None] | None = None
+        self._final: SubscriptionStats | None = None
+        intake.on_failure = self._begin_closing
+
+    @property
+    def ready(self) -> str:
+        """How far it was proven to reach when `subscribe` returned: "process", "server" or "cluster"."""
+        return self._intake.ready
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it hears what is published now: it is not closed, and its connection is not lost."""
+        return self._intake.is_live
+
+    def __repr__(self) -> str:
+        state = "live" if self.is_live else "closed" if self._closing is not None else "interrupted"
+        return f"<{str(self._intake.options).removeprefix('the ')}: {state}, {self._mailbox.pending:,} pending>"
+
+    # Reading.
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Wait for the next event; see `Subscription.__anext__`."""
+        while True:
+            event = self._take_next()
+            if event is not None:
+                return event
+            if not await self._intake.wait():
+                self._intake.raise_end()
+
+    def batches(self, batch_size: int = 1000) -> Reading[list[Event]]:
+        """Read what is there, 1 to `batch_size` events at a time; see `Subscription.batches`."""
+        check_batch_size(batch_size)
+        self._refuse_beside_handler()
+        return Reading(self._intake, lambda: self._mailbox.take(batch_size), len)
+
+    def namespaced(self) -> Reading[tuple[str, Event]]:
+        """Read pairs of namespace and event; see `Subscription.namespaced`."""
+        self._refuse_beside_handler()
+        return Reading(self._intake, self._take_pair, lambda _: 1)
+
+    def _take_pair(self) -> tuple[str, Event]:
+        pairs = self._mailbox.take_with_namespaces(1)
+        return pairs[0] if pairs else ()  # type: ignore[return-value]  # nothing is what is false
+
+    def _next_for_publishers(self) -> Event | None:
+        event = self._mailbox.next()
+        self._intake.tell_room()
+        return event
+
+    def _refuse(self) -> Event | None:
+        raise AetherError(
+            f"{self._intake.options} has a handler, which gets its events; to read them here, subscribe without handler="
+        )
+
+    def _refuse_beside_handler(self) -> None:
+        if self._handling is not None:
+            self._refuse()
+
+    def stats(self) -> SubscriptionStats:
+        """Say how many events became what; see `SubscriptionStats`."""
+        if self._final is not None:
+            return self._final
+        box = self._mailbox
+        staged, failed = (0, 0) if self._handling is None else (self._handling.staged, self._handling.failed)
+        return SubscriptionStats(box.delivered - staged, box.pending + staged, box.missed, box.damaged, failed)
+
+    # The end.
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+        if error is None:
+            self._intake.raise_failure()
+
+    async def wait_closed(self) -> None:
+        """Wait until it has ended; raise what ended it; see `Subscription.wait_closed`."""
+        await self._intake.ended.wait()
+        self._intake.raise_failure(again=True)
+
+    async def aclose(self) -> None:
+        """End it; see `Subscription.aclose`."""
+        self._intake.close()
+        closing = self._begin_closing()
+        if self.is_called_from_here():
+            return
+        # Who is cancelled here stops waiting; the closing goes on.
+        await asyncio.shield(closing)
+        self._settle()
+
+    def is_called_from_here(self) -> bool:
+        """Say whether the task that runs now is one of its handler's, which cannot wait for its own end."""
+        return self._handling is not None and self._handling.is_called_from_here()
+
+    def _begin_closing(self) -> asyncio.Task[None]:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="aether-bus-closing")
+        return self._closing
+
+    async def _close(self) -> None:
+        try:
+            try:
+                await self._detach(self._intake)
+            finally:
+                if self._handling is not None:
+                    await self._handling.finish(self._timeout_s)
+        finally:
+            if self._intake.is_closed:
+                self._settle()
+            self._intake.ended.set()
+
+    def _settle(self) -> None:
+        """Let go of what will never be read, and keep the counters as they stand."""
+        if self._final is None:
+            self._final = self.stats()
+            self._mailbox.clear()

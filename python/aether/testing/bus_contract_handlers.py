@@ -1,0 +1,400 @@
+"""The bus contract: handlers. An actor's events in order, actors at the same time, and what becomes of what they raise."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether.errors import AetherError, DecodeError, SubscriptionLaggedError
+from aether.event import Event
+from aether.testing.bus_contract_base import BusCase, events, soon, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether.bus.base import EventBus
+
+__all__ = ["HandlersContract"]
+
+
+@dataclass
+class Placed:
+    """An order was placed."""
+
+    amount: int
+
+
+class HandlersContract(BusCase):
+    """What is called with events."""
+
+    async def test_a_plain_function_is_called_in_order(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """A sync handler gets every event of all actors, in order."""
+        found: list[Event] = []
+        sent = [event for version in range(1, 101) for name in "abc" for event in events(f"{actor}-{name}", [version])]
+        async with await bus.subscribe(actor_prefix=f"{actor}-", handler=found.append) as subscription:
+            await peer.publish_many(sent)
+            await until(lambda: len(found) >= 300)
+            assert found == sent
+            assert subscription.stats() == (300, 0, 0, 0, 0)
+
+    async def test_actors_overlap_and_each_is_in_order(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """An async handler runs for 4 actors at once, as a barrier of 4 shows, and for each of them in order, one at a time."""
+        names = [f"{actor}-{index}" for index in range(4)]
+        found: dict[str, list[int]] = {name: [] for name in names}
+        barrier = asyncio.Barrier(4)
+        running: set[str] = set()
+
+        async def handler(event: Event) -> None:
+            assert event.actor_id not in running
+            running.add(event.actor_id)
+            async with asyncio.timeout(20):
+                await barrier.wait()
+            found[event.actor_id].append(event.version)
+            running.discard(event.actor_id)
+
+        async with await bus.subscribe(actor_prefix=f"{actor}-", handler=handler) as subscription:
+            # The first actor's come first: they must not keep the others waiting.
+            await peer.publish_many(event for name in names for event in events(name, range(1, 21)))
+            await until(lambda: sum(map(len, found.values())) == 80)
+            assert found == {name: [*range(1, 21)] for name in names}
+            assert subscription.stats() == (80, 0, 0, 0, 0)
+
+    async def test_no_more_than_allowed_run_at_once(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """With `concurrency=3` three handlers run at once, and never a fourth; with 1 all events come in order."""
+        running = most = 0
+        seen: list[Event] = []
+
+        async def handler(event: Event) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            seen.append(event)
+            running -= 1
+
+        sent = [event for version in range(1, 6) for index in range(10) for event in events(f"{actor}-{index}", [version])]
+        for concurrency in (3, 1):
+            seen.clear()
+            most = 0
+            async with await bus.subscribe(actor_prefix=f"{actor}-", handler=handler, concurrency=concurrency):
+                await peer.publish_many(sent)
+                await until(lambda: len(seen) == 50)
+            assert most == concurrency
+        assert {name: [e.version for e in seen if e.actor_id == name] for name in {e.actor_id for e in seen}} == {
+            f"{actor}-{index}": [1, 2, 3, 4, 5] for index in range(10)
+        }
+
+    async def test_anything_that_can_be_called_is_a_handler(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """Methods, partials, objects that are called and functions that return an awaitable are handlers too."""
+        found: list[str] = []
+
+        class Counter:
+            async def __call__(self, event: Event) -> None:
+                await asyncio.sleep(0)
+                found.append(f"object {event.version}")
+
+            async def method(self, event: Event) -> None:
+                await asyncio.sleep(0)
+                found.append(f"method {event.version}")
+
+        async def named(name: str, event: Event) -> None:
+            await asyncio.sleep(0)
+            found.append(f"{name} {event.version}")
+
+        counter = Counter()
+        handlers: list[Callable[[Event], Any]] = [
+            counter,
+            counter.method,
+            functools.partial(named, "partial"),
+            lambda event: named("lambda", event),
+        ]
+        subscriptions = [await bus.subscribe(actor_id=actor, handler=handler) for handler in handlers]
+        await peer.publish_many(events(actor, [1, 2]))
+        await until(lambda: len(found) == 8)
+        assert sorted(found) == sorted(
+            f"{name} {version}" for name in ("object", "method", "partial", "lambda") for version in (1, 2)
+        )
+        for subscription in subscriptions:
+            await subscription.aclose()
+
+    # What they raise.
+
+    @pytest.mark.parametrize("flavour", ["sync", "async"])
+    async def test_a_failing_handler_is_logged_and_goes_on(
+        self, bus: EventBus, peer: EventBus, actor: str, flavour: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What a handler raises is logged with the event, counted, and the next event is handled."""
+        found: list[int] = []
+
+        def plain(event: Event) -> None:
+            if event.version % 2:
+                raise LookupError(f"odd {event.version}")
+            found.append(event.version)
+
+        async def awaited(event: Event) -> None:
+            await asyncio.sleep(0)
+            plain(event)
+
+        handler = plain if flavour == "sync" else awaited
+        with caplog.at_level(logging.ERROR, "aether.bus"):
+            async with await bus.subscribe(actor_id=actor, handler=handler) as subscription:
+                await peer.publish_many(events(actor, [1, 2, 3, 4]))
+                await until(lambda: len(found) == 2)
+                assert subscription.stats() == (4, 0, 0, 0, 2)
+        told = [record for record in caplog.records if record.name == "aether.bus"]
+        assert [str(record.exc_info[1]) for record in told if record.exc_info] == ["odd 1", "odd 3"]
+        assert all(actor in record.getMessage() for record in told)
+
+    @pytest.mark.parametrize("flavour", ["sync", "async"])
+    async def test_a_failing_handler_may_be_the_end(self, bus: EventBus, peer: EventBus, actor: str, flavour: str) -> None:
+        """Under "stop" the first error ends the subscription: nothing more is handled, `wait_closed` and leaving raise it."""
+        found: list[int] = []
+
+        def plain(event: Event) -> None:
+            found.append(event.version)
+            if event.version == 2:
+                raise LookupError("the second")
+
+        async def awaited(event: Event) -> None:
+            plain(event)
+
+        handler = plain if flavour == "sync" else awaited
+
+        async def leave() -> None:
+            async with await bus.subscribe(actor_id=actor, handler=handler, on_error="stop") as subscription:
+                await peer.publish_many(events(actor, [1, 2, 3, 4]))
+                await until(lambda: not subscription.is_live)
+
+        with pytest.raises(LookupError, match="the second"):
+            await leave()
+        assert found == [1, 2]
+        found.clear()
+        subscription = await bus.subscribe(actor_id=actor, handler=handler, on_error="stop")
+        await peer.publish_many(events(actor, [1, 2, 3]))
+        for _ in range(2):
+            with pytest.raises(LookupError, match="the second"):
+                await soon(subscription.wait_closed())
+        await peer.publish(*events(actor, [4]))
+        await subscription.aclose()
+        assert found == [1, 2]
+        assert subscription.stats()[0] == 2
+        assert subscription.stats().failed == 1
+
+    async def test_errors_may_go_to_a_function(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """A function gets each error with its event, sync or async; what it raises ends the subscription."""
+        seen: list[tuple[str, int]] = []
+
+        def handler(event: Event) -> None:
+            raise LookupError(f"no {event.version}")
+
+        def plain(error: Exception, event: Event | None) -> None:
+            assert event is not None
+            seen.append((str(error), event.version))
+
+        async def awaited(error: Exception, event: Event | None) -> None:
+            await asyncio.sleep(0)
+            plain(error, event)
+            if event is not None and event.version == 2:
+                raise RuntimeError("enough")
+
+        async with await bus.subscribe(actor_id=actor, handler=handler, on_error=plain) as subscription:
+            await peer.publish_many(events(actor, [1, 2, 3]))
+            await until(lambda: len(seen) == 3)
+            assert subscription.stats().failed == 3
+        assert seen == [("no 1", 1), ("no 2", 2), ("no 3", 3)]
+        seen.clear()
+        subscription = await bus.subscribe(actor_id=actor, handler=handler, on_error=awaited)
+        await peer.publish_many(events(actor, [1, 2, 3]))
+        with pytest.raises(RuntimeError, match="enough"):
+            await soon(subscription.wait_closed())
+        assert seen == [("no 1", 1), ("no 2", 2)]
+
+    async def test_a_gap_goes_to_the_policy(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """What a handler's subscription missed is told to `on_error`, without an event, and counted exactly."""
+        missed: list[int] = []
+        seen: list[int] = []
+        go_on = asyncio.Event()
+
+        async def handler(event: Event) -> None:
+            await go_on.wait()
+            seen.append(event.version)
+
+        def on_error(error: Exception, event: Event | None) -> None:
+            assert event is None
+            assert isinstance(error, SubscriptionLaggedError)
+            missed.append(error.missed)
+
+        async with await bus.subscribe(
+            actor_id=actor, handler=handler, on_error=on_error, max_pending=50, concurrency=1
+        ) as subscription:
+            await peer.publish_many(events(actor, range(1, 4001)))
+            await until(lambda: sum(subscription.stats()[:3]) == 4000)
+            go_on.set()
+            await until(lambda: len(seen) + sum(missed) == 4000)
+            assert subscription.stats() == (len(seen), 0, sum(missed), 0, 0)
+        assert missed
+        assert seen == sorted(seen)
+
+    async def test_a_handler_that_was_cancelled_inside_goes_on(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """A handler that waits for something that is cancelled has failed, and the next event is handled."""
+        found: list[int] = []
+
+        async def handler(event: Event) -> None:
+            if event.version == 1:
+                task = asyncio.ensure_future(asyncio.Event().wait())
+                task.cancel()
+                await task
+            found.append(event.version)
+
+        async with await bus.subscribe(actor_id=actor, handler=handler) as subscription:
+            await peer.publish_many(events(actor, [1, 2]))
+            await until(lambda: found == [2])
+            assert subscription.stats() == (2, 0, 0, 0, 1)
+
+    # The end.
+
+    async def test_closing_waits_for_handlers_that_run(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """`aclose` returns when the running handlers have finished; what waited behind them is not handled."""
+        began, go_on = asyncio.Event(), asyncio.Event()
+        found: list[int] = []
+
+        async def handler(event: Event) -> None:
+            began.set()
+            await go_on.wait()
+            found.append(event.version)
+
+        subscription = await bus.subscribe(actor_id=actor, handler=handler)
+        await peer.publish_many(events(actor, [1, 2, 3]))
+        await soon(began.wait())
+        await until(lambda: sum(subscription.stats()[:2]) == 3)
+        closing = asyncio.create_task(subscription.aclose())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        go_on.set()
+        await soon(closing)
+        assert found == [1]
+        assert subscription.stats() == (1, 2, 0, 0, 0)
+
+    async def test_a_handler_may_close_what_calls_it(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """A handler may close its own subscription, and goes on to its own end."""
+        found: list[int] = []
+
+        async def handler(event: Event) -> None:
+            await subscription.aclose()
+            await asyncio.sleep(0)
+            found.append(event.version)
+
+        subscription = await bus.subscribe(actor_id=actor, handler=handler)
+        await peer.publish_many(events(actor, [1, 2]))
+        await soon(subscription.wait_closed())
+        assert found == [1]
+
+    async def test_a_handler_may_close_the_bus(self, bus: EventBus, actor: str) -> None:
+        """A handler may close the bus that calls it, and goes on to its own end."""
+        found: list[int] = []
+
+        async def handler(event: Event) -> None:
+            await bus.aclose()
+            found.append(event.version)
+
+        subscription = await bus.subscribe(actor_id=actor, handler=handler)
+        await bus.publish(*events(actor, [1]))
+        await soon(subscription.wait_closed())
+        await soon(bus.aclose())
+        assert found == [1]
+
+    async def test_a_handlers_events_are_not_for_readers(self, bus: EventBus, actor: str) -> None:
+        """A subscription with a handler refuses to be read, and says what to do."""
+        async with await bus.subscribe(actor_id=actor, handler=print) as subscription:
+            with pytest.raises(AetherError, match="subscribe without handler="):
+                await anext(subscription)
+            with pytest.raises(AetherError, match="subscribe without handler="):
+                await anext(aiter(subscription.batches()))
+            with pytest.raises(AetherError, match="subscribe without handler="):
+                await anext(aiter(subscription.namespaced()))
+
+    async def test_handlers_may_publish(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """Handlers publish in turn, and a chain of them comes to its end."""
+        done = asyncio.Event()
+
+        async def handler(event: Event) -> None:
+            if event.version < 50:
+                await bus.publish(*events(actor, [event.version + 1]))
+            else:
+                done.set()
+
+        async with await bus.subscribe(actor_id=actor, handler=handler):
+            await peer.publish(*events(actor, [1]))
+            await soon(done.wait())
+
+    # Typed handlers.
+
+    async def test_typed_handlers_get_the_value(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """`on` subscribes a handler of decoded values when the bus opens: by the name of the type, or another, sync or async."""
+        found: list[tuple[str, Placed, Event]] = []
+
+        @bus.on(Placed, actor_id=actor)
+        def plain(value: Placed, event: Event) -> None:
+            found.append(("plain", value, event))
+
+        @bus.on(Placed, actor_prefix=actor, event_type="Placed.2")
+        async def awaited(value: Placed, event: Event) -> None:
+            await asyncio.sleep(0)
+            found.append(("awaited", value, event))
+
+        assert (plain.__name__, awaited.__name__) == ("plain", "awaited")
+        async with bus:
+            first, second = Event(actor, "Placed", 1, Placed(5)), Event(actor, "Placed.2", 2, {"amount": 6})
+            await peer.publish_many([first, second, Event(actor, "Else", 3, Placed(7))])
+            await until(lambda: len(found) == 2)
+            assert ("plain", Placed(5), first) in found
+            assert ("awaited", Placed(6), second) in found
+
+    async def test_what_is_of_another_shape_goes_to_the_policy(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """Data that does not decode goes to `on_error`; the handler gets what does."""
+        found: list[int] = []
+        errors: list[tuple[Exception, Event | None]] = []
+
+        @bus.on(Placed, actor_id=actor, on_error=lambda error, event: errors.append((error, event)))
+        def handler(value: Placed, _: Event) -> None:
+            found.append(value.amount)
+
+        await bus.start()
+        wrong = Event(actor, "Placed", 1, {"amount": "many"})
+        await peer.publish_many([wrong, Event(actor, "Placed", 2, Placed(6))])
+        await until(lambda: found == [6])
+        [(error, event)] = errors
+        assert isinstance(error, DecodeError)
+        assert event == wrong
+
+    async def test_handlers_are_registered_before(self, bus: EventBus, actor: str) -> None:
+        """On an open bus `on` says that it is too late, and what to do."""
+        await bus.publish(*events(actor, [1]))
+        with pytest.raises(AetherError, match="subscribe"):
+
+            @bus.on(Placed)
+            def handler(value: Placed, event: Event) -> None:
+                """Never called."""
+
+    async def test_a_registered_handler_may_be_the_end(self, bus: EventBus, actor: str) -> None:
+        """What a handler registered with "stop" raised is raised when the bus's block is left."""
+
+        @bus.on(Placed, actor_id=actor, on_error="stop")
+        def handler(value: Placed, _: Event) -> None:
+            raise LookupError(f"no {value.amount}")
+
+        async def body() -> None:
+            async with bus, await bus.subscribe(actor_id=actor) as beside:
+                await bus.publish(Event(actor, "Placed", 1, Placed(5)))
+                await soon(anext(beside))
+                await asyncio.sleep(0)
+
+        with pytest.raises(LookupError, match="no 5"):
+            await body()
