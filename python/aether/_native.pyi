@@ -1071,9 +1071,10 @@ class Exchange:
 
     Args:
         namespace: whose events they are; None: those of any namespace, and each says its own.
+        event_bytes_max: what an event may take as a message, in bytes, where it comes from `publish`; None: no bound.
     """
 
-    def __new__(cls, namespace: str | None) -> Self: ...
+    def __new__(cls, namespace: str | None, event_bytes_max: int | None = None) -> Self: ...
     def attach(self, /, mailbox: Mailbox, group: str | None = None) -> int:
         """Lets events reach a mailbox; returns its number here.
 
@@ -1104,9 +1105,10 @@ class Exchange:
 
         Returns:
             The index of the first event that was not given out, and the number of the mailbox with policy "block" that has no
-            room for it; when all were, the events' count and None.
+            room for it, or None where the event is too large; when all were, the events' count and None.
 
         Raises:
+            CommitTooLargeError: the first of these events is larger than `event_bytes_max`. One behind it ends what is given out.
             TypeError: an item that is no `Event`; nothing was given out.
             ValueError: the exchange is of any namespace, so that nobody can say whose events these are.
         """

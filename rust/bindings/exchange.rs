@@ -10,6 +10,9 @@ use super::event::Event;
 use super::handles::handles_from;
 use super::mailbox::Mailbox;
 use super::raise;
+use crate::bus_message::write_body;
+use crate::error::Error;
+use crate::event::EventData;
 use crate::exchange::Exchange as ExchangeData;
 
 /// The core's side, which messages reach without Python.
@@ -28,18 +31,37 @@ impl Shared {
 ///
 /// Args:
 ///     namespace: whose events they are; None: those of any namespace, and each says its own.
+///     event_bytes_max: what an event may take as a message, in bytes, where it comes from `publish`; None: no bound.
 #[pyclass(frozen, module = "aether._native")]
 pub struct Exchange {
     pub shared: Arc<Shared>,
     has_namespace: bool,
+    event_bytes_max: usize,
+}
+
+/// Beside its event: the actor, keys and the checksum.
+const BODY_BYTES: usize = 512;
+
+impl Exchange {
+    /// An event is made a message only where it comes near the bound.
+    fn is_too_large(&self, event: &Arc<EventData>) -> bool {
+        event.wire_size_bound().saturating_add(BODY_BYTES) > self.event_bytes_max && body_size(event) > self.event_bytes_max
+    }
+}
+
+fn body_size(event: &Arc<EventData>) -> usize {
+    let mut body = Vec::new();
+    write_body(&mut body, event);
+    body.len()
 }
 
 #[pymethods]
 impl Exchange {
     #[new]
-    fn new(namespace: Option<&str>) -> Self {
+    #[pyo3(signature = (namespace, event_bytes_max=None))]
+    fn new(namespace: Option<&str>, event_bytes_max: Option<usize>) -> Self {
         let shared = Arc::new(Shared(Mutex::new(ExchangeData::new(namespace))));
-        Self { shared, has_namespace: namespace.is_some() }
+        Self { shared, has_namespace: namespace.is_some(), event_bytes_max: event_bytes_max.unwrap_or(usize::MAX) }
     }
 
     /// Lets events reach a mailbox; returns its number here.
@@ -82,9 +104,10 @@ impl Exchange {
     ///
     /// Returns:
     ///     The index of the first event that was not given out, and the number of the mailbox with policy "block" that has no
-    ///     room for it; when all were, the events' count and None.
+    ///     room for it, or None where the event is too large; when all were, the events' count and None.
     ///
     /// Raises:
+    ///     CommitTooLargeError: the first of these events is larger than `event_bytes_max`. One behind it ends what is given out.
     ///     TypeError: an item that is no `Event`; nothing was given out.
     ///     ValueError: the exchange is of any namespace, so that nobody can say whose events these are.
     #[pyo3(signature = (events, start=0, reply=None))]
@@ -92,7 +115,14 @@ impl Exchange {
         if !self.has_namespace {
             return Err(PyValueError::new_err("an exchange of any namespace gives out no events of its own"));
         }
-        let handles = handles_from(events, start, usize::MAX)?;
+        let mut handles = handles_from(events, start, usize::MAX)?;
+        if let Some(index) = handles.iter().position(|event| self.is_too_large(event)) {
+            if index == 0 {
+                let error = Error::TooLarge { size: body_size(&handles[0]), limit: self.event_bytes_max };
+                return Err(raise(error, handles[0].actor()));
+            }
+            handles.truncate(index);
+        }
         let (count, blocked) = self.shared.lock().publish(&handles, reply);
         Ok((start + count, blocked))
     }

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from aether.bus.requests import answer_body, failure_body
-from aether.errors import AetherError
+from aether.errors import AetherError, ServerRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -202,18 +202,27 @@ class Handling:
             await self._failed(error, event, reply)
         else:
             if reply is not None and body is not None:
-                await self._answer(reply, body)
+                await self._answer(event, reply, body)
 
     async def _failed(self, error: Exception, event: Event, reply: str | None) -> None:
         if reply is not None:
-            await self._answer(reply, failure_body(error))
+            try:
+                await self._reply(reply, failure_body(error))
+            except AetherError as unsent:
+                self._note_unsent(unsent)
         await self._complain(error, event)
 
-    async def _answer(self, reply: str, body: bytes) -> None:
+    async def _answer(self, event: Event, reply: str, body: bytes) -> None:
         try:
             await self._reply(reply, body)
+        except ServerRefusedError as error:  # it is too large, so whoever asked is told that instead
+            self.failed += 1
+            await self._failed(error, event, reply)
         except AetherError as error:
-            _LOG.warning("%s: an answer could not be sent: %s", self._intake.options, error)
+            self._note_unsent(error)
+
+    def _note_unsent(self, error: AetherError) -> None:
+        _LOG.warning("%s: an answer could not be sent: %s", self._intake.options, error)
 
     async def _complain(self, error: Exception, event: Event | None) -> None:
         """Do with an error what the subscription's `on_error` says."""

@@ -57,6 +57,11 @@ class Intake:
         """Whether nothing more is to be given."""
         return self._closed
 
+    @property
+    def lends_itself(self) -> bool:
+        """Whether events may be taken without the loop: where publishers wait for room, it is the loop that tells them."""
+        return self.options.policy != "block"
+
     def wake(self) -> None:
         """Let those go on who wait for something to come."""
         _release(self._waiting)

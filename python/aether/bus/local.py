@@ -10,7 +10,7 @@ from aether._native import Exchange
 from aether.bus.abstract import AbstractEventBus
 from aether.bus.base import BusInfo
 from aether.bus.requests import read_answer, unanswered
-from aether.errors import AetherError, DeadlineError, NoSubscriberError
+from aether.errors import AetherError, DeadlineError, NoSubscriberError, ServerRefusedError
 
 if TYPE_CHECKING:
     from aether.bus.intake import Intake
@@ -37,7 +37,7 @@ class LocalEventBus(AbstractEventBus):
 
     def __init__(self, *, timeout_s: float = 10.0) -> None:
         super().__init__(timeout_s)
-        self._exchange = Exchange("")
+        self._exchange = Exchange("", EVENT_BYTES_MAX)
         self._intakes: dict[int, Intake] = {}
         self._numbers: dict[Intake, int] = {}
         self._requests: dict[str, asyncio.Future[bytes]] = {}
@@ -65,29 +65,31 @@ class LocalEventBus(AbstractEventBus):
     async def _send(self, events: list[Event], before: int) -> None:
         sent, full = self._exchange.publish(events)
         self._wake()
-        if full is not None:
-            await self._send_with_room(events, sent, full, before)
+        if sent < len(events):
+            await self._send_rest(events, sent, full, before)
 
-    async def _send_with_room(
-        self, events: list[Event], sent: int, full: int | None, before: int, reply: str | None = None
+    async def _send_rest(
+        self, events: list[Event], sent: int, full: int | None, before: int = 0, reply: str | None = None
     ) -> None:
-        """Send the rest of the events as those who let publishers wait make room for them."""
-        loop = asyncio.get_running_loop()
+        """Send what could not be sent at once, as those who let publishers wait make room; refuse what is too large."""
         give_up_at = self._deadline()
-        while full is not None:
-            intake = self._intakes[full]
-            try:
-                async with asyncio.timeout_at(give_up_at):
-                    await intake.wait_room()
-            except TimeoutError:
-                done = f"{before + sent:,} events of this call were published before"
-                raise DeadlineError(
-                    f"publishing to {intake.options}, which is full and has policy='block' ({done})", self._timeout_s
-                ) from None
+        while sent < len(events):
+            if full is not None:
+                await self._room_in(self._intakes[full], give_up_at, before + sent)
             reached, full = self._exchange.publish(events, sent, reply)
             self._wake()
             if reached > sent:
-                sent, give_up_at = reached, loop.time() + self._timeout_s
+                sent, give_up_at = reached, self._deadline()
+
+    async def _room_in(self, intake: Intake, give_up_at: float, sent: int) -> None:
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                await intake.wait_room()
+        except TimeoutError:
+            what = (
+                f"publishing to {intake.options}, which is full and has policy='block' ({sent:,} events of this call were sent)"
+            )
+            raise DeadlineError(what, self._timeout_s) from None
 
     def _wake(self) -> None:
         for number in self._exchange.touched():
@@ -106,9 +108,7 @@ class LocalEventBus(AbstractEventBus):
         self._requests[key] = answer
         try:
             async with asyncio.timeout(timeout_s):
-                sent, full = self._exchange.publish([event], 0, key)
-                self._wake()
-                await self._send_with_room([event], sent, full, 0, key)
+                await self._send_rest([event], 0, None, reply=key)
                 body = await answer
         except TimeoutError:
             raise unanswered(event.event_type, event.actor_id, timeout_s) from None
@@ -117,6 +117,8 @@ class LocalEventBus(AbstractEventBus):
         return read_answer(body)
 
     async def _reply(self, reply: str, body: bytes) -> None:
+        if len(body) > EVENT_BYTES_MAX:
+            raise ServerRefusedError("an answer", 0, f"it has {len(body):,} bytes, the limit is {EVENT_BYTES_MAX:,}")
         answer = self._requests.get(reply)
         if answer is not None and not answer.done():
             answer.set_result(body)

@@ -9,9 +9,6 @@ from aether.errors import DeadlineError, RequestFailedError
 
 __all__ = ["answer_body", "failure_body", "read_answer", "unanswered"]
 
-REASON_CHARACTERS_MAX = 2_000
-"""What a handler's error may take on the wire: it is for a person to read."""
-
 
 def answer_body(value: object) -> bytes:
     """Return the body that brings a handler's value.
@@ -23,8 +20,8 @@ def answer_body(value: object) -> bytes:
 
 
 def failure_body(error: BaseException) -> bytes:
-    """Return the body that says what a handler raised."""
-    return encode_error(f"{type(error).__name__}: {error}"[:REASON_CHARACTERS_MAX].encode("utf-8", "replace").decode())
+    """Return the body that says what a handler raised; of many words the first."""
+    return encode_error(f"{type(error).__name__}: {error}")
 
 
 def read_answer(body: bytes) -> Any:  # noqa: ANN401 - whatever the handler returned

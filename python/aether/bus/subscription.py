@@ -41,6 +41,10 @@ class Reading(Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
+    def _next_now(self) -> T | None:
+        """Return what is there now, without the loop; None: it takes the loop to tell. For `aether.sync`, from any thread."""
+        return self._take() or None if self._intake.lends_itself else None
+
     async def __anext__(self) -> T:
         if self._unrested >= AT_ONCE:
             self._unrested = 0
@@ -96,6 +100,10 @@ class BusSubscription:
 
     def __aiter__(self) -> Self:
         return self
+
+    def _next_now(self) -> Event | None:
+        """Return what is there now, without the loop; None: it takes the loop to tell. For `aether.sync`, from any thread."""
+        return self._take_next() if self._intake.lends_itself else None
 
     async def __anext__(self) -> Event:
         """Wait for the next event; see `Subscription.__anext__`."""

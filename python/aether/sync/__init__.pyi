@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 from aether import AccessDeniedError as AccessDeniedError
 from aether import AetherError as AetherError
 from aether import Appended as Appended
+from aether import BusInfo as BusInfo
 from aether import CommitTooLargeError as CommitTooLargeError
 from aether import ConnectOptions as ConnectOptions
 from aether import CorruptEventError as CorruptEventError
@@ -24,9 +25,11 @@ from aether import DecodeError as DecodeError
 from aether import EncodeError as EncodeError
 from aether import Event as Event
 from aether import EventBatch as EventBatch
+from aether import EventBus as EventBus
 from aether import IngestError as IngestError
 from aether import IngestStats as IngestStats
 from aether import InvalidIdError as InvalidIdError
+from aether import LocalEventBus as LocalEventBus
 from aether import LoopInUseError as LoopInUseError
 from aether import MissingExtraError as MissingExtraError
 from aether import NamespaceMismatchError as NamespaceMismatchError
@@ -43,8 +46,10 @@ from aether import Snapshot as Snapshot
 from aether import StoreDirectoryInUseError as StoreDirectoryInUseError
 from aether import StoreFullError as StoreFullError
 from aether import StoreInfo as StoreInfo
+from aether import Subscription as Subscription
 from aether import SubscriptionInterruptedError as SubscriptionInterruptedError
 from aether import SubscriptionLaggedError as SubscriptionLaggedError
+from aether import SubscriptionStats as SubscriptionStats
 from aether import UnknownFormatError as UnknownFormatError
 from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
@@ -55,6 +60,7 @@ __all__ = [
     "AccessDeniedError",
     "AetherError",
     "Appended",
+    "BusInfo",
     "CommitTooLargeError",
     "ConnectOptions",
     "CorruptEventError",
@@ -64,6 +70,7 @@ __all__ = [
     "EncodeError",
     "Event",
     "EventBatch",
+    "EventBus",
     "EventStore",
     "InMemoryEventStore",
     "IngestError",
@@ -71,6 +78,7 @@ __all__ = [
     "IngestStats",
     "InvalidIdError",
     "JetStreamEventStore",
+    "LocalEventBus",
     "LoopInUseError",
     "MissingExtraError",
     "NamespaceMismatchError",
@@ -88,8 +96,10 @@ __all__ = [
     "StoreDirectoryInUseError",
     "StoreFullError",
     "StoreInfo",
+    "Subscription",
     "SubscriptionInterruptedError",
     "SubscriptionLaggedError",
+    "SubscriptionStats",
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",

@@ -74,6 +74,16 @@ class RequestsContract(BusCase):
             with pytest.raises(RequestFailedError, match="EncodeError"):
                 await soon(peer.request(Event(actor, "Asked", 1)))
 
+    async def test_an_answer_has_a_size(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """An answer that does not fit one message is an error of the handler, and is told as one."""
+        seen: list[Exception] = []
+        async with await bus.subscribe(
+            actor_id=actor, handler=lambda _: [b"x" * 700_000] * 2, on_error=lambda error, _: seen.append(error)
+        ):
+            with pytest.raises(RequestFailedError):
+                await soon(peer.request(Event(actor, "Asked", 1)))
+        assert len(seen) == 1
+
     async def test_nobody_is_told_at_once(self, bus: EventBus, peer: EventBus, actor: str) -> None:
         """Where nobody is subscribed the request fails at once, and names what was asked of whom."""
         async with (
