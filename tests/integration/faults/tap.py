@@ -62,7 +62,7 @@ class Link:
         if self._ended:
             return
         self._ended = True
-        if self.plan.reset:
+        if self.plan.reset and not self._client.transport.is_closing():
             self._client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             self._client.transport.abort()
         else:
