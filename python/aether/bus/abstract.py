@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
 
-    from aether.bus.base import BusInfo, Handler, OnError, Policy
+    from aether.bus.base import BusInfo, Handler, OnError, Policy, Subscription
     from aether.event import Event
 
 __all__ = ["AbstractEventBus"]
@@ -232,7 +232,7 @@ class AbstractEventBus(ABC):
         on_error: OnError = "log",
         concurrency: int = CONCURRENCY,
         all_namespaces: bool = False,
-    ) -> BusSubscription:
+    ) -> Subscription:
         """Return a subscription that hears everything published from now on; see `EventBus.subscribe`."""
         options = SubscribeOptions(
             actor_id=actor_id,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from aether import *  # noqa: F403 - whatever is no face of its own below is the very same object
 from aether import __all__
+from aether.bus import base as bus_base
+from aether.bus import local
+from aether.bus.subscription import BusSubscription, Reading
 from aether.nats import server
 from aether.store import base, jetstream, memory, memory_pipeline, pipeline
 from aether.sync._derive import blocking, blocking_protocol
@@ -15,9 +18,15 @@ from aether.sync._runner import Direct, Portal
 
 __all__ = list(__all__)
 
+BUS_PARTS: dict[str, type] = {"subscribe": BusSubscription, "batches": Reading, "namespaced": Reading}
+"""What a bus makes that has coroutines of its own."""
+
 EventStore = blocking_protocol(base.EventStore)
 SnapshotStore = blocking_protocol(base.SnapshotStore)
 IngestPipeline = blocking_protocol(base.IngestPipeline)
+EventBus = blocking_protocol(bus_base.EventBus)
+Subscription = blocking_protocol(bus_base.Subscription)
+LocalEventBus = blocking(local.LocalEventBus, Portal, BUS_PARTS)
 InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline})
 JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline})
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

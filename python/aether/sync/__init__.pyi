@@ -1,4 +1,4 @@
-# ruff: noqa: PYI021 - editors show these docstrings, as the classes have no source of their own
+# ruff: noqa: PYI021, ANN401 - editors show these docstrings, as the classes have no source; answers are anything
 """The names of `aether` without `await`: for scripts, threads and code without an event loop.
 
 Values, errors and the codec are those of `aether`. Stores and servers have the same constructors and methods, but block:
@@ -25,11 +25,9 @@ from aether import DecodeError as DecodeError
 from aether import EncodeError as EncodeError
 from aether import Event as Event
 from aether import EventBatch as EventBatch
-from aether import EventBus as EventBus
 from aether import IngestError as IngestError
 from aether import IngestStats as IngestStats
 from aether import InvalidIdError as InvalidIdError
-from aether import LocalEventBus as LocalEventBus
 from aether import LoopInUseError as LoopInUseError
 from aether import MissingExtraError as MissingExtraError
 from aether import NamespaceMismatchError as NamespaceMismatchError
@@ -46,7 +44,6 @@ from aether import Snapshot as Snapshot
 from aether import StoreDirectoryInUseError as StoreDirectoryInUseError
 from aether import StoreFullError as StoreFullError
 from aether import StoreInfo as StoreInfo
-from aether import Subscription as Subscription
 from aether import SubscriptionInterruptedError as SubscriptionInterruptedError
 from aether import SubscriptionLaggedError as SubscriptionLaggedError
 from aether import SubscriptionStats as SubscriptionStats
@@ -54,6 +51,7 @@ from aether import UnknownFormatError as UnknownFormatError
 from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
+from aether.bus.base import Handler, OnError, Policy, R, T
 from aether.nats.server_process import ServerProcess
 
 __all__ = [
@@ -203,6 +201,139 @@ class EmbeddedServer:
 
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+@runtime_checkable
+class EventBus(Protocol):
+    """Publishers and subscribers that know events, not each other. At most once: what must not be lost is saved in a store.
+
+    After `subscribe` has returned, every event that anybody publishes reaches the subscription, in the order in which its
+    publisher published it, or an error there says that something is missing.
+    """
+
+    def __enter__(self) -> Self:
+        """Open the bus, and subscribe the handlers registered by `on`."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Close the bus; raise what a handler registered with `on_error="stop"` raised."""
+
+    def start(self) -> None:
+        """Open the bus, and subscribe the handlers registered by `on`, as `async with` and the first use do."""
+
+    def on(
+        self,
+        kind: type[T],
+        /,
+        *,
+        event_type: str | None = None,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        group: str | None = None,
+        max_pending: int = 65536,
+        max_pending_bytes: int = 67108864,
+        policy: Policy = "error",
+        on_error: OnError = "log",
+        concurrency: int = 16,
+    ) -> Callable[[Callable[[T, Event], R]], Callable[[T, Event], R]]:
+        """Decorate a handler for events whose data is a `kind`; it is called with the decoded value and the event.
+
+        The handler is subscribed when the bus opens. What does not decode goes to `on_error`.
+
+        Args:
+            kind: a msgspec Struct, a dataclass, a pydantic model: what `Event.decode` takes.
+            event_type: the events' type; None: the name of `kind`.
+            actor_id: see `subscribe`, as for all that follow.
+            actor_prefix: see `subscribe`.
+            group: see `subscribe`.
+            max_pending: see `subscribe`.
+            max_pending_bytes: see `subscribe`.
+            policy: see `subscribe`.
+            on_error: see `subscribe`.
+            concurrency: see `subscribe`.
+
+        Raises:
+            AetherError: the bus is open already; subscribe with `handler=`.
+        """
+
+    def subscribe(
+        self,
+        *,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        event_type: str | None = None,
+        group: str | None = None,
+        handler: Handler | None = None,
+        max_pending: int = 65536,
+        max_pending_bytes: int = 67108864,
+        policy: Policy = "error",
+        on_error: OnError = "log",
+        concurrency: int = 16,
+        all_namespaces: bool = False,
+    ) -> Subscription:
+        """Return a subscription that hears everything published from now on; what is not given takes everything.
+
+        Args:
+            actor_id: this actor's events; every character is literal.
+            actor_prefix: events of actors whose id begins so; not beside `actor_id`.
+            event_type: events of this type.
+            group: subscriptions of one group share the events: each goes to one of those that take it. Those that give
+                different prefixes are different groups.
+            handler: is called with each event, sync or async; what it returns answers a request. An async one runs for up to
+                `concurrency` actors at once and for each actor in order; a sync one for all in order, on the event loop.
+            max_pending: how many events may wait to be read, 1 or more.
+            max_pending_bytes: how many bytes they may take, 1 or more.
+            policy: when full. "error": new events are missed, and an error in their place says how many. "drop_oldest": the
+                oldest are, and `stats` counts them. "block": publishers wait; local buses only.
+            on_error: when a handler raises (or, with None for the event, the subscription missed something). "log": it is
+                logged, and counted as failed. "stop": it ends the subscription; `wait_closed` raises it. A function is called
+                with error and event; what it raises ends the subscription.
+            concurrency: for how many actors an async handler runs at once, 1 or more.
+            all_namespaces: events of every namespace, for operators; `Subscription.namespaced` says which.
+
+        Raises:
+            ServersUnreachableError: servers of the cluster by which it could not be proven that it hears them.
+        """
+
+    def publish(self, event: Event) -> None:
+        """Send one event to all that are subscribed to it.
+
+        Raises:
+            CommitTooLargeError: the event does not fit one message.
+            DeadlineError: there was no room to send it, or a subscription with `policy="block"` stayed full.
+        """
+
+    def publish_many(self, events: Iterable[Event]) -> None:
+        """Send events in their order, from a list or a generator of any length.
+
+        Raises:
+            CommitTooLargeError: an event does not fit one message; all before it were sent.
+            DeadlineError: there was no room to send them; the message says how many were sent.
+        """
+
+    def flush(self) -> None:
+        """Return once the server has everything that was published before.
+
+        Raises:
+            PublishInterruptedError: the connection was lost since the last `flush`, so some of it may not have arrived.
+        """
+
+    def request(self, event: Event, timeout: float | None = None) -> Any:
+        """Publish an event and return what its handler returns; of several handlers, the first that answers counts.
+
+        Args:
+            event: what is asked.
+            timeout: how long an answer may take, in seconds; None: the bus's `timeout_s`.
+
+        Raises:
+            NoSubscriberError: nobody is subscribed to it.
+            RequestFailedError: the handler raised.
+            DeadlineError: nobody answered in time; whether a handler acted, it alone knows.
+        """
+
+    def info(self) -> BusInfo:
+        """Say what this bus is."""
+
+    def close(self) -> None:
+        """Flush, and close every subscription."""
 
 @runtime_checkable
 class EventStore(Protocol):
@@ -546,6 +677,81 @@ class JetStreamEventStore:
     def info(self) -> StoreInfo:
         """Say what an ack means here, and what server this is."""
 
+class LocalEventBus:
+    """An `EventBus` within this process, for the tasks of one event loop: for tests, prototypes and one-process services.
+
+    What is published is in the mailboxes of all subscribers when `publish` returns, and they read it when the loop lets them.
+
+    Args:
+        timeout_s: what a call may take, in seconds, at most a day: an answer to a request, room where a subscription has
+            `policy="block"` (counted anew whenever some is found), handlers that run when a subscription is closed.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(self, *, timeout_s: float = 10.0) -> None: ...
+    def info(self) -> BusInfo:
+        """Say what this bus is: one process, nothing on a wire."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def start(self) -> None:
+        """Open the bus, and subscribe the handlers registered by `on`; see `EventBus.start`."""
+
+    def close(self) -> None:
+        """Flush, and close every subscription; see `EventBus.aclose`."""
+
+    def on(
+        self,
+        kind: type[T],
+        /,
+        *,
+        event_type: str | None = None,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        group: str | None = None,
+        max_pending: int = 65536,
+        max_pending_bytes: int = 67108864,
+        policy: Policy = "error",
+        on_error: OnError = "log",
+        concurrency: int = 16,
+    ) -> Callable[[Callable[[T, Event], R]], Callable[[T, Event], R]]:
+        """Decorate a handler for events whose data is a `kind`; see `EventBus.on`."""
+
+    def subscribe(
+        self,
+        *,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        event_type: str | None = None,
+        group: str | None = None,
+        handler: Handler | None = None,
+        max_pending: int = 65536,
+        max_pending_bytes: int = 67108864,
+        policy: Policy = "error",
+        on_error: OnError = "log",
+        concurrency: int = 16,
+        all_namespaces: bool = False,
+    ) -> Subscription:
+        """Return a subscription that hears everything published from now on; see `EventBus.subscribe`."""
+
+    def publish(self, event: Event) -> None:
+        """Send one event to all that are subscribed to it; see `EventBus.publish`."""
+
+    def publish_many(self, events: Iterable[Event]) -> None:
+        """Send events in their order, from a list or a generator of any length; see `EventBus.publish_many`."""
+
+    def flush(self) -> None:
+        """Return once the server has everything that was published before; see `EventBus.flush`."""
+
+    def request(self, event: Event, timeout: float | None = None) -> Any:
+        """Publish an event and return what its handler returns; see `EventBus.request`."""
+
 @runtime_checkable
 class SnapshotStore(Protocol):
     """The latest snapshot of each actor: a shortcut that never changes what a load yields."""
@@ -559,3 +765,65 @@ class SnapshotStore(Protocol):
 
     def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
         """Return the snapshot of the highest version, or None. A damaged, unknown or too new one is ignored, never trusted."""
+
+@runtime_checkable
+class Subscription(Protocol):
+    """What is subscribed to, in the order in which each publisher published it; `EventBus.subscribe` makes it.
+
+    Read it by `async for event in subscription`, by `batches()`, or give `subscribe` a handler. Several tasks may read one
+    subscription: each event goes to one of them. A read that is cancelled takes nothing.
+
+    An error stands in the place of what is missing, is raised once, and reading can go on behind it:
+    `SubscriptionLaggedError`, `SubscriptionInterruptedError`, `CorruptEventError`. `AccessDeniedError` is the end of it.
+    """
+
+    @property
+    def ready(self) -> str:
+        """How far it was proven to reach when `subscribe` returned: "process", "server" or "cluster"."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it hears what is published now: it is not closed, and its connection is not lost."""
+
+    def __iter__(self) -> Iterator[Event]:
+        """Read event by event."""
+
+    def __next__(self) -> Event:
+        """Wait for the next event.
+
+        Raises:
+            SubscriptionLaggedError: events were missed here; reading can go on.
+            SubscriptionInterruptedError: the connection was lost, and is back; reading can go on.
+            CorruptEventError: a message that is no event; reading can go on.
+            AetherError: the subscription has a handler, which gets the events.
+        """
+
+    def batches(self, batch_size: int = 1000) -> Iterator[list[Event]]:
+        """Read what is there, 1 to `batch_size` events at a time; each waits for the first one only."""
+
+    def namespaced(self) -> Iterator[tuple[str, Event]]:
+        """Read pairs of namespace and event, as a subscription with `all_namespaces=True` needs."""
+
+    def stats(self) -> SubscriptionStats:
+        """Say how many events became what."""
+
+    def wait_closed(self) -> None:
+        """Wait until it has ended.
+
+        Raises:
+            Exception: what ended it, if it was not `aclose`: what the handler raised under `on_error="stop"`, or
+                `AccessDeniedError`.
+        """
+
+    def close(self) -> None:
+        """End it: nothing more is delivered, what is pending is dropped, and who reads comes to the end.
+
+        Handlers that run may finish within the bus's `timeout_s`; then they are cancelled, and that is logged. Called by the
+        handler itself, it does not wait for it.
+        """
+
+    def __enter__(self) -> Self:
+        """Return the subscription."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Close it; raise what ended it before, as `wait_closed` does."""

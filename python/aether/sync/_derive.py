@@ -99,6 +99,8 @@ def _blocking_members(source: type, parts: dict[str, type]) -> dict[str, Any]:
             made = _part_maker(member, _blocking_part(parts[name], parts))
         else:
             made = _blocking_member(source, name, member)
+        if inspect.isfunction(made):
+            made.__qualname__ = f"{source.__name__}.{made.__name__}"  # also of what it inherits
         body[NAMES.get(name, name)] = made
     return body
 
