@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aether import LocalEventBus
-from aether.testing import BusContract
+from aether import LocalEventBus, sync
+from aether.testing import BusContract, as_async
 
 
 class TestLocalBus(BusContract):
@@ -17,5 +17,22 @@ class TestLocalBus(BusContract):
     async def bus(self):
         """Make a bus."""
         bus = LocalEventBus()
+        yield bus
+        await bus.aclose()
+
+
+class TestLocalBusBlocking(BusContract):
+    """The sync bus, called from many threads."""
+
+    has_block = True
+
+    # A blocking read cannot be given up.
+    test_a_read_given_up_takes_nothing = None
+    test_a_read_may_time_out = None
+
+    @pytest.fixture
+    async def bus(self):
+        """Make a bus."""
+        bus = as_async(sync.LocalEventBus())
         yield bus
         await bus.aclose()

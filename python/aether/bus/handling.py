@@ -11,7 +11,9 @@ import asyncio
 import functools
 import inspect
 import logging
+import time
 from collections import deque
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from aether.bus.requests import answer_body, failure_body
@@ -31,6 +33,9 @@ _LOG = logging.getLogger("aether.bus")
 STAGED_MAX = 1_024
 """Events taken out of the mailbox for an async handler, running ones not counted. An actor with more than these waiting holds
 the others up."""
+
+_CALLING: ContextVar[Handling] = ContextVar("aether.bus.handling")
+"""Whose handler it is that runs: a handler that closes its own subscription must not wait for itself."""
 
 TAKE_MAX = 256
 TURN_S = 0.005
@@ -75,14 +80,14 @@ class Handling:
         self._spawn(self._drive_by_actor() if is_async(self._handler) else self._drive_in_order(), "aether-bus-handling")
 
     def is_called_from_here(self) -> bool:
-        """Say whether the task that runs now is one of the handler's."""
-        return asyncio.current_task() in self._tasks
+        """Say whether this is called by the handler, also through tasks or threads of its own."""
+        return _CALLING.get(None) is self
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for the handlers that run; cancel those that have not finished in time, and log that."""
         self._room.set()
         give_up_at = asyncio.get_running_loop().time() + timeout_s
-        while running := self._tasks - {asyncio.current_task()}:
+        while running := set(self._tasks):
             _, late = await asyncio.wait(running, timeout=max(0.0, give_up_at - asyncio.get_running_loop().time()))
             if late:
                 text = "%s was closed: %d of its tasks had not finished within %g s, and were cancelled"
@@ -124,18 +129,20 @@ class Handling:
                 if self._intake.failure is not None and not self._intake.is_closed:
                     await self._complain(self._intake.failure, None)
                 return []
-            self._turn_began = asyncio.get_running_loop().time()
+            self._turn_began = time.monotonic()
 
-    async def _rest(self) -> None:
-        """Let the loop have a turn, where the handlers have kept it for long."""
-        now = asyncio.get_running_loop().time()
-        if now - self._turn_began > TURN_S:
-            await asyncio.sleep(0)
-            self._turn_began = asyncio.get_running_loop().time()
+    def _is_over_time(self) -> bool:
+        """Say whether handlers that wait for nothing have kept the loop for long; if so, a new turn begins."""
+        now = time.monotonic()
+        over = now - self._turn_began > TURN_S
+        if over:
+            self._turn_began = now
+        return over
 
     # One after another.
 
     async def _drive_in_order(self) -> None:
+        _CALLING.set(self)
         while taken := await self._take(TAKE_MAX):
             self.staged = len(taken)
             for event, reply in taken:
@@ -143,7 +150,8 @@ class Handling:
                     return
                 self.staged -= 1
                 await self._handle(event, reply)
-                await self._rest()
+                if self._is_over_time():
+                    await asyncio.sleep(0)
 
     # Several actors at once.
 
@@ -164,6 +172,7 @@ class Handling:
                 await self._room.wait()
 
     async def _work(self) -> None:
+        _CALLING.set(self)
         try:
             while self._turns and not self._intake.is_closed:
                 actor_id = self._turns.popleft()
@@ -177,7 +186,8 @@ class Handling:
                     self._turns.append(actor_id)
                 else:
                     del self._queues[actor_id]
-                await self._rest()
+                if self._is_over_time():
+                    await asyncio.sleep(0)
         finally:
             self._workers -= 1
 

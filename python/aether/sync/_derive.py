@@ -129,7 +129,7 @@ def _blocking_member(source: type, name: str, member: Any) -> Any:  # noqa: ANN4
     if not inspect.isfunction(member):
         raise TypeError(f"{name}: aether.sync has no rule for a {type(member).__name__}")
     if name in _BODIES:
-        return _compiled(member, _BODIES[name], {"_method": member, "_in_thread": in_thread, "_Ended": _Ended})
+        return _compiled(member, _BODIES[name], {"_method": member, "_Ended": _Ended})
     steps = getattr(source, f"_{name}_steps", None)
     if steps is not None:
         return _compiled(member, "\n for step in _steps(self._async, {given}):\n  self._runner.run(step)", {"_steps": steps})
@@ -167,7 +167,7 @@ _BODIES = {
     "on": """
  decorate = _method(self._async, {given})
  def decorated(handler):
-  decorate(_in_thread(handler))
+  decorate(_later(handler))
   return handler
  return decorated""",
 }

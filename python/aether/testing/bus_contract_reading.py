@@ -117,9 +117,9 @@ class ReadingContract(BusCase):
             task = asyncio.create_task(others())
             await asyncio.sleep(0)
             turns = 0
-            await read(subscription, 20_000)
+            await read(subscription, 4_000)
             assert turns >= 10
-            turns, left = 0, 20_000
+            turns, left = 0, 36_000
             async for batch in subscription.batches(500):
                 left -= len(batch)
                 if not left:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from aether.sync import EventBus
+from aether.testing.bus_faces import AsyncBus
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
     from types import TracebackType
@@ -21,13 +24,18 @@ T = TypeVar("T")
 _END: Final = object()
 
 
-def as_async(store: Any, *, in_threads: bool = True) -> AsyncFace:  # noqa: ANN401 - EventStore and SnapshotStore of aether.sync
-    """Return an async store whose calls are made on the blocking `store`.
+def as_async(store: Any, *, in_threads: bool = True) -> Any:  # noqa: ANN401 - of a store a store, of a bus a bus
+    """Return an async store or bus whose calls are made on the blocking one.
 
     Args:
-        store: an `EventStore` and `SnapshotStore` as `aether.sync` has them.
+        store: an `EventStore` and `SnapshotStore`, or an `EventBus`, as `aether.sync` has them.
         in_threads: make each call in a thread, as a store needs that blocks for long; False: in the thread of the event loop.
+            Those of a bus are made in threads.
     """
+    if isinstance(store, EventBus):
+        if not in_threads:
+            raise ValueError("the calls of a bus wait for each other: make them in threads")
+        return AsyncBus(store)
     return AsyncFace(store, store, in_threads=in_threads)
 
 
