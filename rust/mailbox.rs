@@ -13,12 +13,12 @@ use crate::error::Error;
 use crate::event::EventData;
 use crate::filter::Filter;
 
-/// Marks of damaged messages that wait at once; further ones are counted in the last.
-pub const DAMAGED_MAX: usize = 100;
+mod marks;
+use marks::Marks;
+pub use marks::{Damage, Mark};
+
 /// How many events `take_one` gives in a row before it lets others have their turn.
 pub const AT_ONCE: u32 = 256;
-/// What is kept of the reasons of interruptions that are told as one.
-const REASON_BYTES_MAX: usize = 1000;
 /// No event is smaller, so a mailbox with less room than that is full.
 const EVENT_BYTES_MIN: usize = 99;
 /// A queue that was longer gives back its memory when it is empty.
@@ -55,30 +55,6 @@ pub struct Context {
 pub struct Delivery {
     pub event: Arc<EventData>,
     pub context: Option<Arc<Context>>,
-}
-
-/// A gap that came with the connection; whoever noticed it holds it until it is over.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Interruption {
-    pub reason: String,
-    holders: Vec<u64>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct Damage {
-    pub subject: String,
-    pub error: Error,
-    /// How many more there were behind it.
-    pub more: u64,
-}
-
-/// Something that the subscriber has to know at this place.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// So many events are missing here.
-    Lagged(u64),
-    Interrupted(Box<Interruption>),
-    Damaged(Box<Damage>),
 }
 
 /// What comes next.
@@ -133,10 +109,7 @@ pub struct Queue {
     bytes: usize,
     /// The number of the first of them, counted from the first ever.
     first: u64,
-    /// Each with the number of the event that it stands ahead of, in order.
-    marks: VecDeque<(u64, Mark)>,
-    damaged_waiting: usize,
-    last_token: u64,
+    marks: Marks,
     in_a_row: u32,
     closed: bool,
     /// The namespace of what comes without one.
@@ -157,9 +130,7 @@ impl Default for Queue {
             events: VecDeque::new(),
             bytes: 0,
             first: 0,
-            marks: VecDeque::new(),
-            damaged_waiting: 0,
-            last_token: 0,
+            marks: Marks::default(),
             in_a_row: 0,
             closed: false,
             home: None,
@@ -191,10 +162,7 @@ impl Queue {
 
     /// Whether `take_one` has something to give or to tell.
     pub fn has_next(&self) -> bool {
-        match self.due() {
-            Some(mark) => mark.is_over(),
-            None => !self.events.is_empty(),
-        }
+        self.marks.due(self.first).unwrap_or(!self.events.is_empty())
     }
 
     pub fn has_room(&self, count: usize, bytes: usize) -> bool {
@@ -234,11 +202,7 @@ impl Queue {
             return;
         }
         self.missed += 1;
-        let end = self.end();
-        match self.marks.back_mut() {
-            Some((at, Mark::Lagged(count))) if *at == end => *count += 1,
-            _ => self.marks.push_back((end, Mark::Lagged(1))),
-        }
+        self.marks.miss(self.end());
     }
 
     /// Marks a message that is no event of its subject.
@@ -247,46 +211,21 @@ impl Queue {
             return;
         }
         self.damaged += 1;
-        if self.damaged_waiting < DAMAGED_MAX {
-            self.damaged_waiting += 1;
-            let damage = Damage { subject: subject.to_owned(), error: error.clone(), more: 0 };
-            self.marks.push_back((self.end(), Mark::Damaged(Box::new(damage))));
-            return;
-        }
-        let last = self.marks.iter_mut().rev().find_map(|(_, mark)| match mark {
-            Mark::Damaged(damage) => Some(damage),
-            _ => None,
-        });
-        if let Some(damage) = last {
-            damage.more += 1;
-        }
+        self.marks.damage(self.end(), subject, error);
     }
 
-    /// Marks a gap that begins here; nothing behind the mark comes out until `resume` with what this returns.
+    /// Marks a gap that begins here; nothing behind the mark comes out until `resume` with what this returns. In a closed one
+    /// nothing is held.
     pub fn interrupt(&mut self, reason: &str) -> u64 {
-        self.last_token += 1;
         if self.closed {
-            return self.last_token;
+            return 0;
         }
-        self.merge_due();
-        let end = self.end();
-        if !matches!(self.marks.back(), Some((at, Mark::Interrupted(_))) if *at == end) {
-            self.marks.push_back((end, Mark::Interrupted(Box::default())));
-        }
-        if let Some((_, Mark::Interrupted(interruption))) = self.marks.back_mut() {
-            interruption.add(reason);
-            interruption.holders.push(self.last_token);
-        }
-        self.last_token
+        self.marks.interrupt(self.first, self.end(), reason)
     }
 
     /// Says that the gap is over that `interrupt` marked.
     pub fn resume(&mut self, token: u64) {
-        for (_, mark) in &mut self.marks {
-            if let Mark::Interrupted(interruption) = mark {
-                interruption.holders.retain(|&holder| holder != token);
-            }
-        }
+        self.marks.resume(token);
     }
 
     /// One event or mark; nothing too after `AT_ONCE` in a row.
@@ -296,7 +235,7 @@ impl Queue {
             return Next::Nothing;
         }
         self.in_a_row += 1;
-        if let Some(is_over) = self.due().map(Mark::is_over) {
+        if let Some(is_over) = self.marks.due(self.first) {
             return self.take_mark(is_over);
         }
         if let Some(delivery) = self.pop() {
@@ -315,11 +254,10 @@ impl Queue {
 
     /// At most `limit` events up to a mark, or the mark that stands first.
     pub fn take(&mut self, limit: usize) -> Next<Vec<Delivery>> {
-        if let Some(is_over) = self.due().map(Mark::is_over) {
+        if let Some(is_over) = self.marks.due(self.first) {
             return self.take_mark(is_over);
         }
-        let ahead = self.marks.front().map_or(u64::MAX, |(at, _)| at - self.first);
-        let count = self.events.len().min(limit).min(usize::try_from(ahead).unwrap_or(usize::MAX));
+        let count = self.events.len().min(limit).min(self.marks.ahead(self.first));
         if count == 0 {
             return Next::Nothing;
         }
@@ -334,11 +272,7 @@ impl Queue {
     /// Takes nothing any more; what waits can still be had, and no gap holds it up.
     pub fn close(&mut self) {
         self.closed = true;
-        for (_, mark) in &mut self.marks {
-            if let Mark::Interrupted(interruption) = mark {
-                interruption.holders.clear();
-            }
-        }
+        self.marks.resume_all();
     }
 
     /// Forgets what waits, without counting it.
@@ -346,7 +280,7 @@ impl Queue {
         self.first = self.end();
         self.events = VecDeque::new();
         self.marks.clear();
-        (self.bytes, self.damaged_waiting) = (0, 0);
+        self.bytes = 0;
     }
 
     /// The number that the next event will have.
@@ -354,14 +288,8 @@ impl Queue {
         self.first + self.events.len() as u64
     }
 
-    /// The mark that stands ahead of every event.
-    fn due(&self) -> Option<&Mark> {
-        self.marks.front().filter(|(at, _)| *at <= self.first).map(|(_, mark)| mark)
-    }
-
     fn take_mark<T>(&mut self, is_over: bool) -> Next<T> {
-        if is_over && let Some((_, mark)) = self.marks.pop_front() {
-            self.damaged_waiting -= usize::from(matches!(mark, Mark::Damaged(_)));
+        if is_over && let Some(mark) = self.marks.take() {
             return Next::Mark(mark);
         }
         self.in_a_row = 0;
@@ -378,40 +306,6 @@ impl Queue {
     fn shrink(&mut self) {
         if self.events.is_empty() && self.events.capacity() > KEPT_EVENTS {
             self.events = VecDeque::new();
-        }
-    }
-
-    /// Makes one of interruptions that stand together since the events between them were dropped, so that marks stay few.
-    fn merge_due(&mut self) {
-        let first = self.first;
-        let mut kept: VecDeque<(u64, Mark)> = VecDeque::with_capacity(self.marks.len());
-        for (at, mark) in self.marks.drain(..) {
-            match (kept.back_mut(), mark) {
-                (Some((_, Mark::Interrupted(before))), Mark::Interrupted(after)) if at <= first => {
-                    before.add(&after.reason);
-                    before.holders.extend(after.holders);
-                }
-                (_, mark) => kept.push_back((at, mark)),
-            }
-        }
-        self.marks = kept;
-    }
-}
-
-impl Mark {
-    /// Whether it may be told.
-    fn is_over(&self) -> bool {
-        !matches!(self, Self::Interrupted(interruption) if !interruption.holders.is_empty())
-    }
-}
-
-impl Interruption {
-    fn add(&mut self, reason: &str) {
-        if self.reason.is_empty() {
-            reason.clone_into(&mut self.reason);
-        } else if !self.reason.contains(reason) && self.reason.len() + reason.len() <= REASON_BYTES_MAX {
-            self.reason.push_str("; ");
-            self.reason.push_str(reason);
         }
     }
 }
