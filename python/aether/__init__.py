@@ -9,6 +9,7 @@ from __future__ import annotations
 from aether import codec
 from aether.bus.base import BusInfo, EventBus, Subscription, SubscriptionStats
 from aether.bus.local import LocalEventBus
+from aether.bus.nats import NATSEventBus
 from aether.errors import (
     AccessDeniedError,
     AetherError,
@@ -70,6 +71,7 @@ __all__ = [
     "LocalEventBus",
     "LoopInUseError",
     "MissingExtraError",
+    "NATSEventBus",
     "NamespaceMismatchError",
     "NewEvent",
     "NoSubscriberError",

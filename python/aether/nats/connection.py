@@ -124,6 +124,10 @@ class Connection:
         """Say whether the client is connected at this moment."""
         return self._client is not None and self._client.is_connected
 
+    def is_over(self) -> bool:
+        """Say whether no call can go well any more: this is closed, or its borrowed client is."""
+        return self._closed or (self._borrowed is not None and self._borrowed.is_closed)
+
     async def ready(self, deadline: float) -> Transport:
         """Return the transport once the client is connected, opening it first where needed.
 

@@ -13,6 +13,8 @@ from aether.errors import InvalidIdError
 
 __all__ = [
     "actor_subject",
+    "bus_filter",
+    "bus_queue",
     "check_namespace",
     "events_filter",
     "events_stream",
@@ -60,3 +62,19 @@ def snapshots_filter(namespace: str) -> str:
 def snapshot_subject(namespace: str, actor_id: str) -> str:
     """Name the subject of one actor's snapshots."""
     return f"aether-snap.{namespace}.{token_encode(actor_id)}"
+
+
+def bus_filter(namespace: str | None, actor_id: str | None, event_type: str | None) -> str:
+    """Name the bus's subjects of a namespace, an actor and a type; what is not given is any."""
+    actor, kind = ("*" if name is None else token_encode(name) for name in (actor_id, event_type))
+    return f"aether-bus.{namespace or '*'}.{actor}.{kind}"
+
+
+def bus_queue(namespace: str | None, group: str, actor_prefix: str) -> str:
+    """Name the queue of a group's members on the server.
+
+    Those with another prefix are another group, because the server picks the member before the prefix is looked at. Those of
+    all namespaces are another one too: they take no event away from a namespace's own group.
+    """
+    scope = "" if namespace is not None else "=all."
+    return f"{scope}{token_encode(group)}.{token_encode(actor_prefix)}" if actor_prefix else f"{scope}{token_encode(group)}"

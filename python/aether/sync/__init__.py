@@ -10,6 +10,7 @@ from aether import *  # noqa: F403 - whatever is no face of its own below is the
 from aether import __all__
 from aether.bus import base as bus_base
 from aether.bus import local
+from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
 from aether.nats import server
 from aether.store import base, jetstream, memory, memory_pipeline, pipeline
@@ -27,6 +28,7 @@ IngestPipeline = blocking_protocol(base.IngestPipeline)
 EventBus = blocking_protocol(bus_base.EventBus)
 Subscription = blocking_protocol(bus_base.Subscription)
 LocalEventBus = blocking(local.LocalEventBus, Portal, BUS_PARTS)
+NATSEventBus = blocking(bus_nats.NATSEventBus, Portal, BUS_PARTS)
 InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline})
 JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline})
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

@@ -79,6 +79,7 @@ __all__ = [
     "LocalEventBus",
     "LoopInUseError",
     "MissingExtraError",
+    "NATSEventBus",
     "NamespaceMismatchError",
     "NewEvent",
     "NoSubscriberError",
@@ -554,7 +555,7 @@ class IngestPipeline(Protocol):
 class JetStreamEventStore:
     """An `EventStore` and `SnapshotStore` on NATS JetStream.
 
-    A plain call that connects at first use, or as an context manager on enter. Safe for many tasks of one event loop;
+    A plain call that connects at first use, or as a context manager on enter. Safe for many tasks of one event loop;
     any number of processes may write to one namespace.
 
     Args:
@@ -695,6 +696,98 @@ class LocalEventBus:
     def __init__(self, *, timeout_s: float = 10.0) -> None: ...
     def info(self) -> BusInfo:
         """Say what this bus is: one process, nothing on a wire."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def start(self) -> None:
+        """Open the bus, and subscribe the handlers registered by `on`; see `EventBus.start`."""
+
+    def close(self) -> None:
+        """Flush, and close every subscription; see `EventBus.aclose`."""
+
+    def on(
+        self,
+        kind: type[T],
+        /,
+        *,
+        event_type: str | None = None,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        group: str | None = None,
+        max_pending: int = 65536,
+        max_pending_bytes: int = 67108864,
+        policy: Policy = "error",
+        on_error: OnError = "log",
+        concurrency: int = 16,
+    ) -> Callable[[Callable[[T, Event], R]], Callable[[T, Event], R]]:
+        """Decorate a handler for events whose data is a `kind`; see `EventBus.on`."""
+
+    def subscribe(
+        self,
+        *,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        event_type: str | None = None,
+        group: str | None = None,
+        handler: Handler | None = None,
+        max_pending: int = 65536,
+        max_pending_bytes: int = 67108864,
+        policy: Policy = "error",
+        on_error: OnError = "log",
+        concurrency: int = 16,
+        all_namespaces: bool = False,
+    ) -> Subscription:
+        """Return a subscription that hears everything published from now on; see `EventBus.subscribe`."""
+
+    def publish(self, event: Event) -> None:
+        """Send one event to all that are subscribed to it; see `EventBus.publish`."""
+
+    def publish_many(self, events: Iterable[Event]) -> None:
+        """Send events in their order, from a list or a generator of any length; see `EventBus.publish_many`."""
+
+    def flush(self) -> None:
+        """Return once the server has everything that was published before; see `EventBus.flush`."""
+
+    def request(self, event: Event, timeout: float | None = None) -> Any:
+        """Publish an event and return what its handler returns; see `EventBus.request`."""
+
+class NATSEventBus:
+    """An `EventBus` over NATS, for publishers and subscribers in any number of processes.
+
+    A plain call that connects at first use, or as a context manager on enter. Core NATS delivers at most once: what is
+    published while a subscriber's connection is lost does not reach it, and `SubscriptionInterruptedError` tells it so, once
+    all is heard again. What must not be missed is saved in a store, and read from there.
+
+    Args:
+        url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
+            connected nats-py client, which is borrowed and stays open.
+        namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`. Nothing of one is visible from another.
+        timeout_s: what each call may take, in seconds, at most a day.
+        options: how to log in, and with which TLS, where the URL does not say it all. Beside a borrowed client they are for
+            the connections to the other servers of its cluster alone.
+        ready: which servers know of a subscription when `subscribe` returns. "cluster": all that the own server names, to each
+            of which the bus keeps a small connection. "server": the own one; what clients of others publish in the first
+            moments may then be missed.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(
+        self,
+        url_or_client: str,
+        *,
+        namespace: str = "default",
+        timeout_s: float = 10.0,
+        options: ConnectOptions | None = None,
+        ready: Literal["cluster", "server"] = "cluster",
+    ) -> None: ...
+    def info(self) -> BusInfo:
+        """Say what this bus is."""
 
     def __enter__(self) -> Self: ...
     def __exit__(

@@ -68,7 +68,7 @@ def blocking(source: type, runner: type[Runner], parts: dict[str, type] | None =
             coroutines of its own.
     """
     name = source.__name__
-    doc = inspect.cleandoc(source.__doc__ or "").replace("async context manager", "context manager")
+    doc = inspect.cleandoc(source.__doc__ or "").replace("an async context", "a context").replace("async context", "context")
     body: dict[str, Any] = {
         "__doc__": f"{doc}\n\n{runner.NOTE}",
         "__module__": _MODULE,

@@ -1,0 +1,343 @@
+"""The NATS bus's subscriptions on the server: shared where they are the same, proven, and made anew after a loss.
+
+The classic flaw of NATS buses is to publish before the server knows the subscription. So nobody is given a seat here before the
+subscription is proven, on every server of the cluster where the bus is asked for that. When the connection is lost, or a server
+whose publishers might not have been heard, whoever takes from a feed is interrupted at once, at the place where events may be
+missing; what comes later waits behind that mark until the feed is proven again. So a reader that meets the mark, and then catches
+up from the store, misses nothing.
+
+One task keeps the feeds that somebody takes from. Whoever joins a feed that nobody has yet proves it himself, within his own
+deadline; of several that want the same feed one does it and the others wait for him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aether._native import Exchange
+from aether.errors import AccessDeniedError, AetherError, DeadlineError
+from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.pauses import backoff_s, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aether.bus.intake import Intake
+    from aether.nats.connection import Connection
+    from aether.nats.transport import Feed, Transport
+
+__all__ = ["Feeds", "Seat"]
+
+_LOG = logging.getLogger("aether.bus")
+
+UNANSWERED = (NoRespondersError, UnansweredError)
+
+
+class Line:
+    """A subscription on one connection; it ends with that connection.
+
+    Attributes:
+        feed: the transport's side of it; None while it is made.
+        is_lost: whether it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.feed: Feed | None = None
+        self.is_lost = False
+
+
+class Channel:
+    """A subscription on the server over all its connections, and who takes from it.
+
+    Attributes:
+        users: how many take from it, or wait until they can.
+        line: where it comes from now; None: it is to be made anew.
+        is_proven: whether every server that must know it does.
+        refusal: why there will be no more of it.
+        proving: done when the one who proves it has ended, well or not; None: nobody does.
+    """
+
+    def __init__(self, subject: str, queue: str | None, namespace: str | None) -> None:
+        self.subject, self.queue = subject, queue
+        self.exchange = Exchange(namespace)
+        self.takers: dict[int, Intake] = {}
+        self.users = 0
+        self.line: Line | None = None
+        self.is_proven = False
+        self.refusal: AetherError | None = None
+        self.proving: asyncio.Future[None] | None = None
+        self._holds: dict[int, int] = {}
+
+    def is_live(self) -> bool:
+        """Say whether what is published now arrives."""
+        return self.line is not None and self.is_proven
+
+    def is_broken(self) -> bool:
+        """Say whether somebody takes from it, it is not live, and nobody is at it."""
+        return bool(self.takers) and not self.is_live() and self.proving is None and self.refusal is None
+
+    def seat(self, taker: Intake) -> Seat:
+        """Give `taker` what comes from now on."""
+        number = self.exchange.attach(taker.mailbox)
+        self.takers[number] = taker
+        return Seat(self, number)
+
+    def leave(self, number: int) -> None:
+        """End what `seat` began."""
+        self.exchange.detach(number)
+        taker = self.takers.pop(number, None)
+        hold = self._holds.pop(number, None)
+        if taker is not None and hold is not None:
+            taker.resume(hold)
+
+    def wake(self) -> None:
+        """Let those look whose mailboxes got something."""
+        for number in self.exchange.touched():
+            taker = self.takers.get(number)
+            if taker is not None:
+                taker.wake()
+
+    def interrupt(self, reason: str) -> None:
+        """Mark for all who take from it that from here on events may be missing; what comes is held until `proven`."""
+        self.is_proven = False
+        for number, taker in self.takers.items():
+            # One mark for a gap, however often it is torn open again before it is closed.
+            if number not in self._holds:
+                self._holds[number] = taker.interrupt(reason)
+
+    def proven(self) -> None:
+        """Let all who take from it go on."""
+        self.is_proven = True
+        holds, self._holds = self._holds, {}
+        for number, hold in holds.items():
+            self.takers[number].resume(hold)
+
+
+class Seat:
+    """A place at a channel; give it back with `Feeds.leave`."""
+
+    def __init__(self, channel: Channel, number: int) -> None:
+        self.channel, self.number = channel, number
+
+
+class Feeds:
+    """All subscriptions of one bus on the server.
+
+    Args:
+        connection: the bus's connection.
+        timeout_s: what one attempt may take, in seconds, where no caller waits for it.
+        prove: returns when every server that must know what was subscribed on this transport does; takes a deadline.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float, prove: Callable[[Transport, float], Awaitable[None]]) -> None:
+        self._connection, self._timeout_s, self._prove = connection, timeout_s, prove
+        self._channels: dict[Channel, None] = {}
+        self._shared: dict[tuple[str, str | None], Channel] = {}
+        self._doubts = 0
+        self._trouble: AetherError | None = None
+        self._wake = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    async def join(
+        self, taker: Intake, subject: str, *, namespace: str | None, queue: str | None = None, deadline: float
+    ) -> Seat:
+        """Return once everything published to `subject` from now on arrives in the taker's mailbox.
+
+        Args:
+            taker: who takes.
+            subject: a subject or a pattern, made of tokens.
+            namespace: whose events these are; None: several namespaces', so a mailbox is told of which.
+            queue: of all who join with the same queue, in whatever process, each message goes to one; None: to all.
+            deadline: on the loop's clock.
+
+        Raises:
+            ServerUnavailableError: no server answers by the deadline, or (`ServersUnreachableError`) not every one.
+            AccessDeniedError: the server lets nobody subscribe to that.
+        """
+        channel = self._channel(subject, queue, namespace)
+        channel.users += 1
+        try:
+            await self._until_live(channel, deadline)
+        except BaseException:
+            await self._release(channel)
+            raise
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name="aether-bus-feeds")
+        return channel.seat(taker)
+
+    async def leave(self, seat: Seat) -> None:
+        """Give a seat back: nothing comes into its mailbox any more; the last one ends the subscription on the server."""
+        seat.channel.leave(seat.number)
+        await self._release(seat.channel)
+
+    def doubt(self, reason: str) -> None:
+        """Take it that events published on some server may be missed from here on, until all is proven again."""
+        self._doubts += 1
+        for channel in self._channels:
+            channel.interrupt(reason)
+        self._wake.set()
+
+    async def aclose(self) -> None:
+        """End all subscriptions on the server."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+        channels = [*self._channels]
+        self._channels.clear()
+        self._shared.clear()
+        for channel in channels:
+            await _hang_up(channel)
+
+    def _channel(self, subject: str, queue: str | None, namespace: str | None) -> Channel:
+        key = (subject, namespace)
+        channel = self._shared.get(key) if queue is None else None
+        if channel is None:
+            channel = Channel(subject, queue, namespace)
+            self._channels[channel] = None
+            if queue is None:
+                # A member of a group has one of its own: the server chooses among subscriptions.
+                self._shared[key] = channel
+        return channel
+
+    def _forget(self, channel: Channel) -> None:
+        self._channels.pop(channel, None)
+        for key, shared in [*self._shared.items()]:
+            if shared is channel:
+                del self._shared[key]
+
+    async def _release(self, channel: Channel) -> None:
+        channel.users -= 1
+        if not channel.users:
+            # Forgotten before anything is waited for: who comes now makes a new one.
+            self._forget(channel)
+            await _hang_up(channel)
+
+    # Making and proving.
+
+    async def _until_live(self, channel: Channel, deadline: float) -> None:
+        attempt = 0
+        while not channel.is_live():
+            if channel.refusal is not None:
+                raise channel.refusal
+            if channel.proving is not None:
+                await self._others(channel.proving, deadline)
+                continue
+            try:
+                await self._establish([channel], deadline)
+            except UNANSWERED as error:
+                attempt += 1
+                _LOG.debug("subscribing to %s: %s", channel.subject, error)
+                await pause(attempt, deadline, f"subscribing to {channel.subject}", self._timeout_s)
+
+    async def _others(self, proving: asyncio.Future[None], deadline: float) -> None:
+        """Wait for somebody else who proves the same channel."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.shield(proving)
+        except TimeoutError:
+            raise self._trouble or DeadlineError("subscribing", self._timeout_s) from None
+
+    async def _establish(self, channels: Sequence[Channel], deadline: float) -> None:
+        """Have every server that must know these channels know them; they are proven where nothing came between."""
+        proving = asyncio.get_running_loop().create_future()
+        for channel in channels:
+            channel.proving = proving
+        try:
+            transport = await self._connection.ready(deadline)
+            for channel in channels:
+                if channel.line is None:
+                    await self._subscribe(channel, transport)
+            doubts, lines = self._doubts, [(channel, channel.line) for channel in channels]
+            await self._prove(transport, deadline)
+            for channel, line in lines:
+                if line is not None and channel.line is line and doubts == self._doubts:
+                    channel.proven()
+            self._trouble = None
+        except AetherError as error:
+            self._trouble = error
+            raise
+        finally:
+            for channel in channels:
+                channel.proving = None
+            proving.set_result(None)
+            self._wake.set()
+
+    async def _subscribe(self, channel: Channel, transport: Transport) -> None:
+        line = Line()
+        channel.line = line
+        try:
+            line.feed = await transport.subscribe(
+                channel.subject,
+                channel.queue,
+                channel.exchange,
+                channel.wake,
+                lambda reason: self._on_lost(channel, line, reason),
+            )
+        except BaseException:
+            self._drop(channel, line)
+            raise
+        if channel.line is not line or not channel.users:
+            await line.feed.aclose()  # lost, or left by everyone, while it was made
+
+    def _drop(self, channel: Channel, line: Line) -> None:
+        line.is_lost = True
+        if channel.line is line:
+            channel.line = None
+
+    def _on_lost(self, channel: Channel, line: Line, reason: Exception) -> None:
+        was_there = channel.line is line
+        self._drop(channel, line)
+        if isinstance(reason, AccessDeniedError):
+            self._refuse(channel, reason)
+        elif was_there:
+            channel.interrupt(str(reason))
+            self._wake.set()
+
+    def _refuse(self, channel: Channel, error: AetherError) -> None:
+        """End a channel that the server does not allow; whoever asks for it later tries anew."""
+        channel.refusal = error
+        self._forget(channel)
+        for taker in [*channel.takers.values()]:
+            taker.fail(error)
+
+    # Keeping.
+
+    async def _keep(self) -> None:
+        attempt = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            broken = [channel for channel in self._channels if channel.is_broken()]
+            if not broken:
+                attempt = 0
+            elif not await self._mended(broken):
+                attempt += 1
+                await asyncio.sleep(backoff_s(attempt))
+                self._wake.set()
+
+    async def _mended(self, broken: list[Channel]) -> bool:
+        """Try to make these anew, and say whether that went well, or need not be tried again."""
+        try:
+            await self._establish(broken, asyncio.get_running_loop().time() + self._timeout_s)
+        except (*UNANSWERED, AetherError) as error:
+            if isinstance(error, AetherError) and (isinstance(error, AccessDeniedError) or self._connection.is_over()):
+                for channel in broken:
+                    self._refuse(channel, error)
+                return True
+            _LOG.info("%s: %d subscriptions are interrupted: %s", self._connection.url, len(broken), error)
+            return False
+        return True
+
+
+async def _hang_up(channel: Channel) -> None:
+    line, channel.line = channel.line, None
+    if line is not None and line.feed is not None:
+        with suppress(*UNANSWERED):  # with its connection the subscription is gone too
+            await line.feed.aclose()

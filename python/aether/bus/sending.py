@@ -1,0 +1,221 @@
+"""What the NATS bus publishes: in order, and with an account of what may have been lost with a connection.
+
+Core NATS acknowledges nothing. What was written before a round trip has arrived; what was written since on a connection that is
+lost may not have, and whoever published it is told by `flush`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aether._native import bus_body, bus_subject
+from aether.bus.requests import read_answer, unanswered
+from aether.errors import AetherError, CommitTooLargeError, DeadlineError, NoSubscriberError, PublishInterruptedError
+from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.pauses import pause
+
+if TYPE_CHECKING:
+    from aether.event import Event
+    from aether.nats.connection import Connection
+    from aether.nats.transport import Transport
+
+__all__ = ["Sender"]
+
+_LOG = logging.getLogger("aether.bus")
+
+SETTLE_S = 0.1
+"""How long after a publish the server is asked for its word, where nobody calls `flush` meanwhile."""
+
+
+class Sender:
+    """Publishes the events of one bus, and asks its requests.
+
+    Args:
+        connection: the bus's connection.
+        namespace: the bus's namespace.
+        timeout_s: what each call may take, in seconds.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, timeout_s: float) -> None:
+        self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
+        self._transport: Transport | None = None
+        self._switching = asyncio.Lock()
+        # Of the transport's events, how many were given to it and how many the server has for certain.
+        self._written = self._flushed = 0
+        self._missing = 0
+        self._settling: asyncio.Task[None] | None = None
+        self._denied: Exception | None = None
+
+    async def send(self, events: list[Event], before: int) -> None:
+        """Publish these events, in order; wait while the server takes less than it is given.
+
+        Args:
+            events: the events.
+            before: how many of the same call were published already, for errors to say.
+
+        Raises:
+            CommitTooLargeError: an event does not fit one message; those before it are published.
+            AccessDeniedError: the server denied what was published before.
+            ServerUnavailableError: no server answers in time.
+            DeadlineError: the server takes nothing for so long.
+        """
+        start, deadline, attempt = 0, self._deadline(), 0
+        self._raise_denied()
+        while start < len(events):
+            transport = await self._ready(deadline)
+            try:
+                end = await transport.publish_events(self._namespace, events, start, deadline)
+            except NoRespondersError:
+                # Nothing of it was sent.
+                attempt += 1
+                await pause(attempt, deadline, f"publishing ({before + start:,} events were sent)", self._timeout_s)
+                continue
+            self._count(transport, end - start)
+            if end < len(events):
+                deadline = self._deadline()
+            start = end
+
+    async def flush(self, deadline: float) -> None:
+        """Return when the server has everything that was published before.
+
+        Raises:
+            PublishInterruptedError: a connection was lost, and with it perhaps events published since the last flush.
+            AccessDeniedError: the server denied a publish.
+            DeadlineError: the server does not answer in time.
+        """
+        # All who wait when a connection is lost are told, whoever of them published what is missing.
+        self._missing = max(self._missing, await self._confirm(deadline))
+        self._raise_denied()
+        missing, self._missing = self._missing, 0
+        if missing:
+            raise PublishInterruptedError(missing)
+
+    async def request(self, event: Event, timeout_s: float) -> Any:  # noqa: ANN401 - whatever the handler returned
+        """Publish an event and return what its handler returns.
+
+        Raises:
+            NoSubscriberError: nobody is subscribed to it.
+            RequestFailedError: the handler raised.
+            DeadlineError: nobody answered in time.
+            PublishInterruptedError: the connection was lost meanwhile.
+        """
+        deadline, attempt = asyncio.get_running_loop().time() + timeout_s, 0
+        subject, body = bus_subject(self._namespace, event), bus_body(event)
+        while True:
+            transport = await self._ready(deadline)
+            if len(body) > transport.max_payload:
+                raise CommitTooLargeError(event.actor_id, len(body), transport.max_payload)
+            try:
+                answer = await transport.request(subject, body, deadline)
+            except NoRespondersError as error:
+                if transport.is_open() and asyncio.get_running_loop().time() < deadline:
+                    raise NoSubscriberError(event.event_type, event.actor_id) from error
+            except UnansweredError as error:
+                if asyncio.get_running_loop().time() < deadline:
+                    raise PublishInterruptedError(1) from error
+                raise unanswered(event.event_type, event.actor_id, timeout_s) from error
+            else:
+                return read_answer(answer.data)
+            # The connection was lost before anything was sent.
+            attempt += 1
+            await pause(attempt, deadline, f"request {event.event_type!a} of {event.actor_id!a}", timeout_s)
+
+    async def reply(self, subject: str, body: bytes) -> None:
+        """Send an answer to where a request asked for it."""
+        deadline = self._deadline()
+        try:
+            transport = await self._ready(deadline)
+            await transport.publish_reply(subject, body, deadline)
+        except (NoRespondersError, AetherError) as error:
+            # Whoever asked is told by his deadline; the handler has done its work.
+            _LOG.warning("%s: a request was not answered: %s", self._connection.url, error)
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout_s
+
+    # What the server has for certain.
+
+    async def _confirm(self, deadline: float) -> int:
+        """Wait until the server has what was given to the connection; return how many events may be lost instead."""
+        transport, written = self._transport, self._written
+        waiting = written - self._flushed
+        if transport is None or not waiting:
+            return 0
+        try:
+            await transport.flush(deadline)
+        except UnansweredError as error:
+            if transport.is_open() and asyncio.get_running_loop().time() >= deadline:
+                raise DeadlineError("flushing what was published", self._timeout_s) from error
+            self._note_loss(transport)
+            return waiting
+        if transport is self._transport:
+            self._flushed = max(self._flushed, written)
+        return 0
+
+    async def _settle(self) -> None:
+        """Ask for the server's word a moment after events went out, so that a loss is noticed, and counts few of them."""
+        while self._written > self._flushed:
+            await asyncio.sleep(SETTLE_S)
+            try:
+                await self._confirm(self._deadline())
+            except DeadlineError as error:
+                _LOG.info("%s: %s", self._connection.url, error)
+
+    async def aclose(self) -> None:
+        """End what runs by itself."""
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.wait([self._settling])
+
+    # The connection of the moment.
+
+    async def _ready(self, deadline: float) -> Transport:
+        transport = await self._connection.ready(deadline)
+        if transport is not self._transport:
+            async with self._switching:
+                if transport is not self._transport:
+                    await self._part(deadline)
+                    transport.on_denied = self._on_denied
+                    self._transport, self._written, self._flushed = transport, 0, 0
+        return transport
+
+    async def _part(self, deadline: float) -> None:
+        """Have the connection that is left deliver what it was given, where it can, before another carries what comes next."""
+        left = self._transport
+        if left is None or self._written == self._flushed:
+            return
+        try:
+            await left.flush(deadline)
+            self._flushed = self._written
+        except UnansweredError:
+            self._note_loss(left)
+
+    def _count(self, transport: Transport, sent: int) -> None:
+        if transport is self._transport:
+            self._written += sent
+            if self._settling is None or self._settling.done():
+                self._settling = asyncio.create_task(self._settle(), name="aether-bus-settling")
+        else:
+            self._lose(sent)  # it was lost and left meanwhile
+
+    def _note_loss(self, transport: Transport) -> None:
+        """Count, once, what was given to a connection that is lost."""
+        if transport is self._transport:
+            self._lose(self._written - self._flushed)
+            self._flushed = self._written
+
+    def _lose(self, count: int) -> None:
+        if count:
+            self._missing += count
+            _LOG.warning("%s: a connection was lost; up to %d events may not have arrived", self._connection.url, count)
+
+    def _on_denied(self, subject: str, error: Exception) -> None:
+        if subject.startswith("aether-bus."):
+            self._denied = error
+
+    def _raise_denied(self) -> None:
+        denied, self._denied = self._denied, None
+        if denied is not None:
+            raise denied
