@@ -1,0 +1,318 @@
+"""A server that goes, hangs up, or takes permissions back: what may be missing is told, once, and the bus goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from faults.tap import Tap
+from faults.waiting import until
+from listening import counted, hear, out_of_order, wrong_in
+
+from aether import (
+    AccessDeniedError,
+    AetherError,
+    ConnectOptions,
+    Event,
+    NATSEventBus,
+    PublishInterruptedError,
+    ServerUnavailableError,
+    SubscriptionInterruptedError,
+)
+from aether.testing.servers import running_server
+
+if TYPE_CHECKING:
+    from conftest import Size
+
+    from aether import EmbeddedServer
+
+TOLD_S = 20.0
+
+
+async def told(subscription: Any) -> SubscriptionInterruptedError:
+    """Read on until an interruption is told."""
+    async with asyncio.timeout(TOLD_S):
+        while True:
+            try:
+                await anext(subscription)
+            except SubscriptionInterruptedError as error:
+                return error
+
+
+async def test_a_restart_is_told_once_and_all_that_is_published_after_it_arrives(
+    fresh_nats_server: EmbeddedServer, namespace: str, size: Size
+) -> None:
+    """Each restart of the server is one interruption for each subscription, and nothing published after it is missing."""
+    url = fresh_nats_server.url
+    async with NATSEventBus(url, namespace=namespace) as ours, NATSEventBus(url, namespace=namespace) as other:
+        subscriptions = [await ours.subscribe(), await ours.subscribe(actor_id="p"), await ours.subscribe(group="g")]
+        at = 1
+        for _ in range(size.pick(3, 10, 30)):
+            await other.publish_many(counted("p", at, 10))
+            for subscription in subscriptions:
+                assert wrong_in(await hear(subscription, 10), first=at) == []
+            await other.flush()
+            await fresh_nats_server.kill()
+            await until(lambda: not any(subscription.is_live for subscription in subscriptions))
+            await fresh_nats_server.restart()
+            for subscription in subscriptions:
+                await told(subscription)
+            await other.publish_many(counted("p", at + 10, 1_000))
+            for subscription in subscriptions:
+                assert wrong_in(await hear(subscription, 1_000), first=at + 10) == []
+            await other.flush()
+            at += 1_010
+        assert [subscription.stats().missed for subscription in subscriptions] == [0, 0, 0]
+
+
+async def test_flush_tells_what_may_be_lost_with_the_connection(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
+    """Events published and not flushed when the server dies are counted by the next `flush`, once; flushed ones are not."""
+    async with Tap(fresh_nats_server.url) as tap, NATSEventBus(tap.url, namespace=namespace) as bus:
+        await bus.publish_many(counted("p", 1, 100))
+        await bus.flush()
+        tap.lane.plan.stalled = True
+        await bus.publish_many(counted("p", 101, 7))
+        tap.lane.cut()
+        with pytest.raises(PublishInterruptedError) as error:
+            await bus.flush()
+        assert error.value.count == 7
+        await bus.publish_many(counted("p", 108, 3))
+        await bus.flush()
+
+
+async def test_a_flush_that_waits_is_told_of_the_loss(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
+    """Each `flush` that waits when the connection is lost is told, and closing the bus tells what nobody was told."""
+    async with Tap(fresh_nats_server.url) as tap:
+        bus = NATSEventBus(tap.url, namespace=namespace)
+        await bus.publish_many(counted("p", 1, 10))
+        tap.lane.plan.mute = True
+        flushing = [asyncio.create_task(bus.flush()) for _ in range(3)]
+        await asyncio.sleep(0)
+        tap.lane.cut()
+        for each in await asyncio.gather(*flushing, return_exceptions=True):
+            assert isinstance(each, PublishInterruptedError)
+            assert each.count == 10
+        await bus.publish_many(counted("p", 11, 5))
+        tap.lane.plan.stalled = True
+        await bus.publish_many(counted("p", 16, 5))
+        tap.lane.cut()
+        with pytest.raises(PublishInterruptedError) as error:
+            await bus.aclose()
+        assert 5 <= error.value.count <= 10
+
+
+async def test_publishing_while_no_server_is_there_waits_and_then_says_so(
+    fresh_nats_server: EmbeddedServer, namespace: str
+) -> None:
+    """Without a server `publish` waits until one is back, or until its deadline, and nothing of it counts as sent."""
+    async with NATSEventBus(fresh_nats_server.url, namespace=namespace, timeout_s=1) as bus:
+        await bus.flush()
+        await fresh_nats_server.kill()
+        await until(lambda: not bus._connection.is_up())
+        with pytest.raises(ServerUnavailableError):
+            await bus.publish(Event("p", "t", 1))
+        await fresh_nats_server.restart()
+        await bus.publish(Event("p", "t", 2))
+        await bus.flush()
+
+
+@pytest.mark.parametrize("harmed", ["subscriber", "publisher"])
+async def test_connections_killed_under_load(nats_server: EmbeddedServer, namespace: str, size: Size, harmed: str) -> None:
+    """With connections cut again and again under load, order holds, and each gap has an interruption in it or was counted."""
+    dice = random.Random(7)
+    async with (
+        Tap(nats_server.url) as tap,
+        NATSEventBus(tap.url if harmed == "subscriber" else nats_server.url, namespace=namespace) as ours,
+        NATSEventBus(tap.url if harmed == "publisher" else nats_server.url, namespace=namespace) as other,
+    ):
+        subscription = await ours.subscribe(max_pending=1_000_000)
+        heard: list[tuple[str, int] | str] = []
+        listening = asyncio.create_task(listen(subscription, heard))
+        stop, lost, number = False, 0, 0
+
+        async def publish() -> None:
+            nonlocal lost, number
+            while not stop:
+                await other.publish_many(counted("p", number + 1, 200))
+                number += 200
+                try:
+                    await other.flush()
+                except PublishInterruptedError as error:
+                    lost += error.count
+
+        publishing = asyncio.create_task(publish())
+        for _ in range(size.pick(15, 100, 1_000)):
+            seen = number
+            await until(lambda seen=seen: (tap.lanes and number > seen + 1_000) or publishing.done())
+            link = dice.choice(tap.lanes)
+            link.plan.reset = bool(dice.randrange(2))
+            link.cut()
+            if harmed == "subscriber":
+                count = told_of(heard)
+                await until(lambda count=count: told_of(heard) > count)
+        stop = True
+        await publishing
+        await until(lambda: subscription.is_live)
+        ending = asyncio.create_task(publish_until_flushed(other, Event("end", "End", 1)))
+        await asyncio.wait_for(listening, TOLD_S)
+        await ending
+        assert judge(heard, number, lost if harmed == "publisher" else 0) == []
+        assert not subscription.stats().missed
+
+
+async def publish_until_flushed(bus: NATSEventBus, event: Event) -> None:
+    """Publish until the server has it for certain."""
+    while True:
+        await bus.publish(event)
+        with contextlib.suppress(PublishInterruptedError):
+            await bus.flush()
+            return
+
+
+async def listen(subscription: Any, heard: list[tuple[str, int] | str]) -> None:
+    """Write down what is heard and what is told, until the end is."""
+    while True:
+        try:
+            event = await anext(subscription)
+        except SubscriptionInterruptedError as error:
+            heard.append(str(error))
+            continue
+        if event.actor_id == "end":
+            return
+        heard.append((event.actor_id, event.version))
+
+
+def told_of(heard: list[tuple[str, int] | str]) -> int:
+    """Return how many interruptions were told."""
+    return sum(isinstance(item, str) for item in heard)
+
+
+def judge(heard: list[tuple[str, int] | str], count: int, lost: int) -> list[str]:
+    """Return each gap without an interruption in it, as far as more is missing than the publisher was told."""
+    events = [item for item in heard if not isinstance(item, str)]
+    wrong = out_of_order(events)
+    last, interrupted, untold = 0, False, 0
+    for item in [*heard, ("p", count + 1)]:
+        if isinstance(item, str):
+            interrupted = True
+            continue
+        if item[1] != last + 1 and not interrupted:
+            untold += item[1] - last - 1
+        last, interrupted = item[1], False
+    if untold > lost:
+        wrong.append(f"{untold} events are missing and nobody was told; the publisher was told of {lost}")
+    return wrong
+
+
+def test_the_judge_finds_a_gap_that_nobody_was_told() -> None:
+    """A gap counts unless an interruption stands in it or the publisher was told of as many."""
+    whole: list[tuple[str, int] | str] = [("p", 1), ("p", 2), ("p", 3)]
+    assert judge(whole, 3, 0) == []
+    assert judge([("p", 1), "interrupted", ("p", 3)], 3, 0) == []
+    assert judge([("p", 1), ("p", 3)], 3, 1) == []
+    assert judge([("p", 1), ("p", 3)], 3, 0) != []
+    assert judge(["interrupted", ("p", 1), ("p", 2), ("p", 4)], 4, 0) != []
+    assert judge([("p", 2), ("p", 1)], 2, 0) != []
+
+
+# Permissions and logins.
+
+USERS = [
+    {"user": "all", "password": "p"},
+    {
+        "user": "some",
+        "password": "p",
+        "permissions": {"subscribe": {"deny": ["aether-bus.*.secret.>"]}, "publish": {"deny": ["aether-bus.*.fixed.>"]}},
+    },
+]
+
+
+async def test_a_denied_subscription_is_an_error_and_the_others_live_on(namespace: str) -> None:
+    """Subscribing to what the server denies raises `AccessDeniedError` at once, and costs no other subscription anything."""
+    with running_server({"authorization": {"users": USERS}}) as server:
+        async with NATSEventBus(server.url, namespace=namespace, options=ConnectOptions(user="some", password="p")) as bus:
+            allowed = await bus.subscribe(actor_id="open")
+            for group in (None, "g"):
+                with pytest.raises(AccessDeniedError):
+                    await bus.subscribe(actor_id="secret", group=group)
+            await bus.publish(Event("open", "t", 1))
+            assert (await asyncio.wait_for(anext(allowed), TOLD_S)).version == 1
+            assert len(bus._feeds) == 1
+
+
+async def test_a_denied_publish_is_told_by_flush(namespace: str) -> None:
+    """A publish that the server denies is told by `flush`, or by what is published next, and other events still go out."""
+    with running_server({"authorization": {"users": USERS}}) as server:
+        async with NATSEventBus(server.url, namespace=namespace, options=ConnectOptions(user="some", password="p")) as bus:
+            subscription = await bus.subscribe(actor_id="open")
+            await bus.publish(Event("fixed", "t", 1))
+            with pytest.raises(AccessDeniedError):
+                await bus.flush()
+            await bus.publish(Event("open", "t", 1))
+            await bus.flush()
+            assert (await asyncio.wait_for(anext(subscription), TOLD_S)).version == 1
+
+
+async def test_credentials_that_are_revoked_end_the_subscriptions(namespace: str) -> None:
+    """When the login is refused for good, subscriptions raise `AccessDeniedError` and end, handlers are told, calls say so."""
+    password = "right"
+    with running_server({"authorization": {"user": "me", "password": "right"}}) as server:
+        options = ConnectOptions(user="me", password=lambda: password)
+        bus = NATSEventBus(server.url, namespace=namespace, options=options, timeout_s=3)
+        complaints: list[Exception] = []
+        subscription = await bus.subscribe()
+        handled = await bus.subscribe(handler=lambda event: None, on_error=lambda error, event: complaints.append(error))
+        password = "wrong"
+        await server.restart()
+        async with asyncio.timeout(TOLD_S):
+            with pytest.raises(SubscriptionInterruptedError):
+                await anext(subscription)
+            with pytest.raises(AccessDeniedError):
+                await anext(subscription)
+            with pytest.raises(AccessDeniedError):
+                await handled.wait_closed()
+            with pytest.raises(AccessDeniedError):
+                await bus.publish(Event("p", "t", 1))
+            assert [event async for event in subscription] == []
+        assert any(isinstance(error, AccessDeniedError) for error in complaints)
+        await bus.aclose()
+
+
+async def test_a_borrowed_client_that_reconnects_is_an_interruption(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
+    """nats-py subscribes again by itself and says nothing; here the gap is told all the same, and then all arrives."""
+    import nats
+
+    async with AsyncExitStack() as stack:
+        client = await nats.connect(fresh_nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+        stack.push_async_callback(client.close)
+        ours = await stack.enter_async_context(NATSEventBus(client, namespace=namespace))
+        other = await stack.enter_async_context(NATSEventBus(fresh_nats_server.url, namespace=namespace))
+        assert (await ours.info()).transport == "nats-py"
+        subscription = await ours.subscribe()
+        await other.publish_many(counted("p", 1, 10))
+        await other.flush()
+        assert wrong_in(await hear(subscription, 10)) == []
+        await fresh_nats_server.kill()
+        await fresh_nats_server.restart()
+        await told(subscription)
+        await other.publish_many(counted("p", 11, 1_000))
+        assert wrong_in(await hear(subscription, 1_000), first=11) == []
+
+
+async def test_a_borrowed_client_that_is_closed_ends_the_subscriptions(nats_server: EmbeddedServer, namespace: str) -> None:
+    """When the owner closes a borrowed client, subscriptions end with an error that says so."""
+    import nats
+
+    client = await nats.connect(nats_server.url)
+    async with NATSEventBus(client, namespace=namespace, timeout_s=1) as bus:
+        subscription = await bus.subscribe()
+        await client.close()
+        async with asyncio.timeout(TOLD_S):
+            with pytest.raises(SubscriptionInterruptedError):
+                await anext(subscription)
+            with pytest.raises(AetherError, match="closed"):
+                await anext(subscription)

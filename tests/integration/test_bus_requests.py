@@ -1,0 +1,62 @@
+"""Requests and answers between buses and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from listening import peer_process
+
+from aether import DeadlineError, Event, NATSEventBus, NoSubscriberError, RequestFailedError
+
+if TYPE_CHECKING:
+    from conftest import Size
+
+    from aether import EmbeddedServer
+
+
+async def test_requests_are_answered_by_another_process(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
+    """Many requests at once are each answered with what another process's handler returned for them."""
+    count = size.pick(1_000, 10_000, 100_000)
+    async with NATSEventBus(nats_server.url, namespace=namespace) as bus, peer_process(nats_server.url, namespace) as peer:
+        assert await peer.ask("answer") == "ready"
+        for start in range(0, count, 500):
+            requests = [bus.request(Event(f"a-{number % 7}", "Asked", 1, number)) for number in range(start, start + 500)]
+            assert await asyncio.gather(*requests) == [[number, number] for number in range(start, start + 500)]
+
+
+async def test_another_processs_request_is_answered_here(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A request of another process reaches a handler here, right after `subscribe` returned, and its value goes back."""
+    async with NATSEventBus(nats_server.url, namespace=namespace) as bus, peer_process(nats_server.url, namespace) as peer:
+        said = await peer.ask("request a 1")
+        assert said.startswith("NoSubscriberError")
+
+        async def answer(event: Event) -> object:
+            return {"actor": event.actor_id, "value": event.data}
+
+        async with await bus.subscribe(actor_id="a", handler=answer):
+            assert json.loads(await peer.ask("request a 7")) == {"actor": "a", "value": "7"}
+        assert (await peer.ask("request a 1")).startswith("NoSubscriberError")
+
+
+async def test_a_handler_that_raises_answers_with_the_reason(nats_server: EmbeddedServer, namespace: str) -> None:
+    """What a handler on another connection raises comes back as `RequestFailedError`; no answer in time is a `DeadlineError`."""
+
+    def refuse(event: Event) -> None:
+        raise ValueError(f"not {event.data}")
+
+    async with (
+        NATSEventBus(nats_server.url, namespace=namespace) as ours,
+        NATSEventBus(nats_server.url, namespace=namespace) as other,
+    ):
+        await ours.subscribe(actor_id="a", handler=refuse)
+        with pytest.raises(RequestFailedError, match="not 5"):
+            await other.request(Event("a", "Asked", 1, 5))
+        listener = await ours.subscribe(actor_id="b")
+        with pytest.raises(DeadlineError):
+            await other.request(Event("b", "Asked", 1), timeout=0.2)
+        assert (await anext(listener)).actor_id == "b"
+        with pytest.raises(NoSubscriberError):
+            await other.request(Event("c", "Asked", 1))
