@@ -274,6 +274,7 @@ class HandlersContract(BusCase):
         await soon(began.wait())
         await until(lambda: sum(subscription.stats()[:2]) == 3)
         closing = asyncio.create_task(subscription.aclose())
+        await until(lambda: not subscription.is_live)
         for _ in range(10):
             await asyncio.sleep(0)
         assert not closing.done()
