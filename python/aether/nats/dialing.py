@@ -94,11 +94,15 @@ async def make_client(
     raise give_up.result()
 
 
-async def _abandon(connecting: asyncio.Future[None], client: Client) -> None:
+async def _stop(connecting: asyncio.Future[None]) -> None:
     while not connecting.done():
         # Again and again, because nats-py lets a cancellation pass in some places, and would go on connecting.
         connecting.cancel()
         await asyncio.wait([connecting], timeout=ABANDON_S)
+
+
+async def _abandon(connecting: asyncio.Future[None], client: Client) -> None:
+    await _stop(connecting)
     if not connecting.cancelled():
         connecting.exception()
     await end_client(client)
@@ -115,6 +119,9 @@ async def end_client(client: Client) -> None:
     finally:
         if not closing.done():
             closing.cancel()
+        reconnecting = getattr(client, "_reconnection_task", None)
+        if reconnecting is not None:
+            await _stop(reconnecting)  # it may have missed that the client was closed meanwhile
         if isinstance(client, ControlClient):
             await client.end_websocket(END_S)
     if closing.done() and not closing.cancelled():
