@@ -315,3 +315,17 @@ def test_a_constructor_takes_other_faces():
     inner = face()
     assert face(inner)._async.other is inner._async
     assert face(other=5)._async.other == 5
+
+
+def test_as_many_handlers_block_as_the_subscription_allows():
+    """Blocking handlers of 16 actors run at once, whatever the machine: none waits for another's thread."""
+    together = threading.Barrier(16)
+    passed = threading.Semaphore(0)
+
+    def handler(_):
+        together.wait(20)
+        passed.release()
+
+    with sync.LocalEventBus() as bus, bus.subscribe(handler=handler):
+        bus.publish_many(aether.Event(f"actor-{index}", "T", 1) for index in range(16))
+        assert all(passed.acquire(timeout=20) for _ in range(16))

@@ -20,6 +20,7 @@ Each method is compiled with the signature of its original, as dataclasses do it
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import types
@@ -27,6 +28,8 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nats.aio.client import Client
+
+from aether.sync._runner import handler_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +190,8 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     async def call(*args: Any) -> Any:  # noqa: ANN401 - passed on
-        return await asyncio.to_thread(function, *args)
+        call_it = functools.partial(contextvars.copy_context().run, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(handler_threads(), call_it)
 
     return call
 

@@ -12,7 +12,7 @@ import atexit
 import os
 import threading
 import types
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from aether.errors import AetherError, LoopInUseError
@@ -20,9 +20,12 @@ from aether.errors import AetherError, LoopInUseError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
-__all__ = ["Direct", "Portal", "Runner"]
+__all__ = ["Direct", "Portal", "Runner", "handler_threads"]
 
 T = TypeVar("T")
+
+HANDLERS_MAX = 4_096
+"""How many handlers of the caller's run at once in all; each subscription has a bound of its own."""
 
 STOP_S = 5.0
 """What the interpreter waits at exit for the loop's thread; it is a daemon, so nothing hangs for longer."""
@@ -200,6 +203,7 @@ class _LoopThread:
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._ended = False
+        self.handlers = ThreadPoolExecutor(HANDLERS_MAX, thread_name_prefix="aether-handler")  # it starts them as they are needed
         # With the first portal, not with the first call: exit handlers run in reverse, and those that close stores come later.
         atexit.register(self._end)
 
@@ -255,6 +259,7 @@ class _LoopThread:
         if self._loop is not None and self._stop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(STOP_S)
+            self.handlers.shutdown(wait=False, cancel_futures=True)
 
 
 _THREADS: dict[int, _LoopThread] = {}
@@ -265,3 +270,8 @@ def _loop_thread() -> _LoopThread:
     pid = os.getpid()
     thread = _THREADS.get(pid)
     return _THREADS.setdefault(pid, _LoopThread()) if thread is None else thread
+
+
+def handler_threads() -> ThreadPoolExecutor:
+    """Return the threads in which functions of the caller's are called."""
+    return _loop_thread().handlers
