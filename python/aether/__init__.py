@@ -10,6 +10,7 @@ from aether import codec
 from aether.bus.base import BusInfo, EventBus, Subscription, SubscriptionStats
 from aether.bus.local import LocalEventBus
 from aether.bus.nats import NATSEventBus
+from aether.bus.publishing import PublishingEventStore
 from aether.errors import (
     AccessDeniedError,
     AetherError,
@@ -78,6 +79,7 @@ __all__ = [
     "NotPublishedError",
     "OutcomeUnknownError",
     "PublishInterruptedError",
+    "PublishingEventStore",
     "RequestFailedError",
     "ServerRefusedError",
     "ServerUnavailableError",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from aether import *  # noqa: F403 - whatever is no face of its own below is the very same object
 from aether import __all__
 from aether.bus import base as bus_base
-from aether.bus import local
+from aether.bus import local, publishing
 from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
 from aether.nats import server
@@ -31,4 +31,5 @@ LocalEventBus = blocking(local.LocalEventBus, Portal, BUS_PARTS)
 NATSEventBus = blocking(bus_nats.NATSEventBus, Portal, BUS_PARTS)
 InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline})
 JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline})
+PublishingEventStore = blocking(publishing.PublishingEventStore, Portal)
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, Self, runtime_checkable
 
 from aether import AccessDeniedError as AccessDeniedError
 from aether import AetherError as AetherError
@@ -52,6 +52,7 @@ from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
+from aether.bus.publishing import PublishableStore
 from aether.nats.server_process import ServerProcess
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "NotPublishedError",
     "OutcomeUnknownError",
     "PublishInterruptedError",
+    "PublishingEventStore",
     "RequestFailedError",
     "ServerRefusedError",
     "ServerUnavailableError",
@@ -844,6 +846,88 @@ class NATSEventBus:
 
     def request(self, event: Event, timeout: float | None = None) -> Any:
         """Publish an event and return what its handler returns; see `EventBus.request`."""
+
+class PublishingEventStore:
+    """An `EventStore` and `SnapshotStore` that publishes every event that it saves, once the save is acknowledged.
+
+    As a context manager it opens and closes store and bus; without, both stay as they are. What others save into the
+    same store is not published here. Saving an event again that is stored already publishes it again, as the first time may
+    have been cut off in between: subscribers know it by its id.
+
+    Args:
+        store: where events are saved, an `EventStore` and `SnapshotStore`.
+        bus: where they are published then.
+
+    Raises:
+        NotPublishedError: by every save: the events are stored, and the bus did not take them.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(self, store: PublishableStore, bus: EventBus) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def close(self) -> None:
+        """Close bus and store if this opened them."""
+
+    def save_event(self, event: Event) -> int:
+        """Store one event, then publish it; see `EventStore.save_event`."""
+
+    def save_events(self, events: Iterable[Event]) -> int:
+        """Store the events of one actor as one commit, then publish them; see `EventStore.save_events`."""
+
+    def append(self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None) -> Appended:
+        """Number the events, store them as one commit, then publish them; see `EventStore.append`."""
+
+    def ingest(
+        self,
+        *,
+        pending_max: int = 65536,
+        pending_bytes_max: int = 67108864,
+        in_flight_max: int = 4096,
+        commit_events_max: int = 256,
+        on_failure: Callable[[Event, AetherError], object] | None = None,
+    ) -> NoReturn:
+        """Refuse: a pipeline acknowledges many commits at once, and in no order that could be published.
+
+        Raises:
+            AetherError: always; it says what to do instead.
+        """
+
+    def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the actor's events in version order; see `EventStore.get_events`."""
+
+    def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> Iterator[list[Event]]:
+        """Iterate over the actor's events in batches; see `EventStore.read_events`."""
+
+    def read_all(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 1000,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> Iterator[EventBatch]:
+        """Iterate over all actors' events in position order; see `EventStore.read_all`."""
+
+    def get_latest_version(self, actor_id: str) -> int:
+        """Return the actor's latest version; see `EventStore.get_latest_version`."""
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep this snapshot; it is no event, and not published; see `SnapshotStore.save_snapshot`."""
+
+    def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
+        """Return the snapshot of the highest version, or None; see `SnapshotStore.get_latest_snapshot`."""
+
+    def info(self) -> StoreInfo:
+        """Say what the store is and what its acks mean; the bus promises nothing beyond."""
 
 @runtime_checkable
 class SnapshotStore(Protocol):
