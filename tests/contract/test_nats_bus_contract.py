@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import nats
 import pytest
 
-from aether import NATSEventBus
-from aether.testing import BusContract
+from aether import NATSEventBus, sync
+from aether.testing import BusContract, as_async
 from aether.testing.servers import _free_ports, running_server
 
 
@@ -111,3 +111,34 @@ class TestWebSocket(Owned):
     def urls(self, websocket_url):
         """Say where it is."""
         return websocket_url, websocket_url
+
+
+class Blocking(BusContract):
+    """The sync bus, called from many threads."""
+
+    # A blocking read cannot be given up.
+    test_a_read_given_up_takes_nothing = None
+    test_a_read_may_time_out = None
+
+    @pytest.fixture
+    async def bus(self, urls, namespace):
+        """Make a bus."""
+        bus = as_async(sync.NATSEventBus(urls[0], namespace=namespace))
+        yield bus
+        await bus.aclose()
+
+    @pytest.fixture
+    async def peer(self, urls, namespace):
+        """Make another, with a connection of its own."""
+        peer = as_async(sync.NATSEventBus(urls[1], namespace=namespace))
+        yield peer
+        await peer.aclose()
+
+
+class TestOneServerBlocking(Blocking):
+    """One server, without await."""
+
+    @pytest.fixture
+    def urls(self, nats_server):
+        """Say where it is."""
+        return nats_server.url, nats_server.url

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aether._native import bus_body, bus_subject
 from aether.bus.requests import read_answer, unanswered
-from aether.errors import AetherError, CommitTooLargeError, DeadlineError, NoSubscriberError, PublishInterruptedError
-from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.errors import CommitTooLargeError, DeadlineError, NoSubscriberError, PublishInterruptedError
+from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 
 if TYPE_CHECKING:
@@ -109,28 +109,37 @@ class Sender:
                 raise CommitTooLargeError(event.actor_id, len(body), transport.max_payload)
             try:
                 answer = await transport.request(subject, body, deadline)
-            except NoRespondersError as error:
-                if transport.is_open() and asyncio.get_running_loop().time() < deadline:
-                    raise NoSubscriberError(event.event_type, event.actor_id) from error
+            except NobodyListensError as error:
+                raise NoSubscriberError(event.event_type, event.actor_id) from error
+            except NoRespondersError:
+                # Nothing was sent.
+                attempt += 1
+                await pause(attempt, deadline, f"request {event.event_type!a} of {event.actor_id!a}", timeout_s)
             except UnansweredError as error:
                 if asyncio.get_running_loop().time() < deadline:
                     raise PublishInterruptedError(1) from error
                 raise unanswered(event.event_type, event.actor_id, timeout_s) from error
             else:
                 return read_answer(answer.data)
-            # The connection was lost before anything was sent.
-            attempt += 1
-            await pause(attempt, deadline, f"request {event.event_type!a} of {event.actor_id!a}", timeout_s)
 
     async def reply(self, subject: str, body: bytes) -> None:
-        """Send an answer to where a request asked for it."""
-        deadline = self._deadline()
-        try:
+        """Send an answer to where a request asked for it.
+
+        Raises:
+            ServerRefusedError: the answer is larger than the server takes.
+            ServerUnavailableError: no server answers in time.
+            DeadlineError: the server takes nothing for so long.
+        """
+        deadline, attempt = self._deadline(), 0
+        while True:
             transport = await self._ready(deadline)
-            await transport.publish_reply(subject, body, deadline)
-        except (NoRespondersError, AetherError) as error:
-            # Whoever asked is told by his deadline; the handler has done its work.
-            _LOG.warning("%s: a request was not answered: %s", self._connection.url, error)
+            try:
+                await transport.publish_reply(subject, body, deadline)
+            except NoRespondersError:
+                attempt += 1
+                await pause(attempt, deadline, "answering a request", self._timeout_s)
+            else:
+                return
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s

@@ -22,7 +22,16 @@ from aether.errors import (
     UnsupportedServerError,
 )
 
-__all__ = ["CONFLICT", "NO_MESSAGE", "NO_STREAM", "STREAM_EXISTS", "TRY_AGAIN", "NoRespondersError", "UnansweredError"]
+__all__ = [
+    "CONFLICT",
+    "NO_MESSAGE",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "TRY_AGAIN",
+    "NoRespondersError",
+    "NobodyListensError",
+    "UnansweredError",
+]
 
 CONFLICT = frozenset({10071, 10164})
 """A guard was refused. 10164 is also what a guarded write gets on R3 while any other write to its subject is in flight."""
@@ -51,6 +60,10 @@ _REFUSED_LOGIN = re.compile(r"authorization violation|authentication (?:expired|
 
 class NoRespondersError(Exception):
     """Nobody listens on the subject: the request reached no stream and changed nothing. Internal to this package."""
+
+
+class NobodyListensError(NoRespondersError):
+    """The server says that nobody listens on the subject. Internal to this package."""
 
 
 class UnansweredError(Exception):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 import msgspec
 
-from aether.nats.errors import UNAVAILABLE, NoRespondersError
+from aether.nats.errors import UNAVAILABLE, NobodyListensError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -262,5 +262,5 @@ def header_bytes(lines: Sequence[tuple[str, str]]) -> int:
 def heard(reply: Reply) -> Reply:
     """Return the answer, or raise where it says that nobody listens."""
     if reply.status == UNAVAILABLE:
-        raise NoRespondersError("nobody listens on the subject")
+        raise NobodyListensError("nobody listens on the subject")
     return reply
