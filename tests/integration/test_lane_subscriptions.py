@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aether import EmbeddedServer
     from aether.nats.transport import Transport
 
+# nats-py's call of aiohttp is of an old form; nothing here can change that.
 pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")
 
 KINDS = ("lane", "borrowed", "websocket")

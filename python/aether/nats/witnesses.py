@@ -157,16 +157,15 @@ class Witnesses:
         url = transport.connected_url
         if url is None:
             raise NoRespondersError("the client is not connected")
+        url = url._replace(netloc=url.netloc.rpartition("@")[2])
         if url.scheme in WEBSOCKET:
-            others = [other for other in transport.info.connect_urls if other != url.netloc]
-            if len(transport.info.connect_urls) > 1:
-                raise ServersUnreachableError(tuple(f"{url.scheme}://{other}, which is WebSocket" for other in others))
+            _check_alone(url, transport.info.connect_urls)
             return None
         return await self._observe(url, woken, deadline)
 
     async def _observe(self, url: ParseResult, woken: asyncio.Event, deadline: float) -> Lane:
         """Return a lane to the server of a client that does not tell what it hears from it."""
-        server = self._login.server(url._replace(netloc=url.netloc.rpartition("@")[2]))
+        server = self._login.server(url)
         if self._observer is None or self._observer.server.shown != server.shown:
             if self._observer is not None:
                 self._observer.end()
@@ -223,6 +222,13 @@ class Witnesses:
 
 def _parsed(url: str) -> ParseResult:
     return urlparse(f"nats://{url}")
+
+
+def _check_alone(own: ParseResult, named: Sequence[str]) -> None:
+    """Raise where there are other servers: a witness speaks NATS's own protocol, and these are WebSocket's addresses."""
+    if len(named) > 1:
+        others = [url for url in named if url != own.netloc]
+        raise ServersUnreachableError(tuple(f"{own.scheme}://{url}, over WebSocket" for url in others))
 
 
 def _neighbour(own: Server, url: ParseResult) -> Server:

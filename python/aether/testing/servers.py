@@ -148,7 +148,8 @@ def _start_nodes_on(ports: list[int], settings: Mapping[str, Any]) -> list[Embed
     try:
         for node, port in enumerate(ports):
             others = [route for index, route in enumerate(routes) if index != node]
-            cluster = {"name": "aether-test", "listen": f"127.0.0.1:{port}", "routes": others}
+            theirs = settings.get("cluster", {})
+            cluster = {**theirs, "name": "aether-test", "listen": f"127.0.0.1:{port}", "routes": others}
             ours = {**_MONITORING, "server_name": str(node), "cluster": cluster}
             server = EmbeddedServer(sync=SYNC_S, settings={**settings, **ours})
             started.append(server)
