@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from plain_bus import PlainBus
 
 from aether import LocalEventBus, sync
 from aether.testing import BusContract, as_async
@@ -34,5 +35,18 @@ class TestLocalBusBlocking(BusContract):
     async def bus(self):
         """Make a bus."""
         bus = as_async(sync.LocalEventBus())
+        yield bus
+        await bus.aclose()
+
+
+class TestPlainBus(BusContract):
+    """A bus whose mailboxes and exchange are plain Python, the ground of those with planted bugs."""
+
+    has_block = True
+
+    @pytest.fixture
+    async def bus(self):
+        """Make a bus."""
+        bus = PlainBus()
         yield bus
         await bus.aclose()

@@ -91,6 +91,10 @@ class AbstractEventBus(ABC):
     def _check_options(self, options: SubscribeOptions) -> None:  # noqa: B027 - most buses refuse nothing more
         """Refuse what this bus cannot do."""
 
+    def _make_intake(self, options: SubscribeOptions) -> Intake:
+        """Make what a subscription's events come into."""
+        return Intake(options)
+
     @abstractmethod
     async def info(self) -> BusInfo:
         """Say what this bus is."""
@@ -252,7 +256,7 @@ class AbstractEventBus(ABC):
         return await self._subscribe(options)
 
     async def _subscribe(self, options: SubscribeOptions, *, registered: bool = False) -> BusSubscription:
-        intake = Intake(options)
+        intake = self._make_intake(options)
         handling = None if options.handler is None else Handling(intake, self._reply)
         subscription = BusSubscription(intake, handling, self._drop, self._timeout_s)
         self._subscriptions[intake] = subscription

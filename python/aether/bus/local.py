@@ -61,6 +61,7 @@ class LocalEventBus(AbstractEventBus):
         if number is not None:
             self._exchange.detach(number)
             del self._intakes[number]
+            intake.tell_room()  # who waits for it waits in vain
 
     async def _send(self, events: list[Event], before: int) -> None:
         sent, full = self._exchange.publish(events)
