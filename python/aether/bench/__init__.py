@@ -1,10 +1,10 @@
-"""Benchmarks of the stores on a real server, each beside its baseline in the same run: what `aether bench` runs."""
+"""Benchmarks of stores and buses on a real server, each beside its baseline in the same run: what `aether bench` runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import append_latency, append_pipelined, load, replay
+from aether.bench import append_latency, append_pipelined, bus, load, replay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,6 +17,7 @@ __all__ = ["SCENARIOS"]
 SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "append-latency": append_latency.lines,
     "append-pipelined": append_pipelined.lines,
+    "bus": bus.lines,
     "load": load.lines,
     "replay": replay.lines,
 }

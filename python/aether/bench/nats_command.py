@@ -6,15 +6,18 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
+import nats.errors
+
 from aether.bench.measure import Side
 from aether.errors import AetherError
 
 if TYPE_CHECKING:
     from aether.bench.setting import Setting
 
-__all__ = ["ordered_consumer", "publish_async"]
+__all__ = ["ordered_consumer", "publish_async", "subscriber"]
 
 RUN_S = 600.0
+ASK_S = 0.05
 _RATE = re.compile(r"stats: ([\d,]+) msgs/sec")
 
 
@@ -27,6 +30,33 @@ def publish_async(setting: Setting, stream: str, count: int, size: int) -> Side:
 def ordered_consumer(setting: Setting, stream: str, count: int) -> Side:
     """Read a stream from its beginning by Go's ordered consumer."""
     return Side("nats bench js ordered", lambda _: _run(setting, ["js", "ordered", "--stream", stream], count), count, tells=True)
+
+
+def subscriber(setting: Setting, subject: str, count: int, size: int) -> Side:
+    """Hear core messages, which a second process of the command publishes."""
+
+    async def run(_: None) -> float:
+        hearing = asyncio.ensure_future(_run(setting, ["sub", subject, "--size", f"{size}B"], count))
+        try:
+            await _heard(setting, subject)
+            await _run(setting, ["pub", subject, "--size", f"{size}B"], count)
+            return await hearing
+        finally:
+            hearing.cancel()
+
+    return Side("nats bench sub", run, count, tells=True)
+
+
+async def _heard(setting: Setting, subject: str) -> None:
+    """Return once somebody is subscribed: until then the server says that nobody is. It is one message more for them."""
+    async with setting.client() as client, asyncio.timeout(RUN_S):
+        while True:
+            try:
+                await client.request(subject, b"", timeout=ASK_S)
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(ASK_S)
+            except nats.errors.TimeoutError:
+                return
 
 
 async def _run(setting: Setting, arguments: list[str], count: int) -> float:
