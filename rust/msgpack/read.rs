@@ -202,6 +202,9 @@ impl<'a> Reader<'a> {
     }
 
     pub fn str(&mut self) -> Result<&'a str> {
+        if let Some(short) = self.short_str() {
+            return text(short, self.at - short.len());
+        }
         let start = self.at;
         match self.mark()? {
             Mark::Str(bytes) => text(bytes, self.at - bytes.len()),
@@ -245,9 +248,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A text that is shorter is looked at faster than a checker of long ones is called.
+const SHORT_TEXT: usize = 32;
+
 /// Checked UTF-8; `offset` is where the bytes start.
 #[inline]
 pub fn text(bytes: &[u8], offset: usize) -> Result<&str> {
+    if bytes.len() < SHORT_TEXT && bytes.is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
+    }
     simdutf8::basic::from_utf8(bytes).or_else(|_| {
         std::str::from_utf8(bytes).map_err(|error| Error::decode(offset + error.valid_up_to(), "the string is not UTF-8"))
     })
