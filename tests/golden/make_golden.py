@@ -1,7 +1,7 @@
 """Made the golden files, once, with stock msgpack and zlib: `python3 make_golden.py` writes those that are not there yet.
 
 A file that was ever released never changes, and every version of Aether reads it. A later format gets files of its own.
-`COMMITS` and `SNAPSHOTS` say what each file holds.
+`COMMITS`, `SNAPSHOTS` and `REPLIES` say what each file holds.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ COMMITS: dict[str, dict[str, Any]] = {
     "repair": {"actor": "order-123", "events": [], "spine": [[8, 1]], "passed": [9, 300], "version": 5},
     "passed-and-event": {"actor": "order-123", "events": [event(6)], "spine": [[10, 1], [8, 1]], "passed": [9]},
     "no-spine": {"actor": "order-123", "events": [event(1)]},
+    "bus-event": {"actor": "order.1/é", "events": [event(3, {"total_cents": 9999}, type="Order placed", meta={"k": "v"})]},
     "unknown-keys": {
         "actor": "order-123",
         "events": [event(1, later="kept", nested={"x": [1, {}]})],
@@ -105,6 +106,12 @@ SNAPSHOTS: dict[str, dict[str, Any]] = {
     }
 }
 
+REPLIES: dict[str, dict[str, Any]] = {
+    "bus-reply": {"value": {"accepted": True, "at": AT, "left": [None, 2**63]}},
+    "bus-reply-nothing": {"value": None},
+    "bus-reply-error": {"error": "OutOfStockError: 日本"},
+}
+
 
 def body_of(fields: dict[str, Any]) -> bytes:
     """Frame the fields: `format` first, and last the checksum of every byte before its key, always in five bytes."""
@@ -118,6 +125,6 @@ def path_of(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    for name, fields in {**COMMITS, **SNAPSHOTS}.items():
+    for name, fields in {**COMMITS, **SNAPSHOTS, **REPLIES}.items():
         if not path_of(name).exists():
             path_of(name).write_bytes(body_of(fields))

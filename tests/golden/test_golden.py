@@ -11,18 +11,32 @@ from typing import Any
 
 import msgpack
 import pytest
-from make_golden import COMMITS, HERE, SNAPSHOTS, body_of, path_of
+from make_golden import COMMITS, HERE, REPLIES, SNAPSHOTS, body_of, path_of
 
-from aether import DecodeError, Event, Snapshot
-from aether._native import Commit, Head, encode_commit
+from aether import DecodeError, Event, Snapshot, codec
+from aether._native import (
+    Commit,
+    EventFilter,
+    Exchange,
+    Head,
+    Mailbox,
+    bus_body,
+    bus_subject,
+    decode_reply,
+    encode_commit,
+    encode_error,
+    encode_reply,
+)
 
-FILES = {**COMMITS, **SNAPSHOTS}
+FILES = {**COMMITS, **SNAPSHOTS, **REPLIES}
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 HASHES = HERE / "SHA256SUMS"
 
 
 def decode_of(name: str) -> Any:
     """The reader of this file."""
+    if name in REPLIES:
+        return decode_reply
     return Snapshot._from_bytes if name in SNAPSHOTS else Commit.decode
 
 
@@ -146,6 +160,25 @@ def test_snapshot_with_unknown_keys():
     """A snapshot with keys that are not known is read all the same."""
     fields = {**SNAPSHOTS["snapshot"], "later": [1]}
     assert Snapshot._from_bytes(body_of(fields)) == Snapshot._from_bytes(path_of("snapshot").read_bytes())
+
+
+def test_an_event_of_a_bus_read_and_written():
+    """A bus's message is read from its subject as its event, and written as the same subject and bytes."""
+    body, subject = path_of("bus-event").read_bytes(), "aether-bus.shop.order=2E1=2F=C3=A9.Order=20placed"
+    exchange, mailbox = Exchange("shop"), Mailbox(EventFilter(), 10, 10_000, "error")
+    exchange.attach(mailbox)
+    exchange.accept(subject, "", body)
+    (event,) = mailbox.take(10)
+    assert [event] == Commit.decode(body).events()
+    assert (bus_subject("shop", event), bus_body(event)) == (subject, body)
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_reply_read_and_written(name):
+    """A reply reads as the value or the error that went in, and is written as the same bytes."""
+    body, fields = path_of(name).read_bytes(), REPLIES[name]
+    assert decode_reply(body) == (fields.get("value"), fields.get("error"))
+    assert body == (encode_error(fields["error"]) if "error" in fields else encode_reply(codec.encode(fields["value"])))
 
 
 @pytest.mark.parametrize("name", FILES)
