@@ -180,6 +180,21 @@ def test_a_denied_subject_is_read_from_the_protocol(text: str, publish: bool, su
     assert (what.publish, what.subject) == (publish, subject)
 
 
+@pytest.mark.parametrize(
+    ("text", "told", "queue", "sid"),
+    [
+        ("nats: 'Permissions Violation for Subscription to \"a.N.*\"'", "a.N.*", None, None),
+        ('nats: \'Permissions Violation for Subscription to "a.N.*" using queue "Workers"\'', "a.N.*", "Workers", None),
+        ('nats: \'Permissions Violation for Subscription to "a.N.*" (sid "17")\'', "a.N.*", None, 17),
+    ],
+)
+def test_a_denied_subscription_is_told_by_its_group_or_number(text: str, told: str, queue: str | None, sid: int | None) -> None:
+    """Which subscription it is the server says by subject and group, or by its number where it takes back what it allowed."""
+    what = denied(nats.errors.Error(text))
+    assert what is not None
+    assert (what.told, what.queue, what.sid, what.publish) == (told, queue, sid, False)
+
+
 def test_other_errors_deny_nothing() -> None:
     """Only a permissions violation names a denied subject, only an authorization violation is a refused login."""
     assert denied(nats.errors.Error("nats: 'maximum connections exceeded'")) is None

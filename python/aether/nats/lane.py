@@ -3,11 +3,13 @@
 nats-py spends 10 to 16 µs on a message, most of it on parsing and on the hops between its tasks; framing and parsing the
 same bytes natively costs about 1 µs. So data travels here, per the published NATS client protocol, and control stays with
 nats-py: it finds the servers, reconnects with backoff, and the lane follows it to the server it is connected to. The lane is
-no general client: it publishes, sends requests, hears answers on inboxes of its own, and answers PING.
+no general client: it publishes, sends requests, hears answers on inboxes of its own, leads a bus's messages to native mailboxes,
+and answers PING.
 
-What goes out waits where the server takes less than it is given. What comes in needs no such thing: nothing comes that was not
-asked for, and each who asks bounds it (one answer a request, `ANSWERS_BYTES_MAX` for a batch, the windows of whoever reads by an
-inbox); answers are taken in the chunk in which they come, so a reader that is late leaves them in the socket.
+What goes out waits where the server takes less than it is given. What comes in needs no such thing: answers come only where they
+were asked for, and each who asks bounds them (one a request, `ANSWERS_BYTES_MAX` for a batch, the windows of whoever reads by an
+inbox), and a bus's messages are bounded by the mailboxes they go to. Both are taken in the chunk in which they come, so a reader
+that is late leaves them in the socket.
 
 When the connection is lost everything in flight is unanswered at once; nothing is sent again here, because only the caller
 knows whether that is safe.
