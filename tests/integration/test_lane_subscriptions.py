@@ -264,6 +264,22 @@ async def test_a_denied_publish_is_told_and_costs_nothing_else(kind: str, strict
         assert isinstance(told[0][1], AccessDeniedError)
 
 
+async def test_a_subscription_too_many_is_refused_alone() -> None:
+    """With as many subscriptions as the server allows, those beyond are lost with `AccessDeniedError`; the others go on."""
+    with running_server({"max_subscriptions": 5}) as server:
+        async with transport_to(server.url) as transport, transport_to(server.url) as other:
+            listeners = [Listener(f"ns-{number}") for number in range(7)]
+            for listener in listeners:
+                await listener.listen(transport)
+            await transport.flush(due())
+            assert [len(listener.lost) for listener in listeners] == [0, 0, 0, 0, 1, 1, 1]  # the lane's own inbox is the fifth
+            assert all(isinstance(listener.lost[0], AccessDeniedError) for listener in listeners[4:])
+            assert transport.is_open()
+            for listener in listeners[:4]:
+                await publish(other, listener.namespace, events_of("a", 10))
+                assert len(await listener.heard(10)) == 10
+
+
 # Losses.
 
 

@@ -55,6 +55,7 @@ _DENIED = re.compile(
     r"(?: using queue \"([^\"]+)\")?(?: \(sid \"(\d+)\"\))?",
     re.IGNORECASE,
 )
+_TOO_MANY = re.compile(r"maximum subscriptions exceeded", re.IGNORECASE)
 _REFUSED_LOGIN = re.compile(r"authorization violation|authentication (?:expired|revoked|timeout)", re.IGNORECASE)
 
 
@@ -94,6 +95,11 @@ def denied(error: BaseException) -> Denied | None:
     if found is None:
         return None
     return Denied(found[1].lower() == "publish", found[2].lower(), found[2], found[3], int(found[4]) if found[4] else None)
+
+
+def too_many_subscriptions(error: BaseException) -> bool:
+    """Say whether the server refused a subscription because there are as many as it allows; it does not say which."""
+    return bool(_TOO_MANY.search(str(error)))
 
 
 def login_refused(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ import nats.errors
 
 from aether._native import FrameReader
 from aether.errors import AetherError, DecodeError, ServerUnavailableError
-from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied, login_refused
+from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied, login_refused, too_many_subscriptions
 from aether.nats.transport import Info
 
 if TYPE_CHECKING:
@@ -220,6 +220,10 @@ class LaneSocket(asyncio.Protocol):
         """Tell those whom a "permissions violation" concerns; False: the connection is of no use without."""
         raise NotImplementedError
 
+    def refuse_newest(self) -> bool:
+        """Give up the last subscription, which the server did not take; False: there is none but the lane's own."""
+        raise NotImplementedError
+
     def _control(self, name: str, text: bytes) -> None:
         if name == "PING":
             self._pong()
@@ -251,6 +255,8 @@ class LaneSocket(asyncio.Protocol):
         what = denied(error)
         reason = client_error(self.server.shown, error)
         if what is not None and self.refuse(what, reason):
+            return
+        if too_many_subscriptions(error) and self.refuse_newest():
             return
         if what is not None or login_refused(error):
             self.lose(reason)

@@ -13,6 +13,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from aether._native import request_frames
+from aether.errors import AccessDeniedError
 from aether.nats.errors import NoRespondersError
 from aether.nats.lane_socket import LaneSocket
 
@@ -46,6 +47,7 @@ class LaneSubscriptions(LaneSocket):
         super().__init__(server, _new_inbox(), ping_s, changed)
         self._inboxes: dict[int, LaneInbox] = {}
         self._feeds: dict[int, LaneFeed] = {}
+        self._alike: dict[tuple[str, str | None], set[int]] = {}
         self._last_sid = 1
 
     def wake(self, sid: int) -> None:
@@ -111,13 +113,19 @@ class LaneSubscriptions(LaneSocket):
         sid = self._new_sid()
         self.write(f"SUB {subject} {queue + ' ' if queue else ''}{sid}\r\n".encode())
         self._reader.attach_messages(sid, exchange)
-        feed = self._feeds[sid] = LaneFeed(self, sid, subject, queue, woken=woken, lost=lost)
+        feed = self._feeds[sid] = LaneFeed(self, sid, (subject, queue), woken=woken, lost=lost)
+        self._alike.setdefault(feed.what, set()).add(sid)
         return feed
 
     def close_feed(self, sid: int) -> bool:
         """End what `subscribe` began; say whether it had not ended before."""
-        if self._feeds.pop(sid, None) is None:
+        feed = self._feeds.pop(sid, None)
+        if feed is None:
             return False
+        alike = self._alike[feed.what]
+        alike.discard(sid)
+        if not alike:
+            del self._alike[feed.what]
         self._forget(sid)
         return True
 
@@ -135,12 +143,27 @@ class LaneSubscriptions(LaneSocket):
             return True
         if what.subject.startswith(INBOX):
             return False
-        ended = [feed for feed in self._feeds.values() if feed.is_meant(what)]
+        # By its number where what was allowed is taken back, else all that are subscribed alike are denied alike.
+        sids = self._alike.get((what.told, what.queue), set()) if what.sid is None else {what.sid}
+        ended = [feed for sid in sids if (feed := self._feeds.get(sid)) is not None]
         for feed in ended:
             feed.end(reason)
         if not ended:
             _LOG.info("%s: %s; nobody listens there any more", self.server.shown, reason)
         return True
+
+    def refuse_newest(self) -> bool:
+        """Give up the last subscription: the server takes them in order until there are as many as it allows."""
+        sid = max(next(reversed(self._inboxes), 0), next(reversed(self._feeds), 0))
+        many = "maximum subscriptions exceeded; end some, or let the server allow more (max_subscriptions)"
+        reason = AccessDeniedError(self.server.shown, many)
+        if sid in self._feeds:
+            self._feeds[sid].end(reason)
+        elif sid:
+            inbox = self._inboxes[sid]
+            self.close_inbox(sid)
+            inbox.lost(reason, None)
+        return bool(sid)
 
 
 class LaneInbox:
@@ -170,26 +193,24 @@ class LaneInbox:
 
 
 class LaneFeed:
-    """A subscription whose messages go to a native exchange; see `transport.Feed`."""
+    """A subscription whose messages go to a native exchange; see `transport.Feed`.
+
+    Attributes:
+        what: its subject and group.
+        woken: called after the exchange took some.
+    """
 
     def __init__(
         self,
         lane: LaneSubscriptions,
         sid: int,
-        subject: str,
-        queue: str | None,
+        what: tuple[str, str | None],
         *,
         woken: Callable[[], None],
         lost: Callable[[Exception], None],
     ) -> None:
-        self._lane, self._sid, self._subject, self._queue = lane, sid, subject, queue
+        self._lane, self._sid, self.what = lane, sid, what
         self.woken, self._lost = woken, lost
-
-    def is_meant(self, what: Denied) -> bool:
-        """Say whether this subscription is the denied one, or is denied as it is."""
-        if what.sid is not None:
-            return what.sid == self._sid
-        return (what.told, what.queue) == (self._subject, self._queue)
 
     def end(self, reason: Exception) -> None:
         """Give it back, because no more messages come, or none that could be relied on."""
