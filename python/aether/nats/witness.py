@@ -88,10 +88,6 @@ class Witness:
             self.error, self.lane = self.lane.lost, None
             self._lost(self)
 
-    def is_leaving(self) -> bool:
-        """Say whether the server is about to go: it is named no more, and still takes what its clients publish."""
-        return self.lane is not None and self.lane.info.ldm
-
     def _denied(self, _subject: str, reason: Exception) -> None:
         self.refusal = reason
         self._changed()
@@ -102,14 +98,15 @@ class Witness:
             self.lane.write(publish_frame(f"{inbox}{self.number}", "", [], b""))
 
     def end(self) -> None:
-        """Give the connection up; what was found there stays known."""
+        """Give the connection up, and an attempt at one; what was found there stays known."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         lane, self.lane = self.lane, None
         if lane is not None:
             lane.lose(UnansweredError("the connection was closed"))
 
     async def aclose(self) -> None:
-        """End the connection, and an attempt at one."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
+        """End it, and return when it has ended."""
         self.end()
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlparse
 
 from aether._native import Tally
@@ -36,6 +36,28 @@ __all__ = ["Witnesses"]
 
 PROBE_FIRST_S, PROBE_MAX_S = 0.001, 0.05
 """How long a probe may stay away before another goes out: twice as long each time, from the first to the second."""
+
+UNNAMED_S = 1.0
+"""How long a proof waits for a server that is named no more. It may be gone without a word, or cut off from ours; or it is about
+to go ("lame duck mode") and still takes what its clients publish, and then its probe arrives."""
+
+
+class Proof(NamedTuple):
+    """What one proof needs.
+
+    Attributes:
+        source: whose server says which servers there are.
+        own: the server that has our subscriptions.
+        inbox: where probes go.
+        tally: which of them came.
+        patient_until: how long servers that are named no more are waited for.
+    """
+
+    source: Lane
+    own: str
+    inbox: str
+    tally: Tally
+    patient_until: float
 
 
 class Witnesses:
@@ -86,11 +108,13 @@ class Witnesses:
                 woken.set()
 
         inbox = await transport.open_inbox(tally, woken.set, fail)
+        patient_until = asyncio.get_running_loop().time() + UNNAMED_S
+        proof = Proof(source, transport.info.server_id, inbox.prefix, tally, patient_until)
         try:
-            self._probe(transport, source, inbox.prefix, tally)
+            self._probe(proof)
             await transport.flush(deadline)
             pause_s = PROBE_FIRST_S
-            while missing := self._probe(transport, source, inbox.prefix, tally):
+            while missing := self._probe(proof):
                 await _pause(woken, pause_s, deadline, missing)
                 pause_s = min(2 * pause_s, PROBE_MAX_S)
                 if lost:
@@ -99,23 +123,22 @@ class Witnesses:
         finally:
             await inbox.aclose()
 
-    def _probe(self, transport: Transport, source: Lane, inbox: str, tally: Tally) -> list[Witness]:
+    def _probe(self, proof: Proof) -> list[Witness]:
         """Send a probe through each server that is not proven yet; return its witness, and those that are not connected."""
-        own = transport.info.server_id
-        witnesses = self._witnesses(source, own)
-        found = {own}
-        for witness in witnesses:
+        self._follow(proof)
+        found = {proof.own}
+        for witness in self._of_url.values():
             if witness.lane is not None:
                 if witness.server_id in found:
                     witness.end()  # another address of a server that has a witness, or of our own
                 found.add(witness.server_id)
         missing = []
-        for witness in witnesses:
+        for witness in self._of_url.values():
             _check(witness)
             if witness.lane is not None:
-                if tally.has(witness.number):
+                if proof.tally.has(witness.number):
                     continue
-                witness.probe(inbox)
+                witness.probe(proof.inbox)
             elif witness.server_id in found:
                 continue
             else:
@@ -123,25 +146,17 @@ class Witnesses:
             missing.append(witness)
         return missing
 
-    def _witnesses(self, source: Lane, own: str) -> list[Witness]:
-        """Return a witness for each address that the server names, and let go of the others."""
-        urls, info = [_parsed(url) for url in source.info.connect_urls], source.info
-        named = {url.netloc: url for url in urls}
-        if not named:
-            raise ServersUnreachableError((f"the servers of the cluster {info.cluster!r}, which advertise no addresses",))
-        shared = [f"nats://{netloc}" for netloc in named if sum(url.netloc == netloc for url in urls) > 1]
-        if shared:
-            raise ServersUnreachableError(tuple(f"{url}, which several servers give as their address" for url in shared))
-        if info.server_id == own:
-            here = source.server
-            named = {netloc: url for netloc, url in named.items() if (url.hostname, url.port) != (here.host, here.port)}
-        for netloc in [*self._of_url]:
-            if netloc not in named and not self._of_url[netloc].is_leaving():
+    def _follow(self, proof: Proof) -> None:
+        """Have a witness for each address that the server names, and let go of the others."""
+        named = _named(proof.source, proof.own)
+        patient = asyncio.get_running_loop().time() < proof.patient_until
+        for netloc, witness in [*self._of_url.items()]:
+            kept = witness.lane is not None and (patient or proof.tally.has(witness.number))
+            if netloc not in named and not kept:
                 self._of_url.pop(netloc).end()
         for netloc, url in named.items():
             if netloc not in self._of_url:
-                self._of_url[netloc] = self._witness(_neighbour(source.server, url))
-        return [*self._of_url.values()]
+                self._of_url[netloc] = self._witness(_neighbour(proof.source.server, url))
 
     def _witness(self, server: Server) -> Witness:
         return Witness(server, self._timeout_s, self._wake, self._lost)
@@ -218,6 +233,21 @@ class Witnesses:
             witnesses.append(self._observer)
         for witness in witnesses:
             await witness.aclose()
+
+
+def _named(source: Lane, own: str) -> dict[str, ParseResult]:
+    """Return the addresses that the server names, but its own."""
+    urls, info = [_parsed(url) for url in source.info.connect_urls], source.info
+    named = {url.netloc: url for url in urls}
+    if not named:
+        raise ServersUnreachableError((f"the servers of the cluster {info.cluster!r}, which advertise no addresses",))
+    shared = [f"nats://{netloc}" for netloc in named if sum(url.netloc == netloc for url in urls) > 1]
+    if shared:
+        raise ServersUnreachableError(tuple(f"{url}, which several servers give as their address" for url in shared))
+    if info.server_id == own:
+        here = source.server
+        named = {netloc: url for netloc, url in named.items() if (url.hostname, url.port) != (here.host, here.port)}
+    return named
 
 
 def _parsed(url: str) -> ParseResult:
