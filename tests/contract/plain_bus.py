@@ -197,7 +197,7 @@ class PlainBus(LocalEventBus):
     mailbox_type: type[PlainMailbox] = PlainMailbox
     exchange_type: type[PlainExchange] = PlainExchange
 
-    def __init__(self, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, *, timeout_s: float = 0.5) -> None:
         super().__init__(timeout_s=timeout_s)
         self._exchange = self.exchange_type()
 

@@ -1,33 +1,53 @@
-"""A register of stores with one planted bug each, and the contract's tests that have to catch it.
+"""A register of stores and buses with one planted bug each, and the contract's tests that have to catch it.
 
-The bugs, in the modules broken_*.py, are those that stores have had: a lost check, a falsy zero, an await in the wrong place,
-a shared list, a cache. pytest does not collect them; test_planted_bugs.py has them run, to see them fail.
+The bugs, in the modules broken_*.py, are those that stores and buses have had: a lost check, a falsy zero, an await in the wrong
+place, a shared list, a cache. pytest does not collect them; test_planted_bugs.py has them run, to see them fail.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_bus import PlainBus
 
-from aether.testing import StoreContract
+from aether.testing import BusContract, StoreContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from third_store import ListStore
 
-CAUGHT_BY: dict[type[ListStore], tuple[str, ...]] = {}
+CAUGHT_BY: dict[type[ListStore | PlainBus], tuple[str, ...]] = {}
 
 
 def caught_by(*tests: str) -> Callable[[type[ListStore]], type[ListStore]]:
     """Name the tests of the contract that must fail on this store."""
 
     def register(store: type[ListStore]) -> type[ListStore]:
-        CAUGHT_BY[store] = tests
-        contract = type(f"Test{store.__name__}", (StoreContract,), {"store": pytest.fixture(lambda self: store())})
-        setattr(sys.modules[store.__module__], contract.__name__, contract)
+        _add(store, tests, StoreContract, {"store": pytest.fixture(lambda self: store())})
         return store
 
     return register
+
+
+def bus_caught_by(*tests: str) -> Callable[[type[PlainBus]], type[PlainBus]]:
+    """Name the tests of the bus contract that must fail on this bus."""
+
+    def register(broken: type[PlainBus]) -> type[PlainBus]:
+        async def bus(self: object) -> Any:
+            made = broken()
+            yield made
+            await PlainBus.aclose(made)
+
+        _add(broken, tests, BusContract, {"bus": pytest.fixture(bus), "has_block": True})
+        return broken
+
+    return register
+
+
+def _add(broken: type, tests: tuple[str, ...], contract: type, members: dict[str, Any]) -> None:
+    CAUGHT_BY[broken] = tests
+    made = type(f"Test{broken.__name__}", (contract,), members)
+    setattr(sys.modules[broken.__module__], made.__name__, made)
