@@ -199,7 +199,9 @@ class AbstractEventBus(ABC):
         check_kind(kind)
 
         def register(handler: Callable[[T, Event], R]) -> Callable[[T, Event], R]:
-            if self._loop is not None or self._closed or self._opening.locked():
+            if self._closed:
+                self._refuse_closed()
+            if self._loop is not None or self._opening.locked():
                 raise AetherError(
                     f"{self!r} is open already, so a handler registered now would hear nothing; register it before, or "
                     "await bus.subscribe(handler=...)"
