@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,6 @@ from listening import counted, out_of_order, wrong_in
 from aether import Event, SubscriptionLaggedError
 
 if TYPE_CHECKING:
-    import random
-
     from aether import NATSEventBus
 
 DEADLINE_S = 30.0
@@ -25,6 +24,7 @@ class Accounts:
     """What was published, and what became of it.
 
     Attributes:
+        seed: what the dice began with.
         begun: how many events each publisher has begun to publish.
         settled: how many of them the server has for certain.
         wrong: what does not add up.
@@ -32,8 +32,8 @@ class Accounts:
         missed: how many events were told to be missed.
     """
 
-    def __init__(self, buses: list[NATSEventBus], dice: random.Random) -> None:
-        self.buses, self.dice = buses, dice
+    def __init__(self, buses: list[NATSEventBus], seed: int) -> None:
+        self.buses, self.seed, self.dice = buses, seed, random.Random(seed)
         self.begun: Counter[str] = Counter()
         self.settled: Counter[str] = Counter()
         self.wrong: list[str] = []

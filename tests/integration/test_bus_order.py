@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 from bus_accounts import Accounts, work
 from listening import counted, hear, out_of_order, wrong_in
 
-from aether import NATSEventBus, SubscriptionLaggedError
+from aether import Event, NATSEventBus, SubscriptionLaggedError
 
 if TYPE_CHECKING:
     from conftest import Size
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 async def test_each_publishers_order_holds_at_each_subscriber(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
     """Of 8 publishers at once, each on its own connection, each one's events arrive whole and in order at 4 subscribers."""
-    count = size.pick(3_000, 20_000, 100_000)
+    each = size.pick(3_000, 20_000, 100_000)
     async with AsyncExitStack() as stack:
         publishers = [await stack.enter_async_context(NATSEventBus(nats_server.url, namespace=namespace)) for _ in range(8)]
         listeners = [await stack.enter_async_context(NATSEventBus(nats_server.url, namespace=namespace)) for _ in range(4)]
-        subscriptions = [await listener.subscribe(max_pending=8 * count, max_pending_bytes=2**31) for listener in listeners]
+        subscriptions = [await listener.subscribe(max_pending=8 * each, max_pending_bytes=2**31) for listener in listeners]
         async with asyncio.TaskGroup() as group:
-            hearing = [group.create_task(hear(subscription, 8 * count)) for subscription in subscriptions]
+            hearing = [group.create_task(hear(subscription, 8 * each)) for subscription in subscriptions]
             for number, publisher in enumerate(publishers):
-                group.create_task(publisher.publish_many(counted(f"p-{number}", 1, count)))
+                group.create_task(publisher.publish_many(counted(f"p-{number}", 1, each)))
         for heard in hearing:
             assert wrong_in(heard.result()) == []
 
@@ -50,26 +51,26 @@ async def test_a_subscriber_far_behind_is_told_exactly_and_costs_nobody_else(
     nats_server: EmbeddedServer, namespace: str, size: Size
 ) -> None:
     """A subscriber that reads nothing while many events pass keeps to its bounds, is told the count, and no other misses one."""
-    count, bound = size.pick(100_000, 1_000_000, 3_000_000), 1_000
+    many, bound = size.pick(100_000, 1_000_000, 3_000_000), 1_000
     url = nats_server.url
     async with NATSEventBus(url, namespace=namespace) as ours, NATSEventBus(url, namespace=namespace) as other:
         slow = await ours.subscribe(max_pending=bound)
         old = await ours.subscribe(max_pending=bound, policy="drop_oldest")
-        small = await ours.subscribe(max_pending=count, max_pending_bytes=100_000)
-        quick = await ours.subscribe(max_pending=count, max_pending_bytes=2**30)
-        publishing = asyncio.create_task(other.publish_many(counted("p", 1, count)))
-        assert wrong_in(await hear(quick, count)) == []
+        small = await ours.subscribe(max_pending=many, max_pending_bytes=100_000)
+        quick = await ours.subscribe(max_pending=many, max_pending_bytes=2**30)
+        publishing = asyncio.create_task(other.publish_many(counted("p", 1, many)))
+        assert wrong_in(await hear(quick, many)) == []
         await publishing
-        assert quick.stats()[:3] == (count, 0, 0)
-        assert slow.stats()[:3] == (0, bound, count - bound)
-        assert old.stats()[:3] == (0, bound, count - bound)
-        assert small.stats().pending + small.stats().missed == count
+        assert quick.stats()[:3] == (many, 0, 0)
+        assert slow.stats()[:3] == (0, bound, many - bound)
+        assert old.stats()[:3] == (0, bound, many - bound)
+        assert small.stats().pending + small.stats().missed == many
         assert small._mailbox.pending_bytes <= 100_000
         assert [number for _, number in await hear(slow, bound)] == [*range(1, bound + 1)]
         with pytest.raises(SubscriptionLaggedError) as told:
             await anext(slow)
-        assert told.value.missed == count - bound
-        assert [number for _, number in await hear(old, bound)] == [*range(count - bound + 1, count + 1)]
+        assert told.value.missed == many - bound
+        assert [number for _, number in await hear(old, bound)] == [*range(many - bound + 1, many + 1)]
         # And they go on as any other.
         await other.publish_many(counted("q", 1, 10))
         assert wrong_in(await hear(slow, 10)) == []
@@ -79,11 +80,34 @@ async def test_a_subscriber_far_behind_is_told_exactly_and_costs_nobody_else(
 @pytest.mark.timeout(600)
 async def test_published_is_delivered_plus_missed(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
     """While 16 tasks publish, subscribe and unsubscribe at once, every account is exact, and none is out of order."""
-    seed = random.randrange(2**32)
-    async with AsyncExitStack() as stack:
-        buses = [await stack.enter_async_context(NATSEventBus(nats_server.url, namespace=namespace)) for _ in range(4)]
-        accounts = Accounts(buses, random.Random(seed))
-        wrong = await work(accounts, tasks=16, seconds=size.pick(3, 30, 120))
-    assert wrong == [], f"seed {seed}"
+    accounts = await kept(nats_server.url, namespace, size.pick(3, 30, 120))
+    assert accounts.wrong == [], f"seed {accounts.seed}"
     assert accounts.opened > 50
     assert accounts.missed > 0
+
+
+@pytest.mark.parametrize("bug", ["drops", "doubles", "swaps"])
+async def test_the_accounts_find_a_bus_that_is_wrong(
+    nats_server: EmbeddedServer, namespace: str, monkeypatch: pytest.MonkeyPatch, bug: str
+) -> None:
+    """A bus that drops, doubles or swaps an event now and then is found by the accounts."""
+    send, chunks = NATSEventBus._send, count(1)
+
+    async def send_wrongly(self: NATSEventBus, events: list[Event], before: int) -> None:
+        if len(events) > 2 and next(chunks) % 20 == 0:
+            first, second, *rest = events
+            events = {"drops": [first, *rest], "doubles": [first, first, second, *rest], "swaps": [second, first, *rest]}[bug]
+        await send(self, events, before)
+
+    monkeypatch.setattr(NATSEventBus, "_send", send_wrongly)
+    accounts = await kept(nats_server.url, namespace, 30)
+    assert accounts.wrong != []
+
+
+async def kept(url: str, namespace: str, seconds: float) -> Accounts:
+    """Let 16 tasks do it all at random on four connections, until something is wrong or the time is up."""
+    async with AsyncExitStack() as stack:
+        buses = [await stack.enter_async_context(NATSEventBus(url, namespace=namespace)) for _ in range(4)]
+        accounts = Accounts(buses, secrets.randbits(32))
+        await work(accounts, tasks=16, seconds=seconds)
+    return accounts

@@ -88,6 +88,9 @@ class AbstractEventBus(ABC):
     async def _close(self) -> None:
         """Let go of everything; called once, after every intake was detached."""
 
+    async def _give_up_opening(self) -> None:  # noqa: B027 - most buses open at once
+        """Let `_open` raise, if it is waiting for something."""
+
     def _check_options(self, options: SubscribeOptions) -> None:  # noqa: B027 - most buses refuse nothing more
         """Refuse what this bus cannot do."""
 
@@ -160,11 +163,14 @@ class AbstractEventBus(ABC):
             await asyncio.shield(self._closing)
 
     async def _end(self) -> None:
+        if self._loop is None:
+            await self._give_up_opening()
         async with self._opening:
             try:
                 await self._close_subscriptions()
                 if self._loop is not None:
-                    # Last, as handlers may publish until they end.
+                    # Last, as handlers may publish until they end; and then nobody may any more.
+                    self._loop = None
                     await self._flush(self._deadline())
             finally:
                 self._loop = None

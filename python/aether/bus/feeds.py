@@ -41,12 +41,10 @@ class Line:
 
     Attributes:
         feed: the transport's side of it; None while it is made.
-        is_lost: whether it has ended.
     """
 
     def __init__(self) -> None:
         self.feed: Feed | None = None
-        self.is_lost = False
 
 
 class Channel:
@@ -140,6 +138,7 @@ class Feeds:
         self._trouble: AetherError | None = None
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -164,12 +163,17 @@ class Feeds:
         channel.users += 1
         try:
             await self._until_live(channel, deadline)
+            self._check_open()
         except BaseException:
             await self._release(channel)
             raise
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="aether-bus-feeds")
         return channel.seat(taker)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise AetherError(f"{self._connection.url}: this was closed; make a new one")
 
     async def leave(self, seat: Seat) -> None:
         """Give a seat back: nothing comes into its mailbox any more; the last one ends the subscription on the server."""
@@ -185,6 +189,7 @@ class Feeds:
 
     async def aclose(self) -> None:
         """End all subscriptions on the server."""
+        self._is_closed = True
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -222,15 +227,20 @@ class Feeds:
     # Making and proving.
 
     async def _until_live(self, channel: Channel, deadline: float) -> None:
-        attempt = 0
-        while not channel.is_live():
+        """Return when it is live, and what the server sent for others who take from it before this call has passed."""
+        attempt, passed = 0, False
+        while not (passed and channel.is_live()):
             if channel.refusal is not None:
                 raise channel.refusal
             if channel.proving is not None:
                 await self._others(channel.proving, deadline)
                 continue
             try:
-                await self._establish([channel], deadline)
+                if channel.is_live():
+                    await (await self._connection.ready(deadline)).flush(deadline)
+                else:
+                    await self._establish([channel], deadline)
+                passed = True
             except UNANSWERED as error:
                 attempt += 1
                 _LOG.debug("subscribing to %s: %s", channel.subject, error)
@@ -280,25 +290,23 @@ class Feeds:
                 channel.wake,
                 lambda reason: self._on_lost(channel, line, reason),
             )
-        except BaseException:
-            self._drop(channel, line)
+        except BaseException as error:
+            if channel.line is line:
+                channel.line = None
+            if isinstance(error, AccessDeniedError):
+                self._refuse(channel, error)
+                return
             raise
         if channel.line is not line or not channel.users:
             await line.feed.aclose()  # lost, or left by everyone, while it was made
 
-    def _drop(self, channel: Channel, line: Line) -> None:
-        line.is_lost = True
+    def _on_lost(self, channel: Channel, line: Line, reason: Exception) -> None:
         if channel.line is line:
             channel.line = None
-
-    def _on_lost(self, channel: Channel, line: Line, reason: Exception) -> None:
-        was_there = channel.line is line
-        self._drop(channel, line)
-        if isinstance(reason, AccessDeniedError):
-            self._refuse(channel, reason)
-        elif was_there:
             channel.interrupt(str(reason))
             self._wake.set()
+        if isinstance(reason, AccessDeniedError):
+            self._refuse(channel, reason)
 
     def _refuse(self, channel: Channel, error: AetherError) -> None:
         """End a channel that the server does not allow; whoever asks for it later tries anew."""
@@ -310,6 +318,14 @@ class Feeds:
     # Keeping.
 
     async def _keep(self) -> None:
+        try:
+            await self._keep_on()
+        except Exception as error:
+            for channel in [*self._channels]:
+                self._refuse(channel, AetherError(f"the bus cannot go on: {error!r}"))
+            raise
+
+    async def _keep_on(self) -> None:
         attempt = 0
         while True:
             await self._wake.wait()
@@ -330,7 +346,7 @@ class Feeds:
             if isinstance(error, AetherError) and (isinstance(error, AccessDeniedError) or self._connection.is_over()):
                 for channel in broken:
                     self._refuse(channel, error)
-                return True
+                return True  # as well as it can
             _LOG.info("%s: %d subscriptions are interrupted: %s", self._connection.url, len(broken), error)
             return False
         return True

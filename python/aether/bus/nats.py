@@ -77,6 +77,9 @@ class NATSEventBus(AbstractEventBus):
     async def _open(self, deadline: float) -> None:
         await self._connection.ready(deadline)
 
+    async def _give_up_opening(self) -> None:
+        await self._connection.aclose()
+
     async def _attach(self, intake: Intake, deadline: float) -> str:
         options = intake.options
         namespace = None if options.all_namespaces else self._namespace

@@ -41,6 +41,7 @@ class Sender:
     def __init__(self, connection: Connection, namespace: str, timeout_s: float) -> None:
         self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
         self._transport: Transport | None = None
+        self._losses = 0
         self._switching = asyncio.Lock()
         # Of the transport's events, how many were given to it and how many the server has for certain.
         self._written = self._flushed = 0
@@ -152,16 +153,24 @@ class Sender:
         waiting = written - self._flushed
         if transport is None or not waiting:
             return 0
+        if not await self._has_arrived(transport, deadline):
+            self._note_loss(transport)
+            return waiting
+        if self._is_known(transport):
+            self._flushed = max(self._flushed, written)
+        return 0
+
+    async def _has_arrived(self, transport: Transport, deadline: float) -> bool:
+        """Wait until the server has what was given to the transport; return False when its connection is lost."""
+        if not self._is_known(transport):
+            return False
         try:
             await transport.flush(deadline)
         except UnansweredError as error:
-            if transport.is_open() and asyncio.get_running_loop().time() >= deadline:
+            if self._is_known(transport) and transport.is_open() and asyncio.get_running_loop().time() >= deadline:
                 raise DeadlineError("flushing what was published", self._timeout_s) from error
-            self._note_loss(transport)
-            return waiting
-        if transport is self._transport:
-            self._flushed = max(self._flushed, written)
-        return 0
+            return False
+        return True
 
     async def _settle(self) -> None:
         """Ask for the server's word a moment after events went out, so that a loss is noticed, and counts few of them."""
@@ -173,36 +182,45 @@ class Sender:
                 _LOG.info("%s: %s", self._connection.url, error)
 
     async def aclose(self) -> None:
-        """End what runs by itself."""
+        """End what runs by itself; what was published since the last flush is not waited for."""
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.wait([self._settling])
+        if self._transport is not None:
+            self._note_loss(self._transport)
 
     # The connection of the moment.
 
     async def _ready(self, deadline: float) -> Transport:
         transport = await self._connection.ready(deadline)
-        if transport is not self._transport:
+        if not self._is_known(transport):
             async with self._switching:
-                if transport is not self._transport:
+                if not self._is_known(transport):
                     await self._part(deadline)
                     transport.on_denied = self._on_denied
-                    self._transport, self._written, self._flushed = transport, 0, 0
+                    self._transport, self._losses = transport, transport.losses
+                    self._written = self._flushed = 0
         return transport
+
+    def _is_known(self, transport: Transport) -> bool:
+        """Say whether this carried what was counted, over one connection."""
+        return transport is self._transport and transport.losses == self._losses
 
     async def _part(self, deadline: float) -> None:
         """Have the connection that is left deliver what it was given, where it can, before another carries what comes next."""
         left = self._transport
-        if left is None or self._written == self._flushed:
+        if left is None:
             return
         try:
-            await left.flush(deadline)
-            self._flushed = self._written
-        except UnansweredError:
-            self._note_loss(left)
+            if self._is_known(left) and self._written > self._flushed:
+                await left.flush(deadline)
+                self._flushed = self._written
+        except UnansweredError as error:
+            _LOG.info("%s: what was published last: %s", self._connection.url, error)
+        self._note_loss(left)
 
     def _count(self, transport: Transport, sent: int) -> None:
-        if transport is self._transport:
+        if self._is_known(transport):
             self._written += sent
             if self._settling is None or self._settling.done():
                 self._settling = asyncio.create_task(self._settle(), name="aether-bus-settling")

@@ -18,6 +18,7 @@ knows whether that is safe.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aether._native import publish_events, publish_frame, request_frames
@@ -44,6 +45,7 @@ class Lane(LaneSubscriptions):
     """An open lane; made by `await Lane.open(server, …)`."""
 
     name = "lane"
+    losses = 0  # one that is lost is not made anew
 
     def __init__(self, server: Server, ping_s: float, changed: Callable[[], None]) -> None:
         """Use `open`: a lane that is not connected carries nothing."""
@@ -92,6 +94,8 @@ class Lane(LaneSubscriptions):
         try:
             async with asyncio.timeout_at(deadline):
                 await self._drained
+            with contextlib.suppress(UnansweredError):
+                await self.flush(deadline)  # what was published last has arrived, too
         except TimeoutError:
             pass  # what is unanswered by then the close tells
         finally:

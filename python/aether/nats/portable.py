@@ -90,6 +90,11 @@ class NatsPyTransport:
         """Where it is connected; None: nowhere at the moment."""
         return self._client.connected_url
 
+    @property
+    def losses(self) -> int:
+        """How often the connection was lost and made anew; nats-py does that by itself."""
+        return self._client.stats["reconnects"]
+
     def is_open(self) -> bool:
         """Say whether requests can go out."""
         return self._client.is_connected

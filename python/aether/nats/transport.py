@@ -158,6 +158,11 @@ class Transport(Protocol):
         """Where it is connected; None: nowhere at the moment."""
         ...
 
+    @property
+    def losses(self) -> int:
+        """How often the connection was lost and made anew; what was published before may then not have arrived."""
+        ...
+
     def is_open(self) -> bool:
         """Say whether requests can go out."""
         ...
