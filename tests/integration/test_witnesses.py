@@ -16,6 +16,7 @@ from faults.waiting import until
 from feeding import Listener, due, events_of, publish, transport_to
 
 from aether import AccessDeniedError, ConnectOptions, ServersUnreachableError
+from aether._native import Tally
 from aether.nats.errors import UnansweredError
 from aether.nats.portable import NatsPyTransport
 from aether.nats.witnesses import Witnesses
@@ -246,6 +247,19 @@ async def test_an_own_connection_that_breaks_ends_the_proof(nats_cluster: NatsCl
                 await asyncio.wait_for(proving, 5)
         finally:
             os.kill(nats_cluster.servers[1].pid, signal.SIGCONT)
+
+
+async def test_a_connection_that_is_left_proves_nothing(nats_cluster: NatsCluster) -> None:
+    """A lane that is being left for another is no place to prove anything: what changes there is no longer heard."""
+    async with transport_to(nats_cluster.urls[0]) as transport, witnesses() as (proof, _):
+        await proof.prove(transport, due())
+        inbox = await transport.open_inbox(Tally(), lambda: None, lambda *_: None)  # so that it stays up
+        leaving = asyncio.ensure_future(transport.drain(due()))
+        await until(lambda: not transport.is_open())
+        with pytest.raises(UnansweredError):
+            await proof.prove(transport, due())
+        await inbox.aclose()
+        await leaving
 
 
 async def test_nothing_is_left_behind(nats_cluster: NatsCluster) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 
 from aether._native import Tally
 from aether.errors import AccessDeniedError, ServersUnreachableError
-from aether.nats.errors import NoRespondersError
+from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane import Lane
 from aether.nats.login import WEBSOCKET, Login
 from aether.nats.witness import Witness
@@ -119,6 +119,8 @@ class Witnesses:
                 pause_s = min(2 * pause_s, PROBE_MAX_S)
                 if lost:
                     raise lost[0]
+            if not (source.is_open() and transport.is_open()):
+                raise UnansweredError("the connection is left for another")
             self._remember(source)
         finally:
             await inbox.aclose()
