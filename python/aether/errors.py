@@ -278,7 +278,7 @@ class IngestError(AetherError):
 
 
 class DeadlineError(AetherError, TimeoutError):
-    """The time is up, and nothing was changed.
+    """The time is up, and nothing was changed; where it may have been, `what` says so.
 
     Attributes:
         what: what was being done.

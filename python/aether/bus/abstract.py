@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from aether.bus.arguments import SubscribeOptions, check_event, check_timeout
 from aether.bus.base import CONCURRENCY, MAX_PENDING, MAX_PENDING_BYTES
-from aether.bus.handling import Handling
+from aether.bus.handling import Handling, forget_caller
 from aether.bus.intake import Intake
 from aether.bus.pulling import chunks
 from aether.bus.registering import check_kind, typed_handler
@@ -163,6 +163,7 @@ class AbstractEventBus(ABC):
             await asyncio.shield(self._closing)
 
     async def _end(self) -> None:
+        forget_caller()
         if self._loop is None:
             await self._give_up_opening()
         async with self._opening:

@@ -223,6 +223,8 @@ class EventBus(Protocol):
     ) -> Subscription:
         """Return a subscription that hears everything published from now on; what is not given takes everything.
 
+        It lasts, and takes memory up to its bounds, until it is closed: `async with await bus.subscribe() as subscription`.
+
         Args:
             actor_id: this actor's events; every character is literal.
             actor_prefix: events of actors whose id begins so; not beside `actor_id`.

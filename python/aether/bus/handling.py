@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aether.bus.intake import Intake
     from aether.event import Event
 
-__all__ = ["Handling", "is_async"]
+__all__ = ["Handling", "forget_caller", "is_async"]
 
 _LOG = logging.getLogger("aether.bus")
 
@@ -34,7 +34,7 @@ STAGED_MAX = 1_024
 """Events taken out of the mailbox for an async handler, running ones not counted. An actor with more than these waiting holds
 the others up."""
 
-_CALLING: ContextVar[Handling] = ContextVar("aether.bus.handling")
+_CALLING: ContextVar[Handling | None] = ContextVar("aether.bus.handling", default=None)
 """Whose handler it is that runs: a handler that closes its own subscription must not wait for itself."""
 
 TAKE_MAX = 256
@@ -46,6 +46,11 @@ def is_async(handler: Callable[..., Any]) -> bool:
     """Say whether a handler is a coroutine function, or an object that is called like one."""
     plain = functools.partial(handler).func  # a partial of partials is one of the innermost
     return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004
+
+
+def forget_caller() -> None:
+    """Let this task wait for handlers, though one of them began it."""
+    _CALLING.set(None)
 
 
 class Handling:
@@ -81,7 +86,7 @@ class Handling:
 
     def is_called_from_here(self) -> bool:
         """Say whether this is called by the handler, also through tasks or threads of its own."""
-        return _CALLING.get(None) is self
+        return _CALLING.get() is self
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for the handlers that run; cancel those that have not finished in time, and log that."""

@@ -39,4 +39,4 @@ def read_answer(body: bytes) -> Any:  # noqa: ANN401 - whatever the handler retu
 
 def unanswered(event_type: str, actor_id: str, timeout_s: float) -> DeadlineError:
     """Make the error for a request that nobody answered in time."""
-    return DeadlineError(f"request {event_type!a} of {actor_id!a}", timeout_s)
+    return DeadlineError(f"request {event_type!a} of {actor_id!a}, on which a handler may have acted or not", timeout_s)

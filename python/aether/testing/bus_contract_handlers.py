@@ -300,16 +300,21 @@ class HandlersContract(BusCase):
     async def test_a_handler_may_close_the_bus(self, bus: EventBus, actor: str) -> None:
         """A handler may close the bus that calls it, and goes on to its own end."""
         found: list[int] = []
+        began = asyncio.Event()
 
         async def handler(event: Event) -> None:
             await bus.aclose()
+            began.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
             found.append(event.version)
 
         subscription = await bus.subscribe(actor_id=actor, handler=handler)
         await bus.publish(*events(actor, [1]))
-        await soon(subscription.wait_closed())
+        await soon(began.wait())
         await soon(bus.aclose())
         assert found == [1]
+        await soon(subscription.wait_closed())
 
     async def test_a_handlers_events_are_not_for_readers(self, bus: EventBus, actor: str) -> None:
         """A subscription with a handler refuses to be read, and says what to do."""
