@@ -48,6 +48,64 @@ def blocking(store: sync.EventStore, snapshots: sync.SnapshotStore) -> None:
     assert_type(snapshots.get_latest_snapshot("order-1"), sync.Snapshot | None)
 
 
+async def awaited_bus(bus: aether.EventBus, event: aether.Event) -> None:
+    """Use the async face of a bus."""
+
+    @bus.on(Placed, group="mail", on_error="stop")
+    async def awaited_handler(placed: Placed, event: aether.Event) -> float:
+        return placed.total + event.version
+
+    @bus.on(Placed, actor_prefix="order-", policy="drop_oldest")
+    def handler(placed: Placed, _: aether.Event) -> None:
+        assert_type(placed.total, float)
+
+    assert_type(await awaited_handler(Placed(1.5), event), float)
+    handler(Placed(1.5), event)
+    await bus.publish(event)
+    await bus.publish_many(event for _ in range(3))
+    async with await bus.subscribe(actor_id="order-1", event_type="Placed") as subscription:
+        assert_type(subscription, aether.Subscription)
+        async for heard in subscription:
+            assert_type(heard, aether.Event)
+        async for batch in subscription.batches(100):
+            assert_type(batch, list[aether.Event])
+        async for namespace, heard in subscription.namespaced():
+            assert_type(namespace, str)
+            assert_type(heard, aether.Event)
+        assert_type(subscription.stats().missed, int)
+    await bus.subscribe(handler=lambda event: event.version, on_error=lambda error, _: error.args)
+    await bus.request(event, timeout=1.5)
+
+
+def blocking_bus(bus: sync.EventBus, event: sync.Event) -> None:
+    """Use the blocking face of a bus."""
+
+    @bus.on(Placed)
+    def handler(placed: Placed, _: sync.Event) -> float:
+        return placed.total
+
+    assert_type(handler(Placed(1.5), event), float)
+    bus.publish_many([event])
+    with bus.subscribe(actor_prefix="order-", max_pending=10) as subscription:
+        for heard in subscription:
+            assert_type(heard, sync.Event)
+        for batch in subscription.batches():
+            assert_type(batch, list[sync.Event])
+        assert_type(subscription.is_live, bool)
+
+
+async def open_buses() -> None:
+    """Buses are buses, and a store that publishes is a store."""
+    async with aether.LocalEventBus(timeout_s=1) as bus:
+        await awaited_bus(bus, aether.Event("order-1", "Paid", 2))
+        store = aether.PublishingEventStore(aether.InMemoryEventStore(), bus)
+        await awaited(store, store)
+    with sync.LocalEventBus() as blocking_one:
+        blocking_bus(blocking_one, sync.Event("order-1", "Paid", 2))
+        publishing = sync.PublishingEventStore(sync.InMemoryEventStore(), blocking_one)
+        blocking(publishing, publishing)
+
+
 def values(event: aether.Event) -> None:
     """Read an event."""
     assert_type(event.id, str)

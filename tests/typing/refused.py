@@ -48,6 +48,27 @@ async def mixed(store: sync.JetStreamEventStore, draft: sync.NewEvent) -> None:
     await awaited_anything(as_async, as_sync)
 
 
+async def buses(bus: aether.EventBus, blocking_bus: sync.EventBus, event: aether.Event, draft: aether.NewEvent) -> None:
+    """Mistakes with buses."""
+    bus.publish(event)  # refused: unused-coroutine
+    await bus.publish(draft)  # refused: arg-type
+    await bus.publish_many(event)  # refused: arg-type
+    await bus.subscribe("order-1")  # refused: call-arg
+    await bus.subscribe(policy="newest")  # refused: arg-type
+    await bus.subscribe(on_error="ignore")  # refused: arg-type
+    async with bus.subscribe():  # refused: attr-defined
+        pass
+    for _event in await bus.subscribe():  # refused: attr-defined
+        pass
+    async with blocking_bus:  # refused: attr-defined
+        pass
+    aether.PublishingEventStore(bus, aether.InMemoryEventStore())  # refused: arg-type
+
+    @bus.on(dict)  # refused: arg-type
+    def handler(event: aether.Event) -> None:
+        del event
+
+
 def values(event: aether.Event) -> None:
     """Mistakes with values."""
     event.version = 2  # refused: misc

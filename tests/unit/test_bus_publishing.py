@@ -16,6 +16,7 @@ from aether import (
     PublishingEventStore,
     Snapshot,
     VersionConflictError,
+    sync,
 )
 from aether.testing.bus_contract_base import until
 from aether.testing.contract_appending import AppendingContract
@@ -197,3 +198,16 @@ def test_what_it_is_made_of_is_checked():
         PublishingEventStore(LocalEventBus(), InMemoryEventStore())
     with pytest.raises(TypeError, match="the bus comes second"):
         PublishingEventStore(InMemoryEventStore(), InMemoryEventStore())
+
+
+def test_it_is_there_without_await():
+    """The blocking face takes blocking stores and buses, opens and closes both, and publishes what was saved."""
+    bus = sync.LocalEventBus()
+    with sync.PublishingEventStore(sync.InMemoryEventStore(), bus) as store, bus.subscribe(actor_id="a") as subscription:
+        store.append("a", [NewEvent("X"), NewEvent("Y")])
+        store.save_event(Event("a", "Z", 3))
+        assert [next(subscription).version for _ in range(3)] == [1, 2, 3]
+        with pytest.raises(AetherError, match=r"bus\.publish_many"):
+            store.ingest()
+    with pytest.raises(AetherError, match="closed"):
+        bus.subscribe()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, cast
 
 from aether._native import number_events
 from aether.bus.base import EventBus
@@ -30,7 +30,7 @@ __all__ = ["PublishingEventStore"]
 
 
 class PublishableStore(EventStore, SnapshotStore, Protocol):
-    """What `PublishingEventStore` saves into."""
+    """What stores are, ours and those that are like them."""
 
     async def info(self) -> StoreInfo:
         """Say what this store is and what its acks mean."""
@@ -60,12 +60,12 @@ class PublishingEventStore:
         NotPublishedError: by every save: the events are stored, and the bus did not take them.
     """
 
-    def __init__(self, store: PublishableStore, bus: EventBus) -> None:
-        if not isinstance(store, EventStore):
-            raise TypeError(f"the store comes first, and must be an EventStore, not {type(store).__name__}")
+    def __init__(self, store: EventStore, bus: EventBus) -> None:
+        if not isinstance(store, EventStore) or not isinstance(store, SnapshotStore):
+            raise TypeError(f"the store comes first, and must be an EventStore and SnapshotStore, not {type(store).__name__}")
         if not isinstance(bus, EventBus):
             raise TypeError(f"the bus comes second, and must be an EventBus, not {type(bus).__name__}")
-        self._store, self._bus = store, bus
+        self._store, self._bus = cast("PublishableStore", store), bus
         self._stack = AsyncExitStack()
         self._saving: dict[str, Turn] = {}
 

@@ -52,7 +52,6 @@ from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
-from aether.bus.publishing import PublishableStore
 from aether.nats.server_process import ServerProcess
 
 __all__ = [
@@ -273,6 +272,8 @@ class EventBus(Protocol):
         all_namespaces: bool = False,
     ) -> Subscription:
         """Return a subscription that hears everything published from now on; what is not given takes everything.
+
+        It lasts, and takes memory up to its bounds, until it is closed: `async with await bus.subscribe() as subscription`.
 
         Args:
             actor_id: this actor's events; every character is literal.
@@ -867,7 +868,7 @@ class PublishingEventStore:
     loop of its own, is refused.
     """
 
-    def __init__(self, store: PublishableStore, bus: EventBus) -> None: ...
+    def __init__(self, store: EventStore, bus: EventBus) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

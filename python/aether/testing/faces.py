@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from aether.sync import EventBus
 from aether.testing.bus_faces import AsyncBus
@@ -24,7 +24,11 @@ T = TypeVar("T")
 _END: Final = object()
 
 
-def as_async(store: Any, *, in_threads: bool = True) -> Any:  # noqa: ANN401 - of a store a store, of a bus a bus
+@overload
+def as_async(store: EventBus, *, in_threads: Literal[True] = True) -> AsyncBus: ...
+@overload
+def as_async(store: Any, *, in_threads: bool = True) -> AsyncFace: ...  # noqa: ANN401 - EventStore and SnapshotStore of aether.sync
+def as_async(store: Any, *, in_threads: bool = True) -> AsyncBus | AsyncFace:
     """Return an async store or bus whose calls are made on the blocking one.
 
     Args:
