@@ -61,7 +61,7 @@ class PublishingEventStore:
     """
 
     def __init__(self, store: EventStore, bus: EventBus) -> None:
-        if not isinstance(store, EventStore) or not isinstance(store, SnapshotStore):
+        if not all(isinstance(store, protocol) for protocol in (EventStore, SnapshotStore)):
             raise TypeError(f"the store comes first, and must be an EventStore and SnapshotStore, not {type(store).__name__}")
         if not isinstance(bus, EventBus):
             raise TypeError(f"the bus comes second, and must be an EventBus, not {type(bus).__name__}")
