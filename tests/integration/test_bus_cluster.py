@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from contextlib import AsyncExitStack
@@ -178,5 +179,35 @@ async def test_a_node_in_lame_duck_mode_is_left_and_nothing_is_doubled(nats_clus
         stop.set()
         await publishing
         assert out_of_order(heard) == []
+    await nats_cluster.kill(nats_cluster.servers.index(leaving))
+    await nats_cluster.restart(nats_cluster.servers.index(leaving))
+
+
+@pytest.mark.timeout(600)
+async def test_a_publisher_leaves_a_node_in_lame_duck_mode_without_a_loss(nats_cluster: NatsCluster, namespace: str) -> None:
+    """What a publisher gave to a server that is about to go arrives, and before what it gives to the next one."""
+    urls = nats_cluster.urls
+    async with NATSEventBus(",".join(urls), namespace=namespace) as publisher:
+        await publisher.flush()
+        port = publisher._connection.client.connected_url.port
+        (leaving,) = [server for server in nats_cluster.servers if server.port == port]
+        (stays, *_) = [url for url in urls if url != leaving.url]
+        async with NATSEventBus(stays, namespace=namespace) as ours, await ours.subscribe(max_pending=2**20) as subscription:
+            number, beyond = 0, 0
+            os.kill(leaving.pid, signal.SIGUSR2)
+            async with asyncio.timeout(30):
+                while beyond < 20:
+                    await publisher.publish_many(counted("p", number + 1, 100))
+                    number += 100
+                    beyond += publisher._sender._transport.server.port != port
+                    await asyncio.sleep(0)
+            await publisher.flush()
+            heard: list[tuple[str, int]] = []
+            async with asyncio.timeout(30):
+                while len(heard) < number:
+                    with contextlib.suppress(SubscriptionInterruptedError):
+                        event = await anext(subscription)
+                        heard.append((event.actor_id, event.version))
+            assert wrong_in(heard) == []
     await nats_cluster.kill(nats_cluster.servers.index(leaving))
     await nats_cluster.restart(nats_cluster.servers.index(leaving))

@@ -12,7 +12,8 @@ from faults.tap import Tap
 from faults.waiting import until
 from listening import counted, hear, wrong_in
 
-from aether import AetherError, Event, NATSEventBus
+from aether import AetherError, Event, NATSEventBus, SubscriptionInterruptedError
+from aether.bus.feeds import Channel, Feeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,57 @@ async def test_the_last_may_leave_while_another_joins(nats_server: EmbeddedServe
         assert len(ours._feeds) == 0
 
 
+async def test_a_bus_that_forgets_too_late_is_found(
+    nats_server: EmbeddedServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bus that hangs up before it forgets a shared subscription lets a newcomer join what is gone, and that is found."""
+
+    async def release_late(self: Feeds, channel: Channel) -> None:
+        channel.users -= 1
+        if not channel.users and channel.line is not None and channel.line.feed is not None:
+            await channel.line.feed.aclose()
+            await asyncio.sleep(0)
+            self._forget(channel)
+
+    monkeypatch.setattr(Feeds, "_release", release_late)
+    url = nats_server.url
+    async with NATSEventBus(url, namespace=namespace) as ours, NATSEventBus(url, namespace=namespace) as other:
+        deaf = 0
+        for rounds in range(10):
+            left = await ours.subscribe()
+            leaving = asyncio.create_task(left.aclose())
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            joined = await ours.subscribe()
+            await leaving
+            await other.publish_many(counted("p", 1, 5))
+            try:
+                await hear(joined, 5, deadline_s=0.3)
+            except AssertionError:
+                deaf += 1
+            await joined.aclose()
+        assert deaf
+
+
+async def test_a_thousand_subscriptions_are_back_after_a_restart(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
+    """Each of very many subscriptions is interrupted once and hears what is published after that."""
+    url = fresh_nats_server.url
+    async with NATSEventBus(url, namespace=namespace) as ours, NATSEventBus(url, namespace=namespace) as other:
+        many = await asyncio.gather(*(ours.subscribe(actor_id=f"p-{number}") for number in range(1_000)))
+        await fresh_nats_server.kill()
+        await fresh_nats_server.restart()
+        async with asyncio.timeout(60):
+            for subscription in many:
+                with pytest.raises(SubscriptionInterruptedError):
+                    await anext(subscription)
+        await other.publish_many([Event(f"p-{number}", "t", 7) for number in range(1_000)])
+        async with asyncio.timeout(60):
+            assert [(await anext(subscription)).version for subscription in many] == [7] * 1_000
+        began = asyncio.get_running_loop().time()
+        await ours.aclose()
+        assert asyncio.get_running_loop().time() - began < FAST_S
+
+
 @pytest.fixture
 def unraised() -> Iterator[list[Any]]:
     """What Python could only print: exceptions in finalizers and tasks that nobody asked."""
@@ -80,7 +132,7 @@ async def test_a_bus_closed_with_everything_in_flight_ends_fast_and_leaves_nothi
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unraised.append(context))
     before = asyncio.all_tasks()
-    for _ in range(5):
+    for _ in range(3):
         async with Tap(nats_server.url) as tap:
             bus = NATSEventBus(tap.url, namespace=namespace, timeout_s=1)
             work = await in_flight(bus, tap)

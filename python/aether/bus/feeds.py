@@ -133,7 +133,8 @@ class Feeds:
     def __init__(self, connection: Connection, timeout_s: float, prove: Callable[[Transport, float], Awaitable[None]]) -> None:
         self._connection, self._timeout_s, self._prove = connection, timeout_s, prove
         self._channels: dict[Channel, None] = {}
-        self._shared: dict[tuple[str, str | None], Channel] = {}
+        self._shared: dict[str, Channel] = {}
+        self._broken: dict[Channel, None] = {}
         self._doubts = 0
         self._trouble: AetherError | None = None
         self._wake = asyncio.Event()
@@ -185,7 +186,7 @@ class Feeds:
         self._doubts += 1
         for channel in self._channels:
             channel.interrupt(reason)
-        self._wake.set()
+            self._mend_later(channel)
 
     async def aclose(self) -> None:
         """End all subscriptions on the server."""
@@ -201,21 +202,19 @@ class Feeds:
             await _hang_up(channel)
 
     def _channel(self, subject: str, queue: str | None, namespace: str | None) -> Channel:
-        key = (subject, namespace)
-        channel = self._shared.get(key) if queue is None else None
+        # A member of a group has one of its own: the server chooses among subscriptions. And subjects tell namespaces apart.
+        channel = self._shared.get(subject) if queue is None else None
         if channel is None:
             channel = Channel(subject, queue, namespace)
             self._channels[channel] = None
             if queue is None:
-                # A member of a group has one of its own: the server chooses among subscriptions.
-                self._shared[key] = channel
+                self._shared[subject] = channel
         return channel
 
     def _forget(self, channel: Channel) -> None:
         self._channels.pop(channel, None)
-        for key, shared in [*self._shared.items()]:
-            if shared is channel:
-                del self._shared[key]
+        if self._shared.get(channel.subject) is channel:
+            del self._shared[channel.subject]
 
     async def _release(self, channel: Channel) -> None:
         channel.users -= 1
@@ -274,10 +273,10 @@ class Feeds:
             self._trouble = error
             raise
         finally:
+            proving.set_result(None)
             for channel in channels:
                 channel.proving = None
-            proving.set_result(None)
-            self._wake.set()
+                self._mend_later(channel)
 
     async def _subscribe(self, channel: Channel, transport: Transport) -> None:
         line = Line()
@@ -304,7 +303,7 @@ class Feeds:
         if channel.line is line:
             channel.line = None
             channel.interrupt(str(reason))
-            self._wake.set()
+            self._mend_later(channel)
         if isinstance(reason, AccessDeniedError):
             self._refuse(channel, reason)
 
@@ -325,18 +324,24 @@ class Feeds:
                 self._refuse(channel, AetherError(f"the bus cannot go on: {error!r}"))
             raise
 
+    def _mend_later(self, channel: Channel) -> None:
+        if channel.is_broken():
+            self._broken[channel] = None
+            self._wake.set()
+
     async def _keep_on(self) -> None:
         attempt = 0
         while True:
             await self._wake.wait()
             self._wake.clear()
-            broken = [channel for channel in self._channels if channel.is_broken()]
-            if not broken:
-                attempt = 0
-            elif not await self._mended(broken):
+            # One that others are at comes back when they have done with it.
+            broken = [channel for channel in self._broken if channel.is_broken()]
+            self._broken.clear()
+            if broken and not await self._mended(broken):
                 attempt += 1
                 await asyncio.sleep(backoff_s(attempt))
-                self._wake.set()
+            else:
+                attempt = 0
 
     async def _mended(self, broken: list[Channel]) -> bool:
         """Try to make these anew, and say whether that went well, or need not be tried again."""

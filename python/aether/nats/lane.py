@@ -54,6 +54,7 @@ class Lane(LaneSubscriptions):
         self._waiting = Waiting()
         self._next_token = 1
         self._drained: asyncio.Future[None] | None = None
+        self._delivered = False  # whether it was left in good order: the server has all that it was ever given
 
     @classmethod
     async def open(cls, server: Server, ping_s: float, changed: Callable[[], None]) -> Lane:
@@ -95,11 +96,17 @@ class Lane(LaneSubscriptions):
             async with asyncio.timeout_at(deadline):
                 await self._drained
             with contextlib.suppress(UnansweredError):
-                await self.flush(deadline)  # what was published last has arrived, too
+                await self.flush(deadline)
+                self._delivered = True
         except TimeoutError:
             pass  # what is unanswered by then the close tells
         finally:
             await self.aclose()
+
+    async def flush(self, deadline: float) -> None:
+        """Return when the server has all that was given to this lane before; see `Transport.flush`."""
+        if not self._delivered:
+            await super().flush(deadline)
 
     def is_open(self) -> bool:
         """Say whether requests can go out."""
