@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,29 @@ def test_conflict_example(tmp_path: Path):
     done = run(shown[index].text, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, shown[index + 1].text, "")
     assert "conflict" in done.stdout.lower()
+
+
+def test_publisher_and_subscriber(nats_server, tmp_path: Path):
+    """README's subscriber and publisher, each in a process of its own, print what README says."""
+    shown = blocks_of(README)
+    for index, block in enumerate(shown):
+        if (named := re.match(r"# (\w+\.py)\n", block.text)) is not None:
+            assert "nats://localhost:4222" in block.text
+            (tmp_path / named[1]).write_text(block.text.replace("nats://localhost:4222", nats_server.url), encoding="utf-8")
+            output = shown[index + 1].text
+    wanted = output.splitlines(keepends=True)
+    listening = subprocess.Popen(
+        [sys.executable, "-W", "error", "subscriber.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert listening.stdout.readline() == wanted[0]
+        publishing = [sys.executable, "-W", "error", "publisher.py"]
+        done = subprocess.run(publishing, cwd=tmp_path, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_S, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert [listening.stdout.readline() for _ in wanted[1:]] == wanted[1:]
+    finally:
+        listening.kill()
+        listening.communicate()
 
 
 @pytest.mark.parametrize("page", GUIDE, ids=name_of)

@@ -56,7 +56,9 @@ async def _on_nats(setting: Setting) -> list[Line]:
         share = count // SUBSCRIBERS
         lines += await _receiving(setting, bus, client, namespace, subscribers=SUBSCRIBERS, count=share, repetitions=repetitions)
         setting.say("bus: on NATS, publishing")
-        return [*lines, *await _publishing(bus, client, count, repetitions)]
+        lines += await _publishing(bus, client, count, repetitions)
+        setting.say("bus: on NATS, subscribing")
+        return [*lines, *await _subscribing(bus, client, setting.count(500, 1_000, 2_000), repetitions)]
 
 
 async def _receiving(
@@ -214,3 +216,24 @@ async def _publishing(bus: NATSEventBus, client: Client, count: int, repetitions
     return await compare(
         f"bus, publish and flush {count:,} events", Side("aether", ours, count), sides, repetitions=repetitions, clock=WALL
     )
+
+
+async def _subscribing(bus: NATSEventBus, client: Client, count: int, repetitions: int) -> list[Line]:
+    """Subscribe to an actor, until the server has it, and unsubscribe, one after the other."""
+
+    async def ours(_: None) -> None:
+        for number in range(count):
+            await (await bus.subscribe(actor_id=f"device-{number}")).aclose()
+
+    async def take(_: Msg) -> None:
+        """Nothing is published."""
+
+    async def theirs(_: None) -> None:
+        for number in range(count):
+            subscription = await client.subscribe(f"bench.device-{number}", cb=take)
+            await client.flush()
+            await client.flush()
+            await subscription.unsubscribe()
+
+    sides = [Side("nats-py subscribe, 2 flushes", theirs, count)]
+    return await compare("bus, subscribe until ready", Side("aether", ours, count), sides, repetitions=repetitions, clock=WALL)
