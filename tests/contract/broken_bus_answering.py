@@ -16,7 +16,6 @@ from aether._native import EventFilter
 from aether.bus import abstract, handling
 from aether.bus.arguments import SubscribeOptions
 from aether.bus.requests import read_answer
-from aether.testing import bus_contract_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from aether.bus.base import Handler
     from aether.bus.intake import Intake
     from aether.bus.subscription import BusSubscription
-
-bus_contract_base.WAIT_S = 0.3  # some of these never come to an end
 
 
 class Changing(PlainBus):

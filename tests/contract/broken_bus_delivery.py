@@ -10,14 +10,11 @@ from plain_bus import EVENT_BYTES_MAX, PlainBus, PlainExchange, PlainMailbox
 from planted import bus_caught_by
 
 from aether import Event
-from aether.testing import bus_contract_base
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aether.bus.intake import Intake
-
-bus_contract_base.WAIT_S = 0.3  # some of these never come to an end
 
 
 class PatternMailbox(PlainMailbox):

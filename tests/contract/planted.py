@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from plain_bus import PlainBus
 
-from aether.testing import BusContract, StoreContract
+from aether.testing import BusContract, StoreContract, bus_contract_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from third_store import ListStore
+
+WAIT_S = 0.3
+"""What a test waits for what a broken bus never does, in seconds."""
 
 CAUGHT_BY: dict[type[ListStore | PlainBus], tuple[str, ...]] = {}
 
@@ -36,7 +39,8 @@ def bus_caught_by(*tests: str) -> Callable[[type[PlainBus]], type[PlainBus]]:
     """Name the tests of the bus contract that must fail on this bus."""
 
     def register(broken: type[PlainBus]) -> type[PlainBus]:
-        async def bus(self: object) -> Any:
+        async def bus(self: object, monkeypatch: pytest.MonkeyPatch) -> Any:
+            monkeypatch.setattr(bus_contract_base, "WAIT_S", WAIT_S)
             made = broken()
             yield made
             await PlainBus.aclose(made)
