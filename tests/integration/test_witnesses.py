@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 from certificates import Authority, server_tls
-from faults.tap import Tap
+from faults.tap import Plan, Tap
 from faults.waiting import until
 from feeding import Listener, due, events_of, publish, transport_to
 
-from aether import AccessDeniedError, ConnectOptions, ServersUnreachableError
+from aether import AccessDeniedError, ConnectOptions, EmbeddedServer, ServersUnreachableError
 from aether._native import Tally
 from aether.nats.errors import UnansweredError
 from aether.nats.portable import NatsPyTransport
 from aether.nats.witnesses import Witnesses
-from aether.testing.servers import running_cluster
+from aether.testing.servers import _free_ports, running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from conftest import Size
 
-    from aether import EmbeddedServer
     from aether.nats.transport import Transport
     from aether.testing import NatsCluster
 
@@ -218,6 +217,50 @@ async def test_a_server_that_goes_and_comes_interrupts_each_time(nats_cluster: N
             assert len(await listener.heard(EVENTS)) == EVENTS
         assert len(told) == 2
         assert listener.lost == []
+
+
+@asynccontextmanager
+async def two_servers_apart() -> AsyncIterator[tuple[EmbeddedServer, EmbeddedServer, Callable[[bool], None]]]:
+    """Two servers of a cluster whose routes a test can cut and mend, while both live on."""
+    ports = _free_ports(2)
+    async with Tap(f"nats://127.0.0.1:{ports[0]}") as first, Tap(f"nats://127.0.0.1:{ports[1]}") as second:
+        taps, servers = (first, second), []
+        for port, other in zip(ports, reversed(taps), strict=True):
+            routes = [other.url.replace("nats://", "nats-route://")]
+            cluster = {"name": "apart", "listen": f"127.0.0.1:{port}", "routes": routes}
+            settings = {"server_name": f"{port}", "cluster": cluster, "http": "127.0.0.1:-1"}
+            servers.append(EmbeddedServer(settings=settings))
+
+        def cut(cut: bool) -> None:
+            for tap in taps:
+                tap.plan = (lambda: Plan(cut_down_at=0)) if cut else Plan
+                for link in tap.links if cut else []:
+                    link.cut()
+
+        async with servers[0], servers[1]:
+            yield servers[0], servers[1], cut
+
+
+async def test_a_route_that_breaks_interrupts_though_both_servers_live(namespace: str) -> None:
+    """What is published beyond a broken route does not come: its break is told, and its mending, and then nothing is missed."""
+    async with two_servers_apart() as (own, other, cut), transport_to(own.url) as transport, transport_to(other.url) as publisher:
+        await until(lambda: len(transport.info.connect_urls) == 2)
+        async with witnesses() as (proof, told):
+            listener = Listener(namespace)
+            await listener.listen(transport)
+            await proof.prove(transport, due())
+            cut(True)
+            await until(lambda: told)
+            await until(lambda: len(transport.info.connect_urls) == 1)
+            await proof.prove(transport, due())
+            await publish(publisher, namespace, events_of("lost", EVENTS))
+            assert len(told) == 1
+            cut(False)
+            await until(lambda: len(told) == 2)
+            await proof.prove(transport, due())
+            await publish(publisher, namespace, events_of("heard", EVENTS))
+            assert [event.actor_id for event in await listener.heard(EVENTS)] == ["heard"] * EVENTS
+            assert len(told) == 2
 
 
 async def test_a_server_that_is_about_to_go_is_still_proven(nats_cluster: NatsCluster, namespace: str) -> None:
