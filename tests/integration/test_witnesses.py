@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 from certificates import Authority, server_tls
-from faults.tap import Plan, Tap
+from faults.tap import Link, Plan, Tap
 from faults.waiting import until
 from feeding import Listener, due, events_of, publish, transport_to
 
@@ -220,8 +220,8 @@ async def test_a_server_that_goes_and_comes_interrupts_each_time(nats_cluster: N
 
 
 @asynccontextmanager
-async def two_servers_apart() -> AsyncIterator[tuple[EmbeddedServer, EmbeddedServer, Callable[[bool], None]]]:
-    """Two servers of a cluster whose routes a test can cut and mend, while both live on."""
+async def two_servers_apart() -> AsyncIterator[tuple[EmbeddedServer, EmbeddedServer, tuple[Tap, Tap]]]:
+    """Two servers of a cluster, and what their routes go through."""
     ports = _free_ports(2)
     async with Tap(f"nats://127.0.0.1:{ports[0]}") as first, Tap(f"nats://127.0.0.1:{ports[1]}") as second:
         taps, servers = (first, second), []
@@ -231,36 +231,81 @@ async def two_servers_apart() -> AsyncIterator[tuple[EmbeddedServer, EmbeddedSer
             settings = {"server_name": f"{port}", "cluster": cluster, "http": "127.0.0.1:-1"}
             servers.append(EmbeddedServer(settings=settings))
 
-        def cut(cut: bool) -> None:
-            for tap in taps:
-                tap.plan = (lambda: Plan(cut_down_at=0)) if cut else Plan
-                for link in tap.links if cut else []:
-                    link.cut()
-
         async with servers[0], servers[1]:
-            yield servers[0], servers[1], cut
+            yield servers[0], servers[1], taps
+
+
+def close(taps: tuple[Tap, Tap], *, closed: bool) -> None:
+    """Let no new connection through, or all again."""
+    for tap in taps:
+        tap.plan = (lambda: Plan(cut_down_at=0)) if closed else Plan
+
+
+def links(taps: tuple[Tap, Tap]) -> list[Link]:
+    """The routes' connections, those of each tap from the oldest on."""
+    return [link for tap in taps for link in tap.links]
 
 
 async def test_a_route_that_breaks_interrupts_though_both_servers_live(namespace: str) -> None:
     """What is published beyond a broken route does not come: its break is told, and its mending, and then nothing is missed."""
-    async with two_servers_apart() as (own, other, cut), transport_to(own.url) as transport, transport_to(other.url) as publisher:
+    async with (
+        two_servers_apart() as (own, other, taps),
+        transport_to(own.url) as transport,
+        transport_to(other.url) as publisher,
+    ):
         await until(lambda: len(transport.info.connect_urls) == 2)
         async with witnesses() as (proof, told):
             listener = Listener(namespace)
             await listener.listen(transport)
             await proof.prove(transport, due())
-            cut(True)
+            close(taps, closed=True)
+            for link in links(taps):
+                link.cut()
             await until(lambda: told)
             await until(lambda: len(transport.info.connect_urls) == 1)
             await proof.prove(transport, due())
             await publish(publisher, namespace, events_of("lost", EVENTS))
             assert len(told) == 1
-            cut(False)
+            close(taps, closed=False)
             await until(lambda: len(told) == 2)
             await proof.prove(transport, due())
             await publish(publisher, namespace, events_of("heard", EVENTS))
             assert [event.actor_id for event in await listener.heard(EVENTS)] == ["heard"] * EVENTS
             assert len(told) == 2
+
+
+@pytest.mark.timeout(120)
+async def test_a_part_of_a_route_that_breaks_interrupts_where_events_are_lost(namespace: str) -> None:
+    """A route has several connections, and INFO does not say when one breaks: where events are lost with it, that is told."""
+    async with (
+        two_servers_apart() as (own, other, taps),
+        transport_to(own.url) as transport,
+        transport_to(other.url) as publisher,
+    ):
+        await until(lambda: len(transport.info.connect_urls) == 2)
+        async with witnesses() as (proof, told):
+            listener, lost = Listener(namespace), 0
+            await listener.listen(transport)
+            await proof.prove(transport, due())
+            (pulse,) = proof._beats._pulses.values()
+            all_links = len(links(taps))
+            for _ in range(all_links):
+                close(taps, closed=True)
+                links(taps)[0].cut()
+                before = pulse.sent
+                await until(lambda before=before: pulse.sent >= before + 2)
+                await publish(publisher, namespace, events_of("a", EVENTS))
+                close(taps, closed=False)
+                await until(lambda: len(links(taps)) == all_links)
+                beat = pulse.sent
+                await until(lambda beat=beat: pulse.heard > beat)
+                assert len(transport.info.connect_urls) == 2
+                missing = EVENTS - len(listener.taken())
+                assert len(told) == bool(missing)
+                lost += missing
+                await proof.prove(transport, due())
+                told.clear()
+            assert lost, "no connection of the route carries our events"
 
 
 async def test_a_server_that_is_about_to_go_is_still_proven(nats_cluster: NatsCluster, namespace: str) -> None:

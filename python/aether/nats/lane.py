@@ -51,6 +51,7 @@ class Lane(LaneSubscriptions):
         """Use `open`: a lane that is not connected carries nothing."""
         super().__init__(server, ping_s, changed)
         self._takers: dict[int, Callable[[int, Reply], None]] = {}
+        self._hearing: dict[int, Callable[[bytes], None]] = {}
         self._waiting = Waiting()
         self._next_token = 1
         self._drained: asyncio.Future[None] | None = None
@@ -128,6 +129,8 @@ class Lane(LaneSubscriptions):
             # An answer that nobody waits for any more: its request was resolved another way.
             if taker is not None:
                 taker(token, Reply(status, position, subject, body))
+            elif token in self._hearing:
+                self._hearing[token](body)
 
     def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
         """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
@@ -232,6 +235,12 @@ class Lane(LaneSubscriptions):
             self._settled()
 
     # Events.
+
+    def hear(self, taker: Callable[[bytes], None]) -> str:
+        """Lead what is published to a subject of our own to `taker`; see `Transport.hear`."""
+        token = self._new_tokens(1).start
+        self._hearing[token] = taker
+        return f"{self._inbox}{token}"
 
     async def publish_events(self, namespace: str, events: list[Event], start: int, deadline: float) -> int:
         """Publish events in their order; see `Transport.publish_events`."""

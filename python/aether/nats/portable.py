@@ -213,6 +213,10 @@ class NatsPyTransport:
 
     # Events.
 
+    def hear(self, taker: Callable[[bytes], None]) -> str:
+        """Lead what is published to a subject of our own to `taker`; see `Transport.hear`."""
+        return f"{self._inbox}.{self._expect(lambda msg: taker(msg.data))}"
+
     async def subscribe(
         self,
         subject: str,

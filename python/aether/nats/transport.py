@@ -207,6 +207,10 @@ class Transport(Protocol):
 
     # Events.
 
+    def hear(self, taker: Callable[[bytes], None]) -> str:
+        """Return a subject of our own; bodies that anybody publishes to it go to `taker`, as long as this transport lives."""
+        ...
+
     async def subscribe(
         self,
         subject: str,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from aether._native import publish_frame
 from aether.errors import AccessDeniedError, ServerUnavailableError
 from aether.nats.dialing import attempt_s, ping_s
-from aether.nats.errors import UnansweredError
+from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane import Lane
 from aether.nats.pauses import backoff_s
 from aether.nats.tls_errors import tls_error
@@ -92,10 +93,15 @@ class Witness:
         self.refusal = reason
         self._changed()
 
+    def publish(self, subject: str, body: bytes) -> None:
+        """Publish through this server, if there is a connection to it."""
+        if self.lane is not None:
+            with contextlib.suppress(NoRespondersError):  # it is about to be told as lost
+                self.lane.write(publish_frame(subject, "", [], body))
+
     def probe(self, inbox: str) -> None:
         """Publish this connection's number to an inbox, through this server."""
-        if self.lane is not None:
-            self.lane.write(publish_frame(f"{inbox}{self.number}", "", [], b""))
+        self.publish(f"{inbox}{self.number}", b"")
 
     def end(self) -> None:
         """Give the connection up, and an attempt at one; what was found there stays known."""

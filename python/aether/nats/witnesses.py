@@ -6,22 +6,22 @@ on a route. So after the subscriptions an inbox is opened on the same connection
 server, its witness, publishes probes to that inbox. A probe that arrives proves that its server knows of the inbox, and so of
 all that was subscribed before.
 
-Which servers there are the own server says, now and whenever that changes. A server that comes, goes, or whose witness is lost
-may have taken events at a moment when it did not know of our subscriptions. `interrupted` tells of that; the next proof ends it.
+Which servers there are the own server says, now and whenever that changes. A server that comes, goes, whose witness is lost or
+whose beats are missing may have taken events that did not reach us. `interrupted` tells of that; the next proof ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlparse
 
 from aether._native import Tally
 from aether.errors import AccessDeniedError, ServersUnreachableError
+from aether.nats.beats import Beats
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane import Lane
 from aether.nats.login import WEBSOCKET, Login
+from aether.nats.neighbours import check_alone, named_servers, neighbour
 from aether.nats.witness import Witness
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Witnesses:
         self._of_url: dict[str, Witness] = {}
         self._observer: Witness | None = None
         self._source: Lane | None = None
+        self._beats = Beats(self._missed)
         self._proven: frozenset[str] | None = None
         self._waking: set[asyncio.Event] = set()
 
@@ -121,7 +122,7 @@ class Witnesses:
                     raise lost[0]
             if not (source.is_open() and transport.is_open()):
                 raise UnansweredError("the connection is left for another")
-            self._remember(source)
+            self._remember(transport, source)
         finally:
             await inbox.aclose()
 
@@ -150,7 +151,7 @@ class Witnesses:
 
     def _follow(self, proof: Proof) -> None:
         """Have a witness for each address that the server names, and let go of the others."""
-        named = _named(proof.source, proof.own)
+        named = named_servers(proof.source, proof.own)
         patient = asyncio.get_running_loop().time() < proof.patient_until
         for netloc, witness in [*self._of_url.items()]:
             kept = witness.lane is not None and (patient or proof.tally.has(witness.number))
@@ -158,7 +159,7 @@ class Witnesses:
                 self._of_url.pop(netloc).end()
         for netloc, url in named.items():
             if netloc not in self._of_url:
-                self._of_url[netloc] = self._witness(_neighbour(proof.source.server, url))
+                self._of_url[netloc] = self._witness(neighbour(proof.source.server, url))
 
     def _witness(self, server: Server) -> Witness:
         return Witness(server, self._timeout_s, self._wake, self._lost)
@@ -176,7 +177,7 @@ class Witnesses:
             raise NoRespondersError("the client is not connected")
         url = url._replace(netloc=url.netloc.rpartition("@")[2])
         if url.scheme in WEBSOCKET:
-            _check_alone(url, transport.info.connect_urls)
+            check_alone(url, transport.info.connect_urls)
             return None
         return await self._observe(url, woken, deadline)
 
@@ -196,7 +197,8 @@ class Witnesses:
 
     # What ends a proof.
 
-    def _remember(self, source: Lane) -> None:
+    def _remember(self, transport: Transport, source: Lane) -> None:
+        self._beats.follow(transport, self._of_url.values())
         if self._source is not None:
             self._source.on_info = None
         self._source, self._proven = source, frozenset(source.info.connect_urls)
@@ -215,6 +217,9 @@ class Witnesses:
     def _lost(self, witness: Witness) -> None:
         self._doubt(f"{witness.server.shown}: {witness.error}")
 
+    def _missed(self, witness: Witness) -> None:
+        self._doubt(f"{witness.server.shown}: a route lost what came from there")
+
     def _doubt(self, reason: str) -> None:
         self._wake()
         if self._proven is not None:
@@ -230,46 +235,12 @@ class Witnesses:
         if self._source is not None:
             self._source.on_info = None
         self._proven = None
+        self._beats.end()
         witnesses, self._of_url = [*self._of_url.values()], {}
         if self._observer is not None:
             witnesses.append(self._observer)
         for witness in witnesses:
             await witness.aclose()
-
-
-def _named(source: Lane, own: str) -> dict[str, ParseResult]:
-    """Return the addresses that the server names, but its own."""
-    urls, info = [_parsed(url) for url in source.info.connect_urls], source.info
-    named = {url.netloc: url for url in urls}
-    if not named:
-        raise ServersUnreachableError((f"the servers of the cluster {info.cluster!r}, which advertise no addresses",))
-    shared = [f"nats://{netloc}" for netloc in named if sum(url.netloc == netloc for url in urls) > 1]
-    if shared:
-        raise ServersUnreachableError(tuple(f"{url}, which several servers give as their address" for url in shared))
-    if info.server_id == own:
-        here = source.server
-        named = {netloc: url for netloc, url in named.items() if (url.hostname, url.port) != (here.host, here.port)}
-    return named
-
-
-def _parsed(url: str) -> ParseResult:
-    return urlparse(f"nats://{url}")
-
-
-def _check_alone(own: ParseResult, named: Sequence[str]) -> None:
-    """Raise where there are other servers: a witness speaks NATS's own protocol, and these are WebSocket's addresses."""
-    if len(named) > 1:
-        others = [url for url in named if url != own.netloc]
-        raise ServersUnreachableError(tuple(f"{own.scheme}://{url}, over WebSocket" for url in others))
-
-
-def _neighbour(own: Server, url: ParseResult) -> Server:
-    """Return another server of the cluster: an address has no name of its own for a certificate, so it has our server's."""
-    try:
-        ipaddress.ip_address(url.hostname or "")
-    except ValueError:
-        return own.login.server(url)
-    return own.login.server(url, own.tls_hostname)
 
 
 def _check(witness: Witness) -> None:
