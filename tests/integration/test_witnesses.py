@@ -274,6 +274,20 @@ async def test_a_route_that_breaks_interrupts_though_both_servers_live(namespace
             assert len(told) == 2
 
 
+async def test_foreign_messages_where_beats_come_are_let_be(nats_cluster: NatsCluster, caplog: pytest.LogCaptureFixture) -> None:
+    """What somebody else publishes there harms nothing, interrupts nobody, and is logged."""
+    caplog.set_level("INFO", "aether.nats")
+    async with transport_to(nats_cluster.urls[0]) as transport, witnesses() as (proof, told):
+        await proof.prove(transport, due())
+        foreign = [b"", b"junk", b"1", b"-1 -1", "٣ ٣".encode(), b"9 9", b"1 " + b"9" * 10_000, b"\xff" * 100]
+        for body in foreign:
+            await transport.publish_reply(proof._beats._subject, body, due())
+        await transport.flush(due())
+        await until(lambda: len([record for record in caplog.records if "foreign" in record.message]) == len(foreign) - 1)
+        assert transport.is_open()
+        assert told == []
+
+
 @pytest.mark.timeout(120)
 async def test_a_part_of_a_route_that_breaks_interrupts_where_events_are_lost(namespace: str) -> None:
     """A route has several connections, and INFO does not say when one breaks: where events are lost with it, that is told."""

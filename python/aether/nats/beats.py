@@ -23,6 +23,9 @@ __all__ = ["Beats"]
 BEAT_S = 0.5
 """How long it is from one beat to the next. A server waits a second before it mends a route of its configuration."""
 
+BEAT_BYTES_MAX = 40
+"""Two numbers and a space; what is longer is no beat."""
+
 _LOG = logging.getLogger("aether.nats")
 
 
@@ -77,7 +80,7 @@ class Beats:
 
     def _take(self, body: bytes) -> None:
         number, _, count = body.partition(b" ")
-        if not (number.isdigit() and count.isdigit()):
+        if len(body) > BEAT_BYTES_MAX or not (number.isdigit() and count.isdigit()):
             _LOG.info("a foreign message came where beats come: %r", body[:40])
             return
         pulse = self._pulses.get(int(number))
