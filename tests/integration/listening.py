@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aether import Event
+from aether import Event, PublishInterruptedError, SubscriptionInterruptedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+
+    from aether import NATSEventBus
 
 DEADLINE_S = 60.0
 
@@ -64,6 +67,62 @@ def out_of_order(heard: Iterable[tuple[str, int]]) -> list[str]:
         if number <= last[publisher]:
             wrong.append(f"{publisher}: {number} after {last[publisher]}")
         last[publisher] = max(number, last[publisher])
+    return wrong
+
+
+Heard = list[tuple[str, int] | str]
+"""What was heard, as (publisher, number), and what was told between."""
+
+
+async def listen(subscription: Any, heard: Heard, ends: int = 1) -> None:
+    """Write down what is heard and what is told, until so many ends were heard."""
+    ended = set()
+    while len(ended) < ends:
+        try:
+            event = await anext(subscription)
+        except SubscriptionInterruptedError as error:
+            heard.append(str(error))
+            continue
+        if event.event_type == "End":
+            ended.add(event.actor_id)
+        else:
+            heard.append((event.actor_id, event.version))
+
+
+async def end(bus: NATSEventBus, listening: Collection[asyncio.Task[None]], name: str = "end") -> None:
+    """Publish the end again and again until all have heard it."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not all(task.done() for task in listening):
+            await bus.publish(Event(name, "End", 1))
+            with contextlib.suppress(PublishInterruptedError):
+                await bus.flush()
+            await asyncio.wait(listening, timeout=0.01)
+    await asyncio.gather(*listening)
+
+
+def judge(heard: Heard, published: Mapping[str, int], lost: Mapping[str, int]) -> list[str]:
+    """Return what is wrong: order, and gaps that nobody was told of.
+
+    Args:
+        heard: by one subscription.
+        published: the last number of each publisher.
+        lost: how many events each publisher was told may be lost.
+    """
+    wrong = out_of_order(item for item in heard if not isinstance(item, str))
+    last, untold = dict.fromkeys(published, 0), dict.fromkeys(published, 0)
+    interrupted = set[str]()
+    for item in [*heard, *((publisher, count + 1) for publisher, count in published.items())]:
+        if isinstance(item, str):
+            interrupted = set(published)
+            continue
+        publisher, number = item
+        if publisher not in interrupted:
+            untold[publisher] += max(0, number - last[publisher] - 1)
+        interrupted.discard(publisher)
+        last[publisher] = number
+    for publisher, count in untold.items():
+        if count > lost[publisher]:
+            wrong.append(f"{count} events of {publisher} are missing and nobody was told; it was told of {lost[publisher]}")
     return wrong
 
 

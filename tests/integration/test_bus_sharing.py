@@ -13,7 +13,7 @@ from faults.waiting import until
 from listening import counted, hear, wrong_in
 
 from aether import AetherError, Event, NATSEventBus, SubscriptionInterruptedError
-from aether.bus.feeds import Channel, Feeds
+from aether.bus.feeds import Feeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from conftest import Size
 
     from aether import EmbeddedServer
+    from aether.bus.channels import Channel
 
 FAST_S = 3.0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from aether.bus.arguments import SubscribeOptions
-    from aether.bus.feeds import Seat
+    from aether.bus.channels import Seat
     from aether.bus.intake import Intake
     from aether.event import Event
     from aether.nats.connect_options import ConnectOptions

@@ -241,6 +241,8 @@ class Sender:
     def _on_denied(self, subject: str, error: Exception) -> None:
         if subject.startswith("aether-bus."):
             self._denied = error
+        else:
+            _LOG.warning("%s: an answer was not sent: %s", self._connection.url, error)
 
     def _raise_denied(self) -> None:
         denied, self._denied = self._denied, None
