@@ -312,10 +312,10 @@ class SubscriptionLaggedError(AetherError):
 
 
 class SubscriptionInterruptedError(AetherError):
-    """The connection was lost and the subscription is back: events published meanwhile may be missing. Iteration can go on.
+    """A connection was lost: events published meanwhile may be missing. Iteration can go on.
 
     Attributes:
-        reason: what happened to the connection.
+        reason: what happened to the connection, and whether something is still amiss.
     """
 
     def __init__(self, reason: str) -> None:
@@ -324,8 +324,8 @@ class SubscriptionInterruptedError(AetherError):
 
     def __str__(self) -> str:
         return (
-            f"{self.reason}; events published meanwhile may have been missed, the subscription is back: go on iterating, "
-            "and read from the store what must not be missed"
+            f"{self.reason}; events published meanwhile may have been missed: go on iterating, and read from the store what "
+            "must not be missed"
         )
 
 

@@ -141,6 +141,71 @@ async def test_a_node_that_cannot_be_reached_is_named(nats_cluster: NatsCluster,
             os.kill(frozen.pid, signal.SIGCONT)
 
 
+async def test_a_frozen_node_does_not_silence_the_others(
+    nats_cluster: NatsCluster, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Subscribers go on without a node that does not answer, are told so, and again when it is back; then it is heard too."""
+    frozen, urls = nats_cluster.servers[2], nats_cluster.urls
+    async with (
+        NATSEventBus(urls[0], namespace=namespace, timeout_s=1.5) as ours,
+        NATSEventBus(urls[1], namespace=namespace) as other,
+        NATSEventBus(urls[2], namespace=namespace) as third,
+        await ours.subscribe() as subscription,
+    ):
+        await third.flush()
+        os.kill(frozen.pid, signal.SIGSTOP)
+        try:
+            without = await told_about(subscription, str(frozen.port), "until another")
+            assert subscription.ready == "server"
+            assert subscription.is_live
+            assert str(frozen.port) in caplog.text
+            await other.publish_many(counted("p", 1, 10))
+            assert wrong_in(await hear(subscription, 10)) == []
+            with pytest.raises(ServersUnreachableError):
+                await ours.subscribe(actor_id="new")
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        back = await told_about(subscription, str(frozen.port), "heard again, or")
+        assert subscription.ready == "cluster"
+        assert without != back
+        await third.publish_many(counted("q", 1, 10))
+        assert wrong_in(await heard_whatever_is_told(subscription, 10)) == []
+
+
+async def test_while_one_node_is_frozen_the_loss_of_another_is_told(nats_cluster: NatsCluster, namespace: str) -> None:
+    """Subscribers that go on without a frozen node are told when yet another one is lost, and hear it when it is back."""
+    frozen, urls = nats_cluster.servers[2], nats_cluster.urls
+    async with (
+        NATSEventBus(urls[0], namespace=namespace, timeout_s=1.5) as ours,
+        await ours.subscribe() as subscription,
+    ):
+        os.kill(frozen.pid, signal.SIGSTOP)
+        try:
+            await told_about(subscription, str(frozen.port), "until another")
+            lost = nats_cluster.servers[1].port
+            await nats_cluster.kill(1)
+            await told_about(subscription, str(lost))
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        await nats_cluster.restart(1)
+        await told_about(subscription, "heard again, or")
+        await until(lambda: subscription.is_live and subscription.ready == "cluster")
+        async with NATSEventBus(nats_cluster.urls[1], namespace=namespace) as other:
+            await other.publish_many(counted("p", 1, 10))
+            assert wrong_in(await heard_whatever_is_told(subscription, 10)) == []
+
+
+async def told_about(subscription: Any, *words: str) -> str:
+    """Read on until an interruption is told whose reason has these words; return the reason."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await anext(subscription)
+            except SubscriptionInterruptedError as error:
+                if all(word in error.reason for word in words):
+                    return error.reason
+
+
 @pytest.mark.timeout(600)
 async def test_a_node_in_lame_duck_mode_is_left_and_nothing_is_doubled(nats_cluster: NatsCluster, namespace: str) -> None:
     """When the own server is about to go, the bus moves to another, tells of the interruption, and no event comes twice."""

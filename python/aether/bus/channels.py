@@ -34,6 +34,7 @@ class Channel:
         users: how many take from it, or wait until they can.
         line: where it comes from now; None: it is to be made anew.
         is_proven: whether every server that must know it does.
+        unproven: servers that it goes on without, so that what is published there may be missed.
         refusal: why there will be no more of it.
         proving: done when the one who proves it has ended, well or not; None: nobody does.
     """
@@ -45,6 +46,7 @@ class Channel:
         self.users = 0
         self.line: Line | None = None
         self.is_proven = False
+        self.unproven: tuple[str, ...] = ()
         self.refusal: AetherError | None = None
         self.proving: asyncio.Future[None] | None = None
         self._holds: dict[int, int] = {}
@@ -55,7 +57,7 @@ class Channel:
 
     def is_broken(self) -> bool:
         """Say whether somebody takes from it, it is not live, and nobody is at it."""
-        return bool(self.takers) and not self.is_live() and self.proving is None and self.refusal is None
+        return bool(self.users and self.takers) and not self.is_live() and self.proving is None and self.refusal is None
 
     def seat(self, taker: Intake) -> Seat:
         """Give `taker` what comes from now on."""
@@ -86,12 +88,30 @@ class Channel:
             if number not in self._holds:
                 self._holds[number] = taker.interrupt(reason)
 
+    def go_on_without(self, servers: tuple[str, ...], reason: str) -> None:
+        """Let all who take from it go on though it is not proven on some servers; they are told that this is so."""
+        if self._holds or servers != self.unproven:
+            self.unproven = servers
+            self._resume()
+            self._tell(reason, "server")
+
     def proven(self) -> None:
         """Let all who take from it go on."""
         self.is_proven = True
+        self._resume()
+        if self.unproven:
+            servers, self.unproven = ", ".join(self.unproven), ()
+            self._tell(f"what is published on {servers} is heard again, or can be no more", "cluster")
+
+    def _resume(self) -> None:
         holds, self._holds = self._holds, {}
         for number, hold in holds.items():
             self.takers[number].resume(hold)
+
+    def _tell(self, reason: str, ready: str) -> None:
+        for taker in self.takers.values():
+            taker.ready = ready
+            taker.resume(taker.interrupt(reason))
 
 
 class Seat:

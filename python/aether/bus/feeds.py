@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aether.bus.channels import Channel, Line, Seat
-from aether.errors import AccessDeniedError, AetherError, DeadlineError
+from aether.errors import AccessDeniedError, AetherError, DeadlineError, ServersUnreachableError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import backoff_s, pause
 
@@ -52,6 +52,7 @@ class Feeds:
         self._broken: dict[Channel, None] = {}
         self._doubts = 0
         self._trouble: AetherError | None = None
+        self._unproven_since: float | None = None
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -179,7 +180,7 @@ class Feeds:
                 if channel.line is None and channel.users:
                     await self._subscribe(channel, transport)
             doubts, lines = self._doubts, [(channel, channel.line) for channel in channels]
-            await self._prove(transport, deadline)
+            await self._prove_since(transport, deadline)
             for channel, line in lines:
                 if line is not None and channel.line is line and doubts == self._doubts:
                     channel.proven()
@@ -192,6 +193,15 @@ class Feeds:
             for channel in channels:
                 channel.proving = None
                 self._mend_later(channel)
+
+    async def _prove_since(self, transport: Transport, deadline: float) -> None:
+        """Prove, and keep in mind since when there are servers by which that does not go."""
+        since, self._unproven_since = self._unproven_since or asyncio.get_running_loop().time(), None
+        try:
+            await self._prove(transport, deadline)
+        except ServersUnreachableError:
+            self._unproven_since = since
+            raise
 
     async def _subscribe(self, channel: Channel, transport: Transport) -> None:
         line = Line()
@@ -268,8 +278,27 @@ class Feeds:
                     self._refuse(channel, error)
                 return True  # as well as it can
             _LOG.info("%s: %d subscriptions are interrupted: %s", self._connection.url, len(broken), error)
+            if isinstance(error, ServersUnreachableError):
+                self._go_on_without(error.servers, broken)
             return False
         return True
+
+    def _go_on_without(self, servers: tuple[str, ...], broken: list[Channel]) -> None:
+        """Let those who take from these go on once some servers could not be reached for long enough."""
+        now = asyncio.get_running_loop().time()
+        away_s = now - (self._unproven_since or now)
+        if away_s < self._timeout_s / 2:
+            return  # it is known at once where no proof is possible, and may change
+        names = ", ".join(servers)
+        reason = (
+            f"{names}: not reached for {away_s:.1f} s, so what is published there may be missed from here on, until another "
+            "SubscriptionInterruptedError says that it is heard again"
+        )
+        heard = [channel for channel in broken if channel.line is not None]
+        if any(channel.unproven != servers for channel in heard):
+            _LOG.warning("%s: %d subscriptions go on without %s", self._connection.url, len(heard), reason)
+        for channel in heard:
+            channel.go_on_without(servers, reason)
 
 
 async def _hang_up(channel: Channel) -> None:

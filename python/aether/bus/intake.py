@@ -28,7 +28,7 @@ class Intake:
     Attributes:
         mailbox: what waits to be read.
         options: as given.
-        ready: how far the subscription was proven to reach: "process", "server" or "cluster".
+        ready: how far the subscription is proven to reach: "process", "server" or "cluster".
         failure: what ended it, if it was not closed.
         ended: set when all is over: it hears nothing, and no handler runs.
         on_failure: called once when it fails, so that whoever owns it takes it off the bus.

@@ -84,7 +84,7 @@ class BusSubscription:
 
     @property
     def ready(self) -> str:
-        """How far it was proven to reach when `subscribe` returned: "process", "server" or "cluster"."""
+        """How far it is proven to reach: "process", "server" or "cluster"; "server" also while another server is not reached."""
         return self._intake.ready
 
     @property

@@ -7,7 +7,8 @@ server, its witness, publishes probes to that inbox. A probe that arrives proves
 all that was subscribed before.
 
 Which servers there are the own server says, now and whenever that changes. A server that comes, goes, whose witness is lost or
-whose beats are missing may have taken events that did not reach us. `interrupted` tells of that; the next proof ends it.
+whose beats are missing may have taken events that did not reach us. `interrupted` tells of that; the next proof ends it. What a
+proof reached before its deadline is watched even if it did not reach all.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Witnesses:
         self._source: Lane | None = None
         self._beats = Beats(self._missed)
         self._proven: frozenset[str] | None = None
+        self._watched: frozenset[int] = frozenset()
         self._waking: set[asyncio.Event] = set()
 
     async def prove(self, transport: Transport, deadline: float) -> None:
@@ -114,17 +116,23 @@ class Witnesses:
         try:
             self._probe(proof)
             await transport.flush(deadline)
-            pause_s = PROBE_FIRST_S
-            while missing := self._probe(proof):
-                await _pause(woken, pause_s, deadline, missing)
-                pause_s = min(2 * pause_s, PROBE_MAX_S)
-                if lost:
-                    raise lost[0]
+            try:
+                await self._probe_all(proof, woken, lost, deadline)
+            finally:
+                if source.is_open() and transport.is_open():
+                    self._remember(transport, proof)
             if not (source.is_open() and transport.is_open()):
                 raise UnansweredError("the connection is left for another")
-            self._remember(transport, source)
         finally:
             await inbox.aclose()
+
+    async def _probe_all(self, proof: Proof, woken: asyncio.Event, lost: list[Exception], deadline: float) -> None:
+        pause_s = PROBE_FIRST_S
+        while missing := self._probe(proof):
+            await _pause(woken, pause_s, deadline, missing)
+            pause_s = min(2 * pause_s, PROBE_MAX_S)
+            if lost:
+                raise lost[0]
 
     def _probe(self, proof: Proof) -> list[Witness]:
         """Send a probe through each server that is not proven yet; return its witness, and those that are not connected."""
@@ -197,12 +205,15 @@ class Witnesses:
 
     # What ends a proof.
 
-    def _remember(self, transport: Transport, source: Lane) -> None:
-        self._beats.follow(transport, self._of_url.values())
+    def _remember(self, transport: Transport, proof: Proof) -> None:
+        """Watch what was proven."""
+        proven = [witness for witness in self._of_url.values() if witness.lane is not None and proof.tally.has(witness.number)]
+        self._beats.follow(transport, proven)
+        self._watched = frozenset(witness.number for witness in proven)
         if self._source is not None:
             self._source.on_info = None
-        self._source, self._proven = source, frozenset(source.info.connect_urls)
-        source.on_info = self._look
+        self._source, self._proven = proof.source, frozenset(proof.source.info.connect_urls)
+        proof.source.on_info = self._look
 
     def _look(self) -> None:
         """Take it that the own server has said something of itself."""
@@ -215,7 +226,9 @@ class Witnesses:
             self._doubt(f"the cluster changed: {' and '.join(filter(None, parts))}")
 
     def _lost(self, witness: Witness) -> None:
-        self._doubt(f"{witness.server.shown}: {witness.error}")
+        self._wake()
+        if witness.number in self._watched:
+            self._doubt(f"{witness.server.shown}: {witness.error}")
 
     def _missed(self, witness: Witness) -> None:
         self._doubt(f"{witness.server.shown}: a route lost what came from there")
