@@ -1125,6 +1125,14 @@ class Exchange:
             body: what `bus_body` made.
         """
 
+# records
+
+def read_record(line: bytes, commit_bytes_max: int, /) -> tuple[str, NewEvent, int | None, int] | None:
+    """Reads one line as `aether.ingest.records.parse_record` would: (actor id, event, version, size).
+
+    None: it is no record, or written in a rare way; `parse_record` says which.
+    """
+
 # bus_message, tally
 
 def publish_events(namespace: str, events: list[Event], start: int, max_payload: int, bytes_max: int) -> tuple[bytes, int]:

@@ -29,6 +29,7 @@ mod new_event;
 mod pending;
 mod pickling;
 mod reading;
+mod records;
 mod replay;
 mod snapshot;
 mod spine;
@@ -104,6 +105,8 @@ mod _native {
     use super::new_event::NewEvent;
     #[pymodule_export]
     use super::pending::Pending;
+    #[pymodule_export]
+    use super::records::read_record;
     #[pymodule_export]
     use super::replay::Replay;
     #[pymodule_export]

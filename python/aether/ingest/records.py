@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import msgspec
 
 from aether import codec
-from aether._native import check_actor_id
+from aether._native import check_actor_id, read_record
 from aether.errors import AetherError, DecodeError, EncodeError
 from aether.event import NewEvent
 from aether.ingest.lines import LINE_BYTES_MAX
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aether.event import Event
     from aether.ingest.lines import Line
 
-__all__ = ["COMMIT_OVERHEAD_BYTES", "BadRecordError", "Record", "format_record", "parse_record"]
+__all__ = ["COMMIT_OVERHEAD_BYTES", "BadRecordError", "Record", "format_record", "judge_record", "parse_record"]
 
 COMMIT_OVERHEAD_BYTES = 1024
 """What a commit has around its events, actor id, spine and headers included."""
@@ -39,6 +39,9 @@ TEXT_MARK_BYTES = 5
 NANOSECOND_DIGITS = 9
 MICROSECOND_DIGITS = 6
 
+TIME_NS_MAX = 2**63 - 1
+
+_MICROSECOND = dt.timedelta(microseconds=1)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FRACTION = re.compile(r"[.,](\d+)")
 
@@ -105,6 +108,15 @@ def parse_record(line: Line, commit_bytes_max: int) -> Record:
     Raises:
         BadRecordError: it is none.
     """
+    quick = None if line.content is None else read_record(line.content, commit_bytes_max)
+    if quick is None:
+        return judge_record(line, commit_bytes_max)
+    actor_id, event, version, size = quick
+    return Record(line.number, actor_id, event, event.id, version, size)
+
+
+def judge_record(line: Line, commit_bytes_max: int) -> Record:
+    """Read one line as `parse_record` does; this says what a record is, where that only knows how nearly all are written."""
     try:
         fields = _fields(line)
         check_actor_id(fields.actor_id)
@@ -139,7 +151,7 @@ def _event(fields: _Fields) -> NewEvent:
         fields.event_type,
         None if fields.data is msgspec.UNSET else fields.data,
         id=fields.id,
-        timestamp=moment,
+        timestamp=_EPOCH if nanoseconds else moment,
         metadata=fields.metadata,
     )
     if fields.payload is msgspec.UNSET and not nanoseconds:
@@ -149,7 +161,16 @@ def _event(fields: _Fields) -> NewEvent:
     none, kind, version, payload, event_id, time_ns, *rest = parts
     if fields.payload is not msgspec.UNSET:
         payload = _payload(fields.payload)
-    return restore(none, kind, version, payload, event_id, time_ns + nanoseconds, *rest)
+    if nanoseconds:
+        time_ns = _time_ns(moment, nanoseconds)
+    return restore(none, kind, version, payload, event_id, time_ns, *rest)
+
+
+def _time_ns(moment: dt.datetime, nanoseconds: int) -> int:
+    time_ns = (moment - _EPOCH) // _MICROSECOND * 1000 + nanoseconds
+    if not -TIME_NS_MAX - 1 <= time_ns <= TIME_NS_MAX:
+        raise ValueError("timestamp is outside the years 1677 to 2262 that 64 bits of nanoseconds hold")
+    return time_ns
 
 
 def _payload(text: str) -> bytes:
