@@ -108,6 +108,68 @@ async def test_who_is_cancelled_while_closing_leaves_the_closing_to_its_end():
         assert done == ["finished"]
 
 
+async def test_who_is_cancelled_while_closing_the_bus_leaves_that_to_its_end():
+    """A caller of the bus's `aclose` that is cancelled does not cancel the closing, and another one can wait for it."""
+    bus = LocalEventBus()
+    go_on, began = asyncio.Event(), asyncio.Event()
+    done = []
+
+    async def handler(_):
+        began.set()
+        await go_on.wait()
+        done.append("finished")
+
+    await bus.subscribe(handler=handler)
+    await bus.publish(*events("a", [1]))
+    await began.wait()
+    closing = asyncio.create_task(bus.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    go_on.set()
+    await bus.aclose()
+    assert done == ["finished"]
+
+
+@pytest.mark.parametrize("flavour", ["sync", "async"])
+async def test_handlers_that_never_wait_leave_others_their_turns(flavour):
+    """Between calls of a handler that takes its time and waits for nothing, the loop has its turns."""
+    handled = turns = 0
+
+    def handler(_):
+        nonlocal handled
+        time.sleep(0.001)
+        handled += 1
+
+    async def async_handler(event):
+        handler(event)
+
+    async with LocalEventBus() as bus:
+        await bus.subscribe(handler=handler if flavour == "sync" else async_handler)
+        await bus.publish_many(events("a", range(1, 101)))
+        while handled < 100:
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns >= 10
+
+
+async def test_typed_async_handlers_overlap():
+    """An async handler registered by `on` runs for several actors at once, as any other."""
+    bus = LocalEventBus()
+    barrier = asyncio.Barrier(2)
+    done = []
+
+    @bus.on(type(None), event_type="Happened")
+    async def handler(_, event):
+        async with asyncio.timeout(10):
+            await barrier.wait()
+        done.append(event.actor_id)
+
+    async with bus:
+        await bus.publish_many([Event(name, "Happened", 1) for name in "ab"])
+        await until(lambda: sorted(done) == ["a", "b"])
+
+
 async def test_what_is_staged_is_bounded():
     """An async handler that does not get on leaves all but a bounded number of events in the mailbox, under its own bounds."""
     go_on = asyncio.Event()

@@ -57,6 +57,22 @@ async def test_publishers_that_wait_all_get_on():
             assert [event.version for event in found if event.actor_id == f"a{index}"] == [*range(1, 51)]
 
 
+@pytest.mark.parametrize("flavour", ["sync", "async"])
+async def test_handlers_make_room(flavour):
+    """What handlers take makes room for publishers that wait for it."""
+    found = []
+
+    async def handler(event):
+        await asyncio.sleep(0)
+        found.append(event.version)
+
+    async with LocalEventBus() as bus:
+        plain = (lambda event: found.append(event.version)) if flavour == "sync" else handler
+        await bus.subscribe(handler=plain, policy="block", max_pending=3)
+        await soon(bus.publish_many(events("a", range(1, 101))))
+        await until(lambda: found == [*range(1, 101)])
+
+
 async def test_a_cancelled_publisher_has_sent_a_beginning():
     """What a publisher sent that is cancelled while it waits for room is a beginning of what it was given."""
     async with LocalEventBus() as bus:
@@ -95,6 +111,7 @@ async def test_late_answers_are_nobodys():
             await bus.request(events("a", [1])[0], timeout=0.01)
         go_on.set()
         assert await bus.request(*events("a", [2])) == 2
+        assert bus._requests == {}
 
 
 # Without await.
@@ -123,3 +140,36 @@ def test_threads_share_a_blocking_bus():
             assert not thread.is_alive()
     for index in range(3):
         assert [event.version for event in found if event.actor_id == f"a{index}"] == [*range(1, 1001)]
+
+
+@pytest.mark.parametrize("way", ["publish", "publish_many"])
+async def test_a_publisher_does_not_run_away_from_readers(way):
+    """A publisher that never waits leaves readers and handlers of the same loop their turns: none of them falls behind."""
+    handled = 0
+
+    async def handler(_):
+        nonlocal handled
+        handled += 1
+
+    async with LocalEventBus() as bus:
+        one_by_one = await bus.subscribe(max_pending=2_000)
+        batches = await bus.subscribe(max_pending=2_000)
+        await bus.subscribe(max_pending=2_000, handler=handler)
+        reading = asyncio.create_task(read(one_by_one, 20_000))
+
+        async def read_batches():
+            left = 20_000
+            async for batch in batches.batches():
+                left -= len(batch)
+                if not left:
+                    return
+
+        also = asyncio.create_task(read_batches())
+        sent = events("a", range(1, 20_001))
+        if way == "publish":
+            for event in sent:
+                await bus.publish(event)
+        else:
+            await bus.publish_many(sent)
+        await soon(asyncio.gather(reading, also))
+        await until(lambda: handled == 20_000)

@@ -163,7 +163,9 @@ async def test_a_cancelled_save_that_was_stored_is_published(parts):
     await until(lambda: inner._log.get_latest_version("a") == 2)
     await until(lambda: "aether-bus-publishing" in {task.get_name() for task in asyncio.all_tasks()})
     waiting.cancel()
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()  # the next save of this actor must not overtake it
     await anext(full)
     await asyncio.wait([waiting])
     assert waiting.cancelled()
