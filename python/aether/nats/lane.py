@@ -82,7 +82,7 @@ class Lane(LaneSubscriptions):
 
     async def aclose(self) -> None:
         """Close; what is in flight becomes unanswered."""
-        self.lose(UnansweredError("the connection was closed"))
+        self.lose(UnansweredError("the connection was closed"), orderly=True)
         await asyncio.sleep(0)  # the socket hears of its end in the loop's next round
 
     async def drain(self, deadline: float) -> None:

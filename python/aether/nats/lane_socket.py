@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from aether.nats.login import Server
 
 __all__ = ["LaneSocket"]
+
+LINGER_NONE = struct.pack("ii", 1, 0)
+"""Closing resets the connection."""
 
 HIGH_WATER = 4 * 2**20
 """How many bytes may wait in the socket's buffer before senders wait."""
@@ -263,8 +268,12 @@ class LaneSocket(asyncio.Protocol):
         else:
             self.lose(ServerUnavailableError(self.server.shown, f"the server hung up: {text_of(error)}"))
 
-    def lose(self, reason: Exception) -> None:
-        """End the connection, and what waits for it, with `reason`; the first reason counts."""
+    def lose(self, reason: Exception, *, orderly: bool = False) -> None:
+        """End the connection, and what waits for it, with `reason`; the first reason counts.
+
+        Unless that is orderly, the system shall drop what it has not sent yet, lest it comes late, behind what the next
+        connection brings.
+        """
         if self.lost is not None:
             return
         self.lost = reason
@@ -278,6 +287,8 @@ class LaneSocket(asyncio.Protocol):
         # Not even a refusal says anything of what was sent before it.
         self.lose_waiting(reason if isinstance(reason, UnansweredError) else UnansweredError(str(reason)))
         if self._transport is not None:
+            if not orderly and not self._transport.is_closing():
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             self._transport.abort()
         self._changed()
 

@@ -109,7 +109,7 @@ class Witness:
             self._connecting.cancel()
         lane, self.lane = self.lane, None
         if lane is not None:
-            lane.lose(UnansweredError("the connection was closed"))
+            lane.lose(UnansweredError("the connection was closed"), orderly=True)
 
     async def aclose(self) -> None:
         """End it, and return when it has ended."""
