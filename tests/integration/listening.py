@@ -103,26 +103,31 @@ async def end(bus: NATSEventBus, listening: Collection[asyncio.Task[None]], name
 def judge(heard: Heard, published: Mapping[str, int], lost: Mapping[str, int]) -> list[str]:
     """Return what is wrong: order, and gaps that nobody was told of.
 
+    What was under way on a publisher's connection that is lost may be lost, or come late; its publisher is told of as many.
+
     Args:
         heard: by one subscription.
         published: the last number of each publisher.
         lost: how many events each publisher was told may be lost.
     """
-    wrong = out_of_order(item for item in heard if not isinstance(item, str))
-    last, untold = dict.fromkeys(published, 0), dict.fromkeys(published, 0)
-    interrupted = set[str]()
-    for item in [*heard, *((publisher, count + 1) for publisher, count in published.items())]:
-        if isinstance(item, str):
-            interrupted = set(published)
-            continue
-        publisher, number = item
-        if publisher not in interrupted:
-            untold[publisher] += max(0, number - last[publisher] - 1)
-        interrupted.discard(publisher)
-        last[publisher] = number
-    for publisher, count in untold.items():
-        if count > lost[publisher]:
-            wrong.append(f"{count} events of {publisher} are missing and nobody was told; it was told of {lost[publisher]}")
+    wrong: list[str] = []
+    for publisher, count in published.items():
+        absent, late, last, interrupted = dict[int, bool](), 0, 0, False
+        for item in [*heard, (publisher, count + 1)]:
+            if isinstance(item, str):
+                interrupted = True
+            elif item[0] == publisher:
+                number = item[1]
+                if number > last:
+                    absent |= dict.fromkeys(range(last + 1, number), interrupted)
+                    last, interrupted = number, False
+                elif absent.pop(number, None) is None:
+                    wrong.append(f"{publisher}: {number} came twice")
+                else:
+                    late += 1
+        untold = len(absent) - sum(absent.values())
+        if max(late, untold) > lost[publisher]:
+            wrong.append(f"{publisher}: {untold} missing, {late} late, and it was told of {lost[publisher]}")
     return wrong
 
 

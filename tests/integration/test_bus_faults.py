@@ -213,7 +213,10 @@ def test_the_judge_finds_a_gap_that_nobody_was_told() -> None:
     assert judge([("p", 1), ("p", 2)], three, quiet) != []
     assert judge(["interrupted", ("p", 1), ("p", 3)], three, quiet) != []
     assert judge([("p", 1), "interrupted", ("q", 1), ("p", 3)], {"p": 3, "q": 1}, {"p": 0, "q": 0}) == []
-    assert judge([("p", 2), ("p", 1), ("p", 3)], three, {"p": 9}) != []
+    assert judge([("p", 2), ("p", 1), ("p", 3)], three, told) == []
+    assert judge([("p", 2), ("p", 1), ("p", 3)], three, quiet) != []
+    assert judge([("p", 1), ("p", 2), ("p", 2), ("p", 3)], three, told) != []
+    assert judge([("p", 1), "interrupted", ("p", 3), ("p", 2), ("p", 2)], three, told) != []
 
 
 # Permissions and logins.

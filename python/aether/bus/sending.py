@@ -87,7 +87,8 @@ class Sender:
             DeadlineError: the server does not answer in time.
         """
         # All who wait when a connection is lost are told, whoever of them published what is missing.
-        self._missing = max(self._missing, await self._confirm(deadline))
+        missing = await self._confirm(deadline)
+        self._missing = max(self._missing, missing)
         self._raise_denied()
         missing, self._missing = self._missing, 0
         if missing:

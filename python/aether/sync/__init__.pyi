@@ -761,7 +761,8 @@ class NATSEventBus:
 
     A plain call that connects at first use, or as a context manager on enter. Core NATS delivers at most once: what is
     published while a subscriber's connection is lost does not reach it, and `SubscriptionInterruptedError` tells it so, once
-    all is heard again. What must not be missed is saved in a store, and read from there.
+    all is heard again. Events of a publisher come in its order; what was under way when its connection was lost may be lost, or
+    come late, and `PublishInterruptedError` tells it so. What must not be missed is saved in a store, and read from there.
 
     Args:
         url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
