@@ -958,7 +958,7 @@ class Subscription(Protocol):
 
     @property
     def ready(self) -> str:
-        """How far it was proven to reach when `subscribe` returned: "process", "server" or "cluster"."""
+        """How far it is proven to reach: "process", "server" or "cluster"; "server" also while another server is not reached."""
 
     @property
     def is_live(self) -> bool:
