@@ -46,6 +46,7 @@ __all__ = [
     "publish_events",
     "publish_frame",
     "publish_request",
+    "read_record",
     "request_frames",
     "set_default_limits",
     "shard_of",
