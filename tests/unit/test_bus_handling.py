@@ -108,6 +108,27 @@ async def test_who_is_cancelled_while_closing_leaves_the_closing_to_its_end():
         assert done == ["finished"]
 
 
+async def test_what_a_handler_raises_while_it_is_closed_is_raised_by_the_closing():
+    """Under "stop" an error of a handler that runs while its subscription is closed is not lost: leaving the block raises it."""
+    began = asyncio.Event()
+
+    async def handler(_):
+        began.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        raise LookupError("at the last moment")
+
+    async with LocalEventBus() as bus:
+
+        async def body():
+            async with await bus.subscribe(handler=handler, on_error="stop"):
+                await bus.publish(*events("a", [1]))
+                await began.wait()
+
+        with pytest.raises(LookupError, match="at the last moment"):
+            await body()
+
+
 async def test_who_is_cancelled_while_closing_the_bus_leaves_that_to_its_end():
     """A caller of the bus's `aclose` that is cancelled does not cancel the closing, and another one can wait for it."""
     bus = LocalEventBus()

@@ -91,14 +91,20 @@ class Intake:
         self.wake()
 
     def fail(self, error: Exception) -> None:
-        """End it with an error: what is pending is given first, then the error once, then the end."""
-        if self.failure is None and not self._closed:
-            self.failure = error
-            self.mailbox.close()  # an interruption holds nothing up any more
-            self.wake()
-            self.tell_room()
-            if self.on_failure is not None:
-                self.on_failure()
+        """End it with an error: what is pending is given first, then the error once, then the end.
+
+        Of a subscription that is being closed, the error is what its closing ends with.
+        """
+        if self.failure is not None or self.ended.is_set():
+            return
+        self.failure = error
+        if self._closed:
+            return
+        self.mailbox.close()  # an interruption holds nothing up any more
+        self.wake()
+        self.tell_room()
+        if self.on_failure is not None:
+            self.on_failure()
 
     def close(self) -> None:
         """End it: what is pending is not given any more."""

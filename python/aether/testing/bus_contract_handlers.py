@@ -391,16 +391,18 @@ class HandlersContract(BusCase):
 
     async def test_a_registered_handler_may_be_the_end(self, bus: EventBus, actor: str) -> None:
         """What a handler registered with "stop" raised is raised when the bus's block is left."""
+        called = asyncio.Event()
 
         @bus.on(Placed, actor_id=actor, on_error="stop")
-        def handler(value: Placed, _: Event) -> None:
+        async def handler(value: Placed, _: Event) -> None:
+            called.set()
+            await asyncio.sleep(0)
             raise LookupError(f"no {value.amount}")
 
         async def body() -> None:
-            async with bus, await bus.subscribe(actor_id=actor) as beside:
+            async with bus:
                 await bus.publish(Event(actor, "Placed", 1, Placed(5)))
-                await soon(anext(beside))
-                await asyncio.sleep(0)
+                await soon(called.wait())
 
         with pytest.raises(LookupError, match="no 5"):
             await body()
