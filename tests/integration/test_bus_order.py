@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bus_accounts import Accounts, work
-from listening import counted, hear, out_of_order, wrong_in
+from listening import counted, hear, out_of_order, peer_process, wrong_in
 
 from aether import Event, NATSEventBus, SubscriptionLaggedError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conftest import Size
 
     from aether import EmbeddedServer
+    from aether.bus.base import Subscription
 
 
 async def test_each_publishers_order_holds_at_each_subscriber(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
@@ -45,6 +46,41 @@ def test_the_checkers_find_a_gap_a_double_and_a_swap() -> None:
     assert out_of_order([*whole, ("b", 2)]) == ["b: 2 after 2"]
     assert wrong_in([whole[2], *whole[:2], *whole[3:]]) != []
     assert out_of_order([whole[2], *whole[:2], *whole[3:]]) == ["a: 1 after 2"]
+
+
+@pytest.mark.parametrize("how", ["reader", "handler", "async handler"])
+async def test_one_who_does_nothing_with_them_misses_none(
+    nats_server: EmbeddedServer, namespace: str, how: str, size: Size
+) -> None:
+    """Many times as many events as may wait, at once from another process, reach one who does nothing with them."""
+    many, heard, done = size.pick(100_000, 300_000, 1_000_000), 0, asyncio.Event()
+
+    def plain(_: Event) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == many:
+            done.set()
+
+    async def awaited(event: Event) -> None:
+        plain(event)
+
+    async def read(subscription: Subscription) -> None:
+        async for event in subscription:
+            plain(event)
+            if heard == many:
+                break
+
+    handler = {"handler": plain, "async handler": awaited}.get(how)
+    async with (
+        peer_process(nats_server.url, namespace) as peer,
+        NATSEventBus(nats_server.url, namespace=namespace) as bus,
+        await bus.subscribe(handler=handler) as subscription,
+    ):
+        peer.tell(f"publish p 1 {many}")
+        async with asyncio.timeout(120):
+            await (done.wait() if handler else read(subscription))
+        assert subscription.stats() == (many, 0, 0, 0, 0)
+        assert await peer.line() == "published"
 
 
 async def test_a_subscriber_far_behind_is_told_exactly_and_costs_nobody_else(

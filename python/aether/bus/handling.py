@@ -11,7 +11,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import time
 from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -38,8 +37,7 @@ _CALLING: ContextVar[Handling | None] = ContextVar("aether.bus.handling", defaul
 """Whose handler it is that runs: a handler that closes its own subscription must not wait for itself."""
 
 TAKE_MAX = 256
-TURN_S = 0.005
-"""How long handlers that wait for nothing may keep the loop, in seconds; one call can take longer."""
+"""Events taken out of the mailbox at once."""
 
 
 def is_async(handler: Callable[..., Any]) -> bool:
@@ -78,7 +76,9 @@ class Handling:
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = 0
         self._room = asyncio.Event()
-        self._turn_began = 0.0
+        # What a worker met instead of events, for the driver to tell; while it tells something, nobody takes what is behind it.
+        self._met: AetherError | None = None
+        self._is_telling = False
 
     def begin(self) -> None:
         """Call the handler for what comes from now on."""
@@ -123,26 +123,27 @@ class Handling:
         """Return what comes next; nothing at the end. What stands in the way goes to `on_error`."""
         while True:
             try:
-                taken = [] if self._intake.is_closed else self._intake.mailbox.take_requests(limit)
+                taken = self._take_now(limit)
             except AetherError as error:
-                await self._complain(error, None)
+                self._met = error
+            if self._met is not None:
+                self._is_telling = True
+                met, self._met = self._met, None
+                await self._complain(met, None)
+                self._is_telling = False
                 continue
             if taken:
-                self._intake.tell_room()
                 return taken
             if not await self._intake.wait():
                 if self._intake.failure is not None and not self._intake.is_closed:
                     await self._complain(self._intake.failure, None)
                 return []
-            self._turn_began = time.monotonic()
 
-    def _is_over_time(self) -> bool:
-        """Say whether handlers that wait for nothing have kept the loop for long; if so, a new turn begins."""
-        now = time.monotonic()
-        over = now - self._turn_began > TURN_S
-        if over:
-            self._turn_began = now
-        return over
+    def _take_now(self, limit: int) -> list[tuple[Event, str | None]]:
+        taken = [] if self._intake.is_closed else self._intake.mailbox.take_requests(limit)
+        if taken:
+            self._intake.tell_room()
+        return taken
 
     # One after another.
 
@@ -155,31 +156,49 @@ class Handling:
                     return
                 self.staged -= 1
                 await self._handle(event, reply)
-                if self._is_over_time():
+                if self._intake.turn.is_over():
                     await asyncio.sleep(0)
 
     # Several actors at once.
 
     async def _drive_by_actor(self) -> None:
         while taken := await self._take(min(TAKE_MAX, self._staged_max - self.staged)):
-            self.staged += len(taken)
-            for event, reply in taken:
-                queue = self._queues.get(event.actor_id)
-                if queue is None:
-                    queue = self._queues[event.actor_id] = deque()
-                    self._turns.append(event.actor_id)
-                queue.append((event, reply))
-            for _ in range(min(self._intake.options.concurrency - self._workers, len(self._turns))):
-                self._workers += 1
-                self._spawn(self._work(), "aether-bus-handler")
+            self._stage(taken)
             while self.staged >= self._staged_max and not self._intake.is_closed:
                 self._room.clear()
                 await self._room.wait()
 
+    def _stage(self, taken: list[tuple[Event, str | None]]) -> None:
+        """Let each event wait behind those of its actor, and have workers take them up."""
+        self.staged += len(taken)
+        for event, reply in taken:
+            queue = self._queues.get(event.actor_id)
+            if queue is None:
+                queue = self._queues[event.actor_id] = deque()
+                self._turns.append(event.actor_id)
+            queue.append((event, reply))
+        for _ in range(min(self._intake.options.concurrency - self._workers, len(self._turns))):
+            self._workers += 1
+            self._spawn(self._work(), "aether-bus-handler")
+
+    def _restage(self) -> bool:
+        """Stage what has come already, so that handlers that wait for nothing need not wait for the driver's turn."""
+        if self._is_telling or self._met is not None or self.staged >= self._staged_max:
+            return False
+        try:
+            taken = self._take_now(min(TAKE_MAX, self._staged_max - self.staged))
+        except AetherError as error:
+            self._met = error
+            self._room.set()
+            self._intake.wake()
+            return False
+        self._stage(taken)
+        return bool(self._turns)  # of all that came the actors may be busy
+
     async def _work(self) -> None:
         _CALLING.set(self)
         try:
-            while self._turns and not self._intake.is_closed:
+            while not self._intake.is_closed and (self._turns or self._restage()):
                 actor_id = self._turns.popleft()
                 queue = self._queues[actor_id]
                 event, reply = queue.popleft()
@@ -191,7 +210,7 @@ class Handling:
                     self._turns.append(actor_id)
                 else:
                     del self._queues[actor_id]
-                if self._is_over_time():
+                if self._intake.turn.is_over():
                     await asyncio.sleep(0)
         finally:
             self._workers -= 1

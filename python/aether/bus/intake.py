@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
 from aether._native import Mailbox
+from aether.bus.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ class Intake:
     Attributes:
         mailbox: what waits to be read.
         options: as given.
+        turn: how long those who take may go on without the loop.
         ready: how far the subscription is proven to reach: "process", "server" or "cluster".
         failure: what ended it, if it was not closed.
         ended: set when all is over: it hears nothing, and no handler runs.
@@ -37,6 +39,7 @@ class Intake:
     def __init__(self, options: SubscribeOptions) -> None:
         self.options = options
         self.mailbox = Mailbox(options.filter, options.max_pending, options.max_pending_bytes, options.policy)
+        self.turn = Turn()
         self.ready = ""
         self.failure: Exception | None = None
         self.ended = asyncio.Event()
@@ -71,7 +74,8 @@ class Intake:
         if self._closed:
             return False
         if self.mailbox.has_next():
-            await asyncio.sleep(0)  # many were taken in a row: the loop has a turn
+            if self.turn.is_over():  # many were taken in a row
+                await asyncio.sleep(0)
             return True
         if self.mailbox.is_ended():
             return False

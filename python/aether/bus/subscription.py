@@ -22,7 +22,7 @@ __all__ = ["BusSubscription", "Reading"]
 T = TypeVar("T")
 
 AT_ONCE = 4096
-"""Events that batches give before the loop has a turn."""
+"""Events that batches give before it is asked whether the loop is to have a turn."""
 
 
 class Reading(Generic[T]):
@@ -48,7 +48,8 @@ class Reading(Generic[T]):
     async def __anext__(self) -> T:
         if self._unrested >= AT_ONCE:
             self._unrested = 0
-            await asyncio.sleep(0)  # before anything is taken: a reader that is cancelled here loses nothing
+            if self._intake.turn.is_over():
+                await asyncio.sleep(0)  # before anything is taken: a reader that is cancelled here loses nothing
         while True:
             taken = self._take()
             if taken:
