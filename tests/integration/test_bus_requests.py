@@ -60,3 +60,17 @@ async def test_a_handler_that_raises_answers_with_the_reason(nats_server: Embedd
         assert (await anext(listener)).actor_id == "b"
         with pytest.raises(NoSubscriberError):
             await other.request(Event("c", "Asked", 1))
+
+
+async def test_nobody_is_asked_once_the_last_handler_is_closed(nats_server: EmbeddedServer, namespace: str) -> None:
+    """When closing a subscription returns the server knows: a request that comes then is told that nobody listens."""
+    async with (
+        NATSEventBus(nats_server.url, namespace=namespace) as ours,
+        NATSEventBus(nats_server.url, namespace=namespace) as other,
+    ):
+        await other.flush()
+        for _ in range(100):
+            async with await ours.subscribe(handler=lambda event: event.version):
+                assert await other.request(Event("a", "Asked", 1)) == 1
+            with pytest.raises(NoSubscriberError):
+                await other.request(Event("a", "Asked", 1), timeout=2)

@@ -71,7 +71,7 @@ async def test_a_bus_that_forgets_too_late_is_found(
 ) -> None:
     """A bus that hangs up before it forgets a shared subscription lets a newcomer join what is gone, and that is found."""
 
-    async def release_late(self: Feeds, channel: Channel) -> None:
+    async def release_late(self: Feeds, channel: Channel, _: float | None) -> None:
         channel.users -= 1
         if not channel.users and channel.line is not None and channel.line.feed is not None:
             await channel.line.feed.aclose()

@@ -99,6 +99,29 @@ async def test_a_group_shares_and_everybody_else_hears_all(transport: Transport,
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_a_member_that_leaves_has_taken_all_that_was_given_to_it(
+    kind: str, server: EmbeddedServer, other: Transport, namespace: str
+) -> None:
+    """Of a group whose members come and go while events are published, each event is in one of their mailboxes."""
+    count = 20_000
+    async with transport_to(url_of(server, kind), kind) as transport:
+        stays = Listener(namespace)
+        await stays.listen(transport, queue="g")
+        await transport.flush(due())
+        publishing = asyncio.create_task(publish(other, namespace, events_of("p", count)))
+        heard: list[Event] = []
+        while not publishing.done():
+            member = Listener(namespace)
+            feed = await member.listen(transport, queue="g")
+            await asyncio.sleep(0)
+            await feed.leave(due())
+            heard += member.taken()
+        await publishing
+        heard += await stays.heard(count - len(heard))
+        assert sorted(event.version for event in heard) == [*range(1, count + 1)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_after_a_flush_nothing_that_others_publish_is_missed(
     kind: str, server: EmbeddedServer, other: Transport, namespace: str, size: Size
 ) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from aether.bus.intake import Intake
     from aether.errors import AetherError
-    from aether.nats.transport import Feed
+    from aether.nats.transport import Feed, Transport
 
 __all__ = ["Channel", "Line", "Seat"]
 
@@ -20,10 +20,12 @@ class Line:
     """A subscription on one connection; it ends with that connection.
 
     Attributes:
+        transport: the connection.
         feed: the transport's side of it; None while it is made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
         self.feed: Feed | None = None
 
 
@@ -72,6 +74,11 @@ class Channel:
         hold = self._holds.pop(number, None)
         if taker is not None and hold is not None:
             taker.resume(hold)
+
+    def tell(self, seat: Seat, reason: str) -> None:
+        """Mark for one who takes from it that from here on events may be missing, and do not hold what comes."""
+        taker = self.takers[seat.number]
+        taker.resume(taker.interrupt(reason))
 
     def wake(self) -> None:
         """Let those look whose mailboxes got something."""

@@ -82,7 +82,7 @@ class Feeds:
             await self._until_live(channel, deadline)
             self._check_open()
         except BaseException:
-            await self._release(channel)
+            await self._release(channel, None)
             raise
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self._keep(), name="aether-bus-feeds")
@@ -93,9 +93,18 @@ class Feeds:
             raise AetherError(f"{self._connection.url}: this was closed; make a new one")
 
     async def leave(self, seat: Seat) -> None:
-        """Give a seat back: nothing comes into its mailbox any more; the last one ends the subscription on the server."""
-        seat.channel.leave(seat.number)
-        await self._release(seat.channel)
+        """Give a seat back: nothing comes into its mailbox any more; the last one ends the subscription on the server.
+
+        What was on its way is taken before. Where that cannot be, because the connection is lost or the server does not answer,
+        the mailbox is told.
+        """
+        channel = seat.channel
+        try:
+            await self._release(channel, asyncio.get_running_loop().time() + self._timeout_s)
+        except UNANSWERED as error:
+            channel.tell(seat, str(error))
+        finally:
+            channel.leave(seat.number)
 
     def doubt(self, reason: str) -> None:
         """Take it that events published on some server may be missed from here on, until all is proven again."""
@@ -115,7 +124,7 @@ class Feeds:
         self._channels.clear()
         self._shared.clear()
         for channel in channels:
-            await _hang_up(channel)
+            await _hang_up(channel, None)
 
     def _channel(self, subject: str, queue: str | None, namespace: str | None) -> Channel:
         # A member of a group has one of its own: the server chooses among subscriptions. And subjects tell namespaces apart.
@@ -132,12 +141,15 @@ class Feeds:
         if self._shared.get(channel.subject) is channel:
             del self._shared[channel.subject]
 
-    async def _release(self, channel: Channel) -> None:
+    async def _release(self, channel: Channel, deadline: float | None) -> None:
+        """Take it that one user less is there; with a deadline, wait for what is on its way to him."""
         channel.users -= 1
         if not channel.users:
             # Forgotten before anything is waited for: who comes now makes a new one.
             self._forget(channel)
-            await _hang_up(channel)
+            await _hang_up(channel, deadline)
+        elif deadline is not None and channel.line is not None:
+            await channel.line.transport.flush(deadline)
 
     # Making and proving.
 
@@ -204,7 +216,7 @@ class Feeds:
             raise
 
     async def _subscribe(self, channel: Channel, transport: Transport) -> None:
-        line = Line()
+        line = Line(transport)
         channel.line = line
         try:
             line.feed = await transport.subscribe(
@@ -301,8 +313,13 @@ class Feeds:
             channel.go_on_without(servers, reason)
 
 
-async def _hang_up(channel: Channel) -> None:
+async def _hang_up(channel: Channel, deadline: float | None) -> None:
+    """End the subscription on the server; with a deadline, once what is on its way has been taken."""
     line, channel.line = channel.line, None
-    if line is not None and line.feed is not None:
-        with suppress(*UNANSWERED):  # with its connection the subscription is gone too
-            await line.feed.aclose()
+    if line is None or line.feed is None:
+        return
+    if deadline is not None:
+        await line.feed.leave(deadline)
+        return
+    with suppress(*UNANSWERED):  # with its connection the subscription is gone too
+        await line.feed.aclose()

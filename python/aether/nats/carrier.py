@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aether.errors import AccessDeniedError
 from aether.nats.control import ControlClient
 from aether.nats.dialing import attempt_s, ping_s
-from aether.nats.errors import UnansweredError
+from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane import Lane
 from aether.nats.pauses import backoff_s
 from aether.nats.portable import NatsPyTransport
@@ -87,9 +87,16 @@ class Carrier:
         if login is not None and url is not None and url.scheme not in WEBSOCKET:
             self._servers = len(login.urls)
             return await self._open_lane(client, login, url)
-        self.transport = await NatsPyTransport.open(client)
-        # After a round trip a denied inbox has been told.
-        await client.flush(max(1, round(self._timeout_s)))
+        try:
+            self.transport = await NatsPyTransport.open(client)
+            # After a round trip a denied inbox has been told.
+            await self.transport.flush(asyncio.get_running_loop().time() + self._timeout_s)
+        except (NoRespondersError, UnansweredError) as error:
+            await self._close()
+            self._failures += 1
+            await asyncio.sleep(backoff_s(self._failures))
+            return error
+        self._failures = 0
         return None
 
     async def _open_lane(self, client: Client, login: Login, url: ParseResult) -> BaseException | None:

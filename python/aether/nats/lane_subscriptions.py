@@ -62,6 +62,10 @@ class LaneSubscriptions(LaneSocket):
 
     def _forget(self, sid: int) -> None:
         self._reader.detach(sid)
+        self._unsubscribe(sid)
+
+    def _unsubscribe(self, sid: int) -> None:
+        """Give a subscription back; twice does no harm."""
         with contextlib.suppress(NoRespondersError):  # a lane that is lost has no subscriptions
             self.write(f"UNSUB {sid}\r\n".encode())
 
@@ -128,6 +132,16 @@ class LaneSubscriptions(LaneSocket):
             del self._alike[feed.what]
         self._forget(sid)
         return True
+
+    async def leave_feed(self, sid: int, deadline: float) -> None:
+        """End what `subscribe` began, once what is on its way has been taken."""
+        if sid not in self._feeds:
+            return
+        try:
+            self._unsubscribe(sid)
+            await self.flush(deadline)
+        finally:
+            self.close_feed(sid)
 
     def end_feeds(self, reason: Exception) -> None:
         """Give all feeds back, so that they can begin elsewhere without anything coming twice, and tell their owners why."""
@@ -216,6 +230,10 @@ class LaneFeed:
         """Give it back, because no more messages come, or none that could be relied on."""
         if self._lane.close_feed(self._sid):
             self._lost(reason)
+
+    async def leave(self, deadline: float) -> None:
+        """Give the subscription back, and return once what was on its way has been taken; see `Feed.leave`."""
+        await self._lane.leave_feed(self._sid, deadline)
 
     async def aclose(self) -> None:
         """Give the subscription back; messages that still come are of no more interest."""

@@ -17,7 +17,8 @@ from aether._native import bus_body, bus_subject
 from aether.errors import CommitTooLargeError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.portable_feeds import NatsPyFeed, NatsPyFeeds
-from aether.nats.portable_inbox import NatsPyInbox, publish, reply_of, unsubscribe
+from aether.nats.portable_flush import RoundTrips
+from aether.nats.portable_inbox import NatsPyInbox, publish, reply_of, subscribe, unsubscribe
 from aether.nats.transport import Info, Reply, heard
 from aether.nats.waiting import Waiting, finish
 
@@ -61,7 +62,8 @@ class NatsPyTransport:
         self._takers: dict[str, Callable[[Msg], None]] = {}
         self._waiting = Waiting()
         self._inboxes: dict[NatsPyInbox, Callable[[Exception, str | None], None]] = {}
-        self._feeds = NatsPyFeeds(client, self.refuse)
+        self._trips = RoundTrips(client)
+        self._feeds = NatsPyFeeds(client, self.refuse, self.flush)
         self._last_token = 0
         self._subscription: Subscription | None = None
 
@@ -70,9 +72,7 @@ class NatsPyTransport:
         """Subscribe an inbox of its own on the client."""
         self = cls(client, client.new_inbox())
         # No bounds here: whoever asks bounds what can come back, and a full queue would drop answers.
-        self._subscription = await client.subscribe(
-            f"{self._inbox}.*", cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await subscribe(client, f"{self._inbox}.*", "", self._take)
         return self
 
     @property
@@ -226,7 +226,7 @@ class NatsPyTransport:
         lost: Callable[[Exception], None],
     ) -> NatsPyFeed:
         """Lead messages to a native exchange; see `Transport.subscribe`. `lost` may be called before this returns."""
-        return await self._feeds.subscribe(subject, queue, NatsPyFeed(self._client, exchange, woken, lost), self.flush)
+        return await self._feeds.subscribe(subject, queue, NatsPyFeed(self._client, exchange, woken, lost))
 
     async def publish_events(self, namespace: str, events: list[Event], start: int, deadline: float) -> int:
         """Publish events in their order; see `Transport.publish_events`."""
@@ -268,20 +268,13 @@ class NatsPyTransport:
         """Return when the server has taken all that was published before; see `Transport.flush`."""
         done = self._loop.create_future()
         connections = self._client.stats["reconnects"]
-        flushing = asyncio.ensure_future(self._flush_twice(deadline))
+        flushing = self._trips.begin()
         flushing.add_done_callback(lambda _: finish(done))
         try:
             await self._waiting.within(done, "", deadline)
-            await flushing
+            flushing.result()
         except (nats.errors.Error, OSError) as error:
             raise UnansweredError(str(error)) from error
-        finally:
-            flushing.cancel()
         self._feeds.look()
         if self._client.stats["reconnects"] != connections:
             raise UnansweredError("the connection was lost")
-
-    async def _flush_twice(self, deadline: float) -> None:
-        # The first PING goes out ahead of what nats-py still holds back; by its PONG that has gone out too.
-        for _ in range(2):
-            await self._client.flush(max(0.001, deadline - self._loop.time()))  # type: ignore[arg-type]  # it takes floats

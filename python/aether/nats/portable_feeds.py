@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aether.nats.errors import NoRespondersError, UnansweredError, client_error, denied
-from aether.nats.portable_inbox import unsubscribe
+from aether.nats.portable_inbox import subscribe, unsubscribe
 from aether.nats.urls import redacted
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ __all__ = ["NatsPyFeed", "NatsPyFeeds"]
 LOOK_S = 0.05
 """How often a client with feeds is looked at."""
 
+TAKE_S = 0.001
+"""How often it is looked whether what came has been taken."""
+
 SUBSCRIBE_S = 5.0
 """How long the server may take to say what it thinks of a subscription."""
 
@@ -39,28 +42,29 @@ class NatsPyFeeds:
     Args:
         client: the client.
         refuse: told of what the server denied, where nobody else tells.
+        flush: returns when the server has everything that was given to the client; takes a deadline.
     """
 
-    def __init__(self, client: Client, refuse: Callable[[Denied, Exception], object]) -> None:
-        self._client, self._refuse = client, refuse
+    def __init__(
+        self, client: Client, refuse: Callable[[Denied, Exception], object], flush: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._client, self._refuse, self._flush = client, refuse, flush
         self._loop = asyncio.get_running_loop()
         self._open: set[NatsPyFeed] = set()
         self._subscribing = asyncio.Lock()
         self._known_error = client.last_error
         self._looking: asyncio.TimerHandle | None = None
 
-    async def subscribe(
-        self, subject: str, queue: str | None, feed: NatsPyFeed, flush: Callable[[float], Awaitable[None]]
-    ) -> NatsPyFeed:
+    async def subscribe(self, subject: str, queue: str | None, feed: NatsPyFeed) -> NatsPyFeed:
         """Begin a feed; see `Transport.subscribe`."""
         async with self._subscribing:
             self.look()
             if not self._client.is_connected:
                 raise NoRespondersError("the client is not connected")
             try:
-                await feed.subscribe(subject, queue)
+                await feed.subscribe(subject, queue, self._flush)
                 self._open.add(feed)
-                await flush(self._loop.time() + SUBSCRIBE_S)
+                await self._flush(self._loop.time() + SUBSCRIBE_S)
             except BaseException:
                 self._open.discard(feed)
                 await feed.aclose()
@@ -116,6 +120,8 @@ class NatsPyFeed:
     connection, and ends with it.
     """
 
+    _flush: Callable[[float], Awaitable[None]]
+
     def __init__(
         self,
         client: Client,
@@ -129,11 +135,10 @@ class NatsPyFeed:
         self._closing: asyncio.Task[None] | None = None
         self.is_open = True
 
-    async def subscribe(self, subject: str, queue: str | None) -> None:
+    async def subscribe(self, subject: str, queue: str | None, flush: Callable[[float], Awaitable[None]]) -> None:
         """Let messages come. nats-py's own bounds are off: the exchange takes each message, and its mailboxes have bounds."""
-        self._subscription = await self._client.subscribe(
-            subject, queue or "", cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._flush = flush
+        self._subscription = await subscribe(self._client, subject, queue or "", self._take)
 
     def is_cut(self) -> bool:
         """Say whether the connection was lost since the feed began, so that messages may have been missed."""
@@ -160,6 +165,21 @@ class NatsPyFeed:
             self._closing = asyncio.ensure_future(self.aclose())
             self.is_open = False
             self._lost(reason)
+
+    async def leave(self, deadline: float) -> None:
+        """Give the subscription back, and return once what was on its way has been taken; see `Feed.leave`."""
+        subscription = self._subscription
+        try:
+            if self.is_open and subscription is not None and not self.is_cut():
+                # Public calls either forget at once what is on its way, or wait in a way that cannot be given up.
+                await self._client._send_unsubscribe(subscription._id)  # noqa: SLF001
+                await self._flush(deadline)
+                while subscription.pending_msgs:
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise UnansweredError("what came was not taken in time")
+                    await asyncio.sleep(TAKE_S)
+        finally:
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Give the subscription back; messages that still come are of no more interest."""

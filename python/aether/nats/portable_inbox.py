@@ -12,7 +12,7 @@ from aether.nats.errors import NoRespondersError
 from aether.nats.transport import GUARD, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from aether.nats.transport import Outbox, Sink
 
-__all__ = ["NatsPyInbox", "publish", "reply_of", "unsubscribe"]
+__all__ = ["NatsPyInbox", "publish", "reply_of", "subscribe", "unsubscribe"]
 
 ACK = "$JS.ACK."
+
+ENDED = (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError, nats.errors.OutboundBufferLimitError)
+"""What a client says that takes nothing, because it was closed, is about to be, or has lost its connection."""
 
 
 class NatsPyInbox:
@@ -35,9 +38,7 @@ class NatsPyInbox:
 
     async def subscribe(self) -> None:
         """Let answers come."""
-        self._subscription = await self._client.subscribe(
-            f"{self.prefix}*", cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await subscribe(self._client, f"{self.prefix}*", "", self._take)
 
     async def _take(self, msg: Msg) -> None:
         if msg.reply.startswith(ACK):
@@ -70,11 +71,7 @@ async def publish(client: Client, subject: str, payload: bytes, reply: str, head
     """Publish, with this package's errors."""
     try:
         await client.publish(subject, payload, reply, headers)
-    except (
-        nats.errors.ConnectionClosedError,
-        nats.errors.ConnectionDrainingError,
-        nats.errors.OutboundBufferLimitError,
-    ) as error:
+    except ENDED as error:
         # Refused before a byte was sent; with others in flight that makes no difference to the caller.
         raise NoRespondersError(str(error)) from error
     except nats.errors.MaxPayloadError as error:
@@ -83,10 +80,22 @@ async def publish(client: Client, subject: str, payload: bytes, reply: str, head
         ) from error
 
 
+async def subscribe(client: Client, subject: str, queue: str, take: Callable[[Msg], Awaitable[None]]) -> Subscription:
+    """Subscribe without nats-py's own bounds, with this package's errors.
+
+    Raises:
+        NoRespondersError: the client is closed, or about to be.
+    """
+    try:
+        return await client.subscribe(subject, queue, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
+    except ENDED as error:
+        raise NoRespondersError(str(error)) from error
+
+
 async def unsubscribe(subscription: Subscription) -> None:
     """Give a subscription back, if it has not ended by itself."""
     # A borrowed client may have been closed or drained by its owner, and the inbox with it.
-    with contextlib.suppress(nats.errors.ConnectionClosedError, nats.errors.BadSubscriptionError):
+    with contextlib.suppress(*ENDED, nats.errors.BadSubscriptionError):
         await subscription.unsubscribe()
 
 

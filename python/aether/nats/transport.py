@@ -122,6 +122,15 @@ class Inbox(Protocol):
 class Feed(Protocol):
     """A subscription whose messages a native exchange takes."""
 
+    async def leave(self, deadline: float) -> None:
+        """Give the subscription back, and return once the server knows and what was on its way has been taken.
+
+        Raises:
+            UnansweredError: the connection is lost, or the server does not answer by the deadline; it is given back all the same.
+            NoRespondersError: the connection is lost; it is given back all the same.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Give the subscription back; what still comes is of no more interest."""
         ...
