@@ -9,6 +9,7 @@ mod moment;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
@@ -91,6 +92,47 @@ impl Parser {
             extra_pairs: 0,
         });
         Some(Record { event, size })
+    }
+}
+
+/// A line of a chunk.
+#[derive(Debug)]
+pub enum Line {
+    /// What it holds.
+    Record(Record),
+    /// Where it stands in the chunk: it is for Python to judge.
+    Odd(Range<usize>),
+}
+
+/// Goes through a chunk of lines.
+#[derive(Debug)]
+pub struct Walk {
+    parser: Parser,
+    at: usize,
+    number: u64,
+}
+
+impl Walk {
+    /// From the chunk's first line, which has this number.
+    pub fn new(parser: Parser, number: u64) -> Self {
+        Self { parser, at: 0, number }
+    }
+
+    /// The next line that is not blank, and its number; the chunk is the same in every call.
+    pub fn next(&mut self, chunk: &[u8]) -> Option<(u64, Line)> {
+        while self.at < chunk.len() {
+            let (start, number) = (self.at, self.number);
+            let end = memchr::memchr(b'\n', &chunk[start..]).map_or(chunk.len(), |len| start + len);
+            (self.at, self.number) = (end + 1, number.saturating_add(1));
+            let line = &chunk[start..end];
+            if let Some(record) = self.parser.parse(line) {
+                return Some((number, Line::Record(record)));
+            }
+            if !line.iter().all(|byte| matches!(byte, b' ' | b'\t'..=b'\r')) {
+                return Some((number, Line::Odd(start..end)));
+            }
+        }
+        None
     }
 }
 

@@ -22,6 +22,7 @@ __all__ = [
     "MemoryLog",
     "NewEvent",
     "Pending",
+    "Records",
     "Replay",
     "Snapshot",
     "SpineSearch",
@@ -1127,6 +1128,23 @@ class Exchange:
         """
 
 # records
+
+@final
+class Records:
+    """The records of a chunk of NDJSON: an iterator.
+
+    A record is (number, actor id, event, version, size); a line that is none, or is written in a rare way, is (number, line), for
+    `parse_record` to judge.
+
+    Args:
+        content: the lines.
+        number: the first one's number.
+        commit_bytes_max: the largest commit that the store takes, in bytes.
+    """
+
+    def __new__(cls, content: bytes, number: int, commit_bytes_max: int, /) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[int, str, NewEvent, int | None, int] | tuple[int, bytes]: ...
 
 def read_record(line: bytes, commit_bytes_max: int, /) -> tuple[str, NewEvent, int | None, int] | None:
     """Reads one line as `aether.ingest.records.parse_record` would: (actor id, event, version, size).

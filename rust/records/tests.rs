@@ -110,6 +110,18 @@ fn what_may_mean_something_else_to_python_is_left_to_it() {
     }
 }
 
+#[test]
+fn a_walk_numbers_lines_as_an_editor_does() {
+    let (good, mut seen) = (line("0"), Vec::new());
+    let chunk = format!("{good}\n\n \t\r\nodd\n{good}\r\n\n{good}");
+    let mut walk = Walk::new(Parser::new(LIMITS, 1 << 20), 7);
+    while let Some((number, line)) = walk.next(chunk.as_bytes()) {
+        seen.push((number, matches!(line, Line::Odd(place) if &chunk[place.clone()] == "odd")));
+    }
+    assert_eq!(seen, [(7, false), (10, true), (11, false), (13, false)]);
+    assert!(walk.next(chunk.as_bytes()).is_none());
+}
+
 proptest! {
     #[test]
     fn no_line_makes_it_panic(bytes: Vec<u8>, text in ".*", cut in 0..100_usize) {

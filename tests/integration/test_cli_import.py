@@ -103,14 +103,14 @@ async def test_plain_and_gzip_are_told_apart_by_their_bytes(
 
 
 async def test_a_bad_line_stops_the_import_and_says_where_and_what_to_type(nats_server: EmbeddedServer, namespace: str) -> None:
-    """What stands in front of the line is stored, nothing behind it, and --skip-bad stores the rest."""
+    """What stands in front of the line is stored, nothing behind it, and --on-error skip (or --skip-bad) stores the rest."""
     lines = record("a", "x") + b'{"id": "y"}\n' + record("a", "z")
     target = ("import", "-", "--url", nats_server.url, "--namespace", namespace)
     done = aether(*target, stdin=lines)
     assert done.code == 1
     assert "aether: line 2: Object missing required field `actor_id`" in done.err
     assert "Stopped at line 2: nothing behind it was saved." in done.out
-    assert "--skip-bad" in done.out
+    assert "--on-error skip" in done.out
     assert await stored_ids(nats_server.url, namespace) == {"a": ["x"]}
     done = aether(*target, "--skip-bad", "--json", stdin=lines)
     assert done.code == 0
@@ -118,6 +118,30 @@ async def test_a_bad_line_stops_the_import_and_says_where_and_what_to_type(nats_
     assert (told["saved"], told["already_there"], told["bad"]) == (1, 1, 1)
     assert told["faults"] == [{"kind": "bad", "line": 2, "reason": "Object missing required field `actor_id`"}]
     assert await stored_ids(nats_server.url, namespace) == {"a": ["x", "z"]}
+
+
+@pytest.mark.parametrize("words", [("--on-error", "quarantine"), ("--on-error=quarantine",)], ids=["apart", "together"])
+async def test_bad_lines_are_put_into_a_file_and_can_be_corrected_there(
+    nats_server: EmbeddedServer, namespace: str, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The file has the bad lines byte for byte, a second run writes the same, and a dry run none; the input itself is refused."""
+    lines, file, bad = record("a", "x") + b'{"id": "y"}\r\n' + record("a", "z") + b"\xff", tmp_path / "input", tmp_path / "bad"
+    file.write_bytes(lines)
+    command = ("import", *words, str(bad), str(file), "--url", nats_server.url, "--namespace", namespace)
+    assert aether(*command, "--dry-run").code == 0
+    assert not bad.exists()
+    for saved in (2, 0):
+        done = aether(*command)
+        assert (done.code, done.out.split(" (")[0]) == (
+            0,
+            f"2 read, {saved} saved, {2 - saved} already there, 2 bad lines",
+        )
+        assert bad.read_bytes() == b'{"id": "y"}\r\n\xff\n'
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["x", "z"]}
+    bad.write_bytes(record("a", "y"))
+    done = aether("import", *words, str(bad), str(bad), "--url", nats_server.url, "--namespace", namespace)
+    assert (done.code, bad.read_bytes()) == (2, record("a", "y"))
+    assert "is the input itself" in done.err
 
 
 async def test_an_equal_id_with_other_content_is_a_conflict(nats_server: EmbeddedServer, namespace: str) -> None:

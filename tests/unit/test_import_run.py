@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
-from aether import Event, InMemoryEventStore, NewEvent, StoreFullError, VersionConflictError
+from aether import AetherError, Event, InMemoryEventStore, NewEvent, StoreFullError, VersionConflictError
 from aether.ingest import importer as importing
+from aether.ingest.chunks import NO_RECORD, Chunk
 from aether.ingest.importer import Fault, Importer
 from aether.ingest.known import KnownActors
-from aether.ingest.lines import Line
+from aether.ingest.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
+    from aether.ingest.chunks import Source
+
 COMMIT_BYTES_MAX = 2**20
+
+
+class Line(NamedTuple):
+    """A line and its number."""
+
+    number: int
+    content: bytes
 
 
 class SlowStore(InMemoryEventStore):
@@ -79,11 +90,16 @@ def lines_of(actors: int, events: int, seed: int = 1) -> list[Line]:
     return lines
 
 
-async def batches(lines: Sequence[Line], size: int = 50) -> AsyncIterator[Sequence[Line]]:
-    """Yield the lines in batches, with a turn of the loop between them."""
+async def chunks(lines: Sequence[Line], size: int = 50) -> AsyncIterator[Chunk]:
+    """Yield the lines in chunks, with a turn of the loop between them."""
     for start in range(0, len(lines), size):
         await asyncio.sleep(0)
-        yield lines[start : start + size]
+        yield chunk(*lines[start : start + size])
+
+
+def chunk(*lines: Line) -> Chunk:
+    """Return lines that follow one another as a chunk."""
+    return Chunk(lines[0].number, b"".join(line.content + b"\n" for line in lines))
 
 
 def importer_into(store: InMemoryEventStore, **options: Any) -> Importer:
@@ -101,7 +117,7 @@ async def ids_of(store: InMemoryEventStore, actor: str) -> list[str]:
 async def test_each_actor_keeps_the_order_of_its_lines_while_many_are_in_flight() -> None:
     """However the lines are mixed, an actor's events are stored in their order, one commit at a time, many actors at once."""
     store = SlowStore()
-    report = await importer_into(store, actors_max=8).run(batches(lines_of(actors=40, events=25)))
+    report = await importer_into(store, actors_max=8).run(chunks(lines_of(actors=40, events=25)))
     for actor in range(40):
         assert await ids_of(store, f"a{actor}") == [f"a{actor}-{number}" for number in range(1, 26)]
     assert (report.lines, report.read, report.saved, report.already_there, report.stopped) == (1000, 1000, 1000, 0, None)
@@ -113,9 +129,9 @@ async def test_each_actor_keeps_the_order_of_its_lines_while_many_are_in_flight(
 async def test_a_second_run_changes_nothing_and_says_so() -> None:
     """All of a repeated input is already there."""
     store, lines = InMemoryEventStore(), lines_of(actors=10, events=10)
-    await importer_into(store).run(batches(lines))
+    await importer_into(store).run(chunks(lines))
     before = [await ids_of(store, f"a{actor}") for actor in range(10)]
-    report = await importer_into(store).run(batches(lines))
+    report = await importer_into(store).run(chunks(lines))
     assert (report.read, report.saved, report.already_there, report.commits) == (100, 0, 100, 0)
     assert [await ids_of(store, f"a{actor}") for actor in range(10)] == before
 
@@ -128,7 +144,7 @@ async def test_two_imports_of_the_same_lines_at_once_store_each_event_once() -> 
         slow._log = store._log
     lines = lines_of(actors=5, events=40)
     reports = await asyncio.gather(
-        *(importer_into(slow, actors_max=4).run(batches(lines, size=size)) for slow, size in zip(stores, (7, 11), strict=True))
+        *(importer_into(slow, actors_max=4).run(chunks(lines, size=size)) for slow, size in zip(stores, (7, 11), strict=True))
     )
     for actor in range(5):
         assert await ids_of(store, f"a{actor}") == [f"a{actor}-{number}" for number in range(1, 41)]
@@ -147,7 +163,7 @@ async def test_a_writer_that_always_comes_first_ends_the_import_with_the_conflic
 
     importer = importer_into(Contended())
     with pytest.raises(VersionConflictError):
-        await importer.run(batches([line(1, "a", "x")]))
+        await importer.run(chunks([line(1, "a", "x")]))
     assert (importer.report.saved, importer.report.stopped, importer.report.settled_line) == (0, "failed", 0)
 
 
@@ -155,7 +171,7 @@ async def test_an_equal_id_with_other_content_is_counted_and_the_rest_is_stored(
     """A conflict costs its own line only."""
     store, faults = InMemoryEventStore(), list[Fault]()
     lines = [line(1, "a", "x"), line(2, "a", "x", data="other"), line(3, "a", "y"), line(4, "b", "x", data="other actor")]
-    report = await importer_into(store, on_fault=faults.append).run(batches(lines))
+    report = await importer_into(store, on_fault=faults.append).run(chunks(lines))
     assert (report.saved, report.conflicts, report.stopped) == (3, 1, None)
     assert [(fault.kind, fault.line) for fault in faults] == [("conflict", 2)]
     assert await ids_of(store, "a") == ["x", "y"]
@@ -166,7 +182,7 @@ async def test_nothing_behind_the_first_bad_line_is_stored_and_all_in_front_of_i
     store, faults = InMemoryEventStore(), list[Fault]()
     lines = lines_of(actors=5, events=20)
     lines[60] = Line(61, b"nonsense")
-    report = await importer_into(store, on_fault=faults.append).run(batches(lines))
+    report = await importer_into(store, on_fault=faults.append).run(chunks(lines))
     assert (report.lines, report.read, report.saved, report.bad, report.stopped) == (61, 60, 60, 1, "bad line")
     assert [(fault.kind, fault.line) for fault in faults] == [("bad", 61)]
     assert sum([len(await ids_of(store, f"a{actor}")) for actor in range(5)]) == 60
@@ -178,7 +194,7 @@ async def test_bad_lines_are_skipped_if_asked_and_each_is_reported() -> None:
     lines = lines_of(actors=5, events=20)
     for place in (0, 50, 99):
         lines[place] = Line(place + 1, b"nonsense")
-    report = await importer_into(store, skip_bad=True, on_fault=faults.append).run(batches(lines))
+    report = await importer_into(store, skip_bad=True, on_fault=faults.append).run(chunks(lines))
     assert (report.read, report.saved, report.bad, report.stopped) == (97, 97, 3, None)
     assert [fault.line for fault in faults] == [1, 51, 100]
 
@@ -186,9 +202,9 @@ async def test_bad_lines_are_skipped_if_asked_and_each_is_reported() -> None:
 async def test_a_dry_run_counts_what_would_happen_and_writes_nothing() -> None:
     """It knows what is there, what comes twice and what is in conflict, and the store stays as it was."""
     store = InMemoryEventStore()
-    await importer_into(store).run(batches([line(1, "a", "x")]))
+    await importer_into(store).run(chunks([line(1, "a", "x")]))
     lines = [line(1, "a", "x"), line(2, "a", "y"), line(3, "a", "y"), line(4, "b", "z"), line(5, "a", "y", data="other")]
-    report = await importer_into(store, dry_run=True).run(batches(lines, size=1))
+    report = await importer_into(store, dry_run=True).run(chunks(lines, size=1))
     assert (report.saved, report.already_there, report.conflicts, report.commits) == (2, 2, 1, 0)
     assert await ids_of(store, "a") == ["x"]
     assert await ids_of(store, "b") == []
@@ -199,7 +215,7 @@ async def test_stop_finishes_what_is_in_flight_and_a_second_import_goes_on_from_
     store, lines = SlowStore(), lines_of(actors=30, events=10)
     importer = importer_into(store, actors_max=4)
     store.gate.clear()
-    running = asyncio.create_task(importer.run(batches(lines)))
+    running = asyncio.create_task(importer.run(chunks(lines)))
     await store.until_saving(4)
     importer.stop()
     await asyncio.sleep(0)
@@ -211,8 +227,8 @@ async def test_stop_finishes_what_is_in_flight_and_a_second_import_goes_on_from_
     stored = {event_id for actor in range(30) for event_id in await ids_of(store, f"a{actor}")}
     assert report.saved == len(stored) < 300
     settled = lines[: report.settled_line]
-    assert all(json.loads(line.content or b"")["id"] in stored for line in settled)
-    again = await importer_into(store).run(batches(lines))
+    assert all(json.loads(line.content)["id"] in stored for line in settled)
+    again = await importer_into(store).run(chunks(lines))
     assert (again.saved, again.already_there) == (300 - len(stored), len(stored))
 
 
@@ -221,7 +237,7 @@ async def test_a_store_that_fails_ends_the_import_with_its_error_after_what_is_i
     store = InMemoryEventStore(max_events=120)
     importer = importer_into(store, actors_max=4)
     with pytest.raises(StoreFullError):
-        await importer.run(batches(lines_of(actors=10, events=20)))
+        await importer.run(chunks(lines_of(actors=10, events=20)))
     stored = sum([len(await ids_of(store, f"a{actor}")) for actor in range(10)])
     assert importer.report.saved == stored > 0
     assert importer.report.stopped == "failed"
@@ -230,8 +246,8 @@ async def test_a_store_that_fails_ends_the_import_with_its_error_after_what_is_i
 async def test_an_input_that_fails_ends_the_import_after_the_lines_in_front_of_the_damage() -> None:
     """What came before the damage is stored, then the error is raised."""
 
-    async def damaged() -> AsyncIterator[Sequence[Line]]:
-        yield [line(1, "a", "x"), line(2, "b", "y")]
+    async def damaged() -> AsyncIterator[Chunk]:
+        yield chunk(line(1, "a", "x"), line(2, "b", "y"))
         raise OSError(5, "Input/output error")
 
     store = InMemoryEventStore()
@@ -247,11 +263,11 @@ async def test_the_reader_waits_while_the_window_is_full(monkeypatch: pytest.Mon
     store, handed = SlowStore(), 0
     store.gate.clear()
 
-    async def endless() -> AsyncIterator[Sequence[Line]]:
+    async def endless() -> AsyncIterator[Chunk]:
         nonlocal handed
         for one in lines_of(actors=10, events=10):
             handed += 1
-            yield [one]
+            yield chunk(one)
 
     running = asyncio.create_task(importer_into(store, actors_max=2).run(endless()))
     for _ in range(1000):
@@ -267,7 +283,7 @@ async def test_commits_are_bounded_in_events_and_in_bytes(monkeypatch: pytest.Mo
     monkeypatch.setattr(importing, "COMMIT_EVENTS_MAX", 10)
     commits: list[int] = []
     lines = [line(number, "a", str(number)) for number in range(1, 26)]
-    await importer_into(InMemoryEventStore(), on_commit=lambda commit: commits.append(len(commit.events))).run(batches(lines))
+    await importer_into(InMemoryEventStore(), on_commit=lambda commit: commits.append(len(commit.events))).run(chunks(lines))
     assert commits == [10, 10, 5]
     commits.clear()
     lines = [line(number, "a", str(number), data="x" * 1000) for number in range(1, 10)]
@@ -276,7 +292,7 @@ async def test_commits_are_bounded_in_events_and_in_bytes(monkeypatch: pytest.Mo
         commit_bytes_max=5000,
         on_commit=lambda commit: commits.append(len(commit.events)),
     )
-    await small.run(batches(lines))
+    await small.run(chunks(lines))
     assert commits == [3, 3, 3]
 
 
@@ -301,12 +317,51 @@ async def test_an_actor_with_more_ids_than_are_kept_is_refused_with_the_way_out(
     store = InMemoryEventStore()
     await store.append("a", [NewEvent("T") for _ in range(11)])
     with pytest.raises(StoreFullError, match=r"ids_max=10.*about 250 bytes"):
-        await importer_into(store, ids_max=10).run(batches([line(1, "a", "x")]))
+        await importer_into(store, ids_max=10).run(chunks([line(1, "a", "x")]))
 
 
 async def test_an_import_with_hardly_any_memory_of_ids_still_stores_each_event_once() -> None:
     """Letting go of ids costs reads, never a second copy."""
     store, lines = SlowStore(), lines_of(actors=20, events=10)
     for saved in (200, 0):
-        report = await importer_into(store, ids_max=15, actors_max=4).run(batches(lines))
+        report = await importer_into(store, ids_max=15, actors_max=4).run(chunks(lines))
         assert (report.saved, report.already_there) == (saved, 200 - saved)
+
+
+class Place:
+    """A source that has a heading."""
+
+    heading = b"id,actor_id\n"
+
+
+async def test_bad_lines_go_to_quarantine_as_they_stand_in_the_input() -> None:
+    """What is put aside is the input's own bytes, one behind another, under the input's heading; the rest is stored."""
+    file, faults = io.BytesIO(), list[Fault]()
+    lines = [line(1, "a", "x"), Line(2, b"\xffno record\r"), line(3, "a", "y"), Line(4, NO_RECORD), line(5, "a", "z")]
+    made = chunk(*lines)._replace(problems={4: "has 3 columns, not 2"}, originals={4: b'z,"a\nb",3\n'})
+
+    async def source() -> AsyncIterator[Chunk]:
+        yield made
+
+    importer = importer_into(
+        InMemoryEventStore(), skip_bad=True, quarantine=Quarantine(file, cast("Source", Place())), on_fault=faults.append
+    )
+    report = await importer.run(source())
+    assert (report.read, report.saved, report.bad, report.stopped) == (3, 3, 2, None)
+    assert file.getvalue() == b'id,actor_id\n\xffno record\r\nz,"a\nb",3\n'
+    assert [(fault.line, fault.reason) for fault in faults][1:] == [(4, "has 3 columns, not 2")]
+
+
+async def test_a_line_that_is_too_long_to_be_kept_ends_an_import_with_quarantine() -> None:
+    """What should be put aside and cannot is not let go in silence; what stands in front of it is stored."""
+
+    async def source() -> AsyncIterator[Chunk]:
+        yield chunk(line(1, "a", "x"))
+        yield Chunk(2, NO_RECORD, {2: "longer than 8,388,608 bytes"}, {2: None})
+        yield chunk(line(3, "a", "y"))
+
+    store = InMemoryEventStore()
+    importer = importer_into(store, skip_bad=True, quarantine=Quarantine(io.BytesIO(), cast("Source", Place())))
+    with pytest.raises(AetherError, match="line 2 is longer than 8,388,608 bytes, so it was not kept"):
+        await importer.run(source())
+    assert await ids_of(store, "a") == ["x"]

@@ -16,8 +16,8 @@ from aether.cli.audit import Stored
 from aether.cli.flights import Aircraft, fold
 from aether.errors import VersionConflictError
 from aether.event import NewEvent
+from aether.ingest.chunks import Chunk
 from aether.ingest.importer import Importer
-from aether.ingest.lines import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -126,9 +126,9 @@ class DemoRun:
         self.server = server
         self.namespace = namespace
         self._store = store
-        self._lines = _sample_lines()
-        self._meant = _as_meant(self._lines)
-        self.total = len(self._lines)
+        self._sample = _sample()
+        self._meant = _as_meant(self._sample)
+        self.total = len(self._meant)
         self.acked: dict[str, tuple[int, Stored]] = {}
         self.killed = False
         self._half = asyncio.Event()
@@ -144,15 +144,15 @@ class DemoRun:
         importer = Importer(self._store, commit_bytes_max=limit, on_commit=self._note_acked)
         killing = asyncio.create_task(self._kill_at_half())
         try:
-            report = await importer.run(self._batches())
+            report = await importer.run(self._chunks())
             kill = await killing
         finally:
             killing.cancel()
         actors = {stored.actor_id for _, stored in self.acked.values()}
         return Ingestion(report.saved, len(actors), report.commits, report.seconds, kill)
 
-    async def _batches(self) -> AsyncIterator[list[Line]]:
-        yield self._lines
+    async def _chunks(self) -> AsyncIterator[Chunk]:
+        yield Chunk(1, self._sample)
 
     async def _kill_at_half(self) -> Kill:
         await self._half.wait()
@@ -227,16 +227,15 @@ def _busiest(acked: dict[str, tuple[int, Stored]]) -> str:
     return max(sorted(counts), key=counts.__getitem__)
 
 
-def _sample_lines() -> list[Line]:
-    packed = (importlib.resources.files("aether") / "data" / SAMPLE).read_bytes()
-    return [Line(number, text) for number, text in enumerate(gzip.decompress(packed).splitlines(), 1)]
+def _sample() -> bytes:
+    return gzip.decompress((importlib.resources.files("aether") / "data" / SAMPLE).read_bytes())
 
 
-def _as_meant(lines: list[Line]) -> dict[str, Stored]:
+def _as_meant(lines: bytes) -> dict[str, Stored]:
     """Return the sample's events by id, read by JSON alone; their versions come with the acks."""
     meant = {}
-    for line in lines:
-        record = msgspec.json.decode(line.content or b"")
+    for line in lines.splitlines():
+        record = msgspec.json.decode(line)
         since = dt.datetime.fromisoformat(record["timestamp"]) - _EPOCH
         time_ns = since // dt.timedelta(microseconds=1) * 1000
         meant[record["id"]] = Stored(record["actor_id"], 0, record["event_type"], time_ns, record["data"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,11 +23,14 @@ from aether.errors import AetherError
 from aether.ingest.importer import Importer
 from aether.ingest.known import IDS_MAX
 from aether.ingest.lines import LineSource
+from aether.ingest.quarantine import Quarantine
+from aether.ingest.reading import Reading
 from aether.store.memory import InMemoryEventStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from aether.ingest.chunks import Source
     from aether.ingest.importer import Fault, ImportReport
     from aether.store.base import EventStore
 
@@ -36,10 +41,31 @@ FAULTS_TOLD = 100
 STDIN = 0
 
 
-@click.command("import")
+class _Command(click.Command):
+    """Takes `--on-error quarantine FILE`, which click has no words for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say `--quarantine FILE` for the file that follows the word."""
+        words = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--on-error=") else (arg,))]
+        places = [index + 2 for index, pair in enumerate(itertools.pairwise(words)) if pair == ("--on-error", "quarantine")]
+        for place in reversed(places):
+            words.insert(place, "--quarantine")
+        return super().parse_args(ctx, words)
+
+
+@click.command("import", cls=_Command)
 @click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
 @click.option("--dry-run", is_flag=True, help="Check everything, also what is there already, and write nothing.")
-@click.option("--skip-bad", is_flag=True, help="Go on behind a line that is no record; each is reported.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip", "quarantine"]),
+    metavar="stop|skip|quarantine FILE",
+    default="stop",
+    help="At a line that is no record: stop (the default), or go on behind it; quarantine also puts it into FILE, which is "
+    "written anew. Each is reported.",
+)
+@click.option("--quarantine", type=click.Path(dir_okay=False), hidden=True)
+@click.option("--skip-bad", is_flag=True, help="The same as --on-error skip.")
 @click.option(
     "--ids-max",
     type=click.IntRange(min=1),
@@ -49,19 +75,37 @@ STDIN = 0
     help="How many stored ids are remembered; about 250 bytes each, and one actor's must fit.",
 )
 @shared_options()
-def import_(settings: Settings, file: str, *, dry_run: bool, skip_bad: bool, ids_max: int) -> int:
-    """Import events from NDJSON, plain or gzip, from a file or (-) from stdin.
+def import_(
+    settings: Settings, file: str, *, dry_run: bool, on_error: str, quarantine: str | None, skip_bad: bool, ids_max: int
+) -> int:
+    """Import events from NDJSON, plain, gzip or zstd, from a file or (-) from stdin.
 
     A line is an object with id, actor_id, event_type, timestamp (ISO 8601 with its zone) and data, and where needed metadata
     (text to text) and version. Without a version an event goes behind the actor's last one.
 
     Repeatable: what is there already, by its id and equal in content, is left out, so a second run changes nothing. An equal id
     with other content is reported and makes the exit code 1. The import stops at the first line that is no record, and saves
-    nothing behind it.
+    nothing behind it, unless --on-error says otherwise.
     """
-    with _opened(file) as descriptor:
-        command = _Import(settings, LineSource(descriptor, "stdin" if file == "-" else file), dry_run=dry_run)
-        return asyncio.run(command.run(skip_bad=skip_bad, ids_max=ids_max))
+    if on_error == "quarantine" and quarantine is None:
+        raise click.UsageError("--on-error quarantine needs a file: --on-error quarantine FILE")
+    if on_error == "stop" and skip_bad:
+        on_error = "skip"
+    with contextlib.ExitStack() as files:
+        descriptor = files.enter_context(_opened(file))
+        source = LineSource(Reading(descriptor, "stdin" if file == "-" else file))
+        bad = None if dry_run or quarantine is None else files.enter_context(_opened_quarantine(quarantine, descriptor, source))
+        options = {"skip_bad": on_error != "stop", "quarantine": bad, "dry_run": dry_run, "ids_max": ids_max}
+        return asyncio.run(_Import(settings, source, dry_run=dry_run).run(options))
+
+
+@contextlib.contextmanager
+def _opened_quarantine(name: str, descriptor: int, source: Source) -> Iterator[Quarantine]:
+    path = Path(name)
+    if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
+        raise click.UsageError(f"{name} is the input itself; name another file for what is wrong in it")
+    with path.open("wb") as file:
+        yield Quarantine(file, source)
 
 
 @contextlib.contextmanager
@@ -79,28 +123,21 @@ def _opened(file: str) -> Iterator[int]:
 class _Import:
     """One run of the command."""
 
-    def __init__(self, settings: Settings, source: LineSource, *, dry_run: bool) -> None:
+    def __init__(self, settings: Settings, source: Source, *, dry_run: bool) -> None:
         self._settings = settings
         self._source = source
         self._dry_run = dry_run
         self._output = Output(as_json=settings.as_json)
         self._faults: list[dict[str, Any]] = []
 
-    async def run(self, *, skip_bad: bool, ids_max: int) -> int:
+    async def run(self, options: dict[str, Any]) -> int:
         async with self._store() as (store, commit_bytes_max):
-            importer = Importer(
-                store,
-                commit_bytes_max=commit_bytes_max,
-                skip_bad=skip_bad,
-                dry_run=self._dry_run,
-                ids_max=ids_max,
-                on_fault=self._tell_fault,
-            )
+            importer = Importer(store, commit_bytes_max=commit_bytes_max, on_fault=self._tell_fault, **options)
             failure: AetherError | OSError | None = None
             try:
                 async with progress(importer.report, self._source):
                     with _stopped_by_signals(importer):
-                        await importer.run(self._source.batches())
+                        await importer.run(self._source.chunks())
             except (AetherError, OSError) as error:
                 failure = error
         return self._tell(importer.report, failure)
@@ -155,7 +192,7 @@ def _summary(report: ImportReport, *, dry_run: bool) -> Iterator[str]:
     elif not report.saved and not report.stopped:
         yield "Nothing changed."
     if report.stopped == "bad line":
-        yield f"Stopped at line {report.lines:,}: nothing behind it was saved. Correct it, or go on without it: --skip-bad"
+        yield f"Stopped at line {report.lines:,}: nothing behind it was saved. Correct it, or go on without it: --on-error skip"
     elif report.stopped is not None:
         yield f"Ended early: every line up to {report.settled_line:,} is settled. To go on, run the same command again."
 

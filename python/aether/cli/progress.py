@@ -15,8 +15,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aether.ingest.chunks import Source
     from aether.ingest.importer import ImportReport
-    from aether.ingest.lines import LineSource
 
 __all__ = ["progress"]
 
@@ -26,7 +26,7 @@ LINE_EVERY_S = 5.0
 
 
 @contextlib.asynccontextmanager
-async def progress(report: ImportReport, source: LineSource) -> AsyncIterator[None]:
+async def progress(report: ImportReport, source: Source) -> AsyncIterator[None]:
     """Show how far an import is while this is entered."""
     showing = asyncio.create_task(_show(report, source, time.monotonic()))
     try:
@@ -36,7 +36,7 @@ async def progress(report: ImportReport, source: LineSource) -> AsyncIterator[No
         await asyncio.gather(showing, return_exceptions=True)
 
 
-async def _show(report: ImportReport, source: LineSource, started: float) -> None:
+async def _show(report: ImportReport, source: Source, started: float) -> None:
     await asyncio.sleep(QUIET_S)
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:
@@ -49,13 +49,13 @@ async def _show(report: ImportReport, source: LineSource, started: float) -> Non
             await asyncio.sleep(REDRAW_S)
 
 
-def _state(report: ImportReport, source: LineSource, elapsed_s: float) -> str:
+def _state(report: ImportReport, source: Source, elapsed_s: float) -> str:
     """Return one line: how many records are settled, at what rate, and how long the rest will take if that is known."""
     settled = report.saved + report.already_there + report.conflicts
     rate = settled / elapsed_s
     text = f"{settled:,} events, {rate:,.0f}/s"
-    if source.size and source.bytes_read and rate:
+    if source.size and source.done and rate:
         # What was read so far tells how many records the whole file has.
-        total = report.read * source.size / source.bytes_read
+        total = report.read * source.size / source.done
         text += f", {100 * min(1.0, settled / total):.0f} %, about {max(0.0, (total - settled) / rate):,.0f} s left"
     return text

@@ -14,19 +14,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from aether._native import Records
 from aether.errors import AetherError, VersionConflictError
 from aether.ingest.known import IDS_MAX, KnownActors
 from aether.ingest.plan import make_plan
-from aether.ingest.records import COMMIT_OVERHEAD_BYTES, BadRecordError, parse_record
+from aether.ingest.records import COMMIT_OVERHEAD_BYTES, BadRecordError, judge_record, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterator
 
     from aether.event import Event
-    from aether.ingest.lines import Line
+    from aether.ingest.chunks import Chunk
     from aether.ingest.plan import Plan
+    from aether.ingest.quarantine import Quarantine
     from aether.ingest.records import Record
     from aether.store.base import EventStore
 
@@ -104,6 +106,7 @@ class Importer:
         store: where the events go.
         commit_bytes_max: the largest commit it takes, in bytes: `(await store.info()).commit_bytes_max`.
         skip_bad: go on behind a bad line; otherwise nothing behind the first one is stored.
+        quarantine: where bad lines go, if they are skipped.
         dry_run: check everything and store nothing. Of inputs with more ids than `ids_max`, ids that come twice may be missed.
         actors_max: how many actors are worked on at a time.
         ids_max: how many stored ids are remembered; see `KnownActors`.
@@ -120,6 +123,7 @@ class Importer:
         *,
         commit_bytes_max: int,
         skip_bad: bool = False,
+        quarantine: Quarantine | None = None,
         dry_run: bool = False,
         actors_max: int = ACTORS_MAX,
         ids_max: int = IDS_MAX,
@@ -132,6 +136,7 @@ class Importer:
         self._commit_bytes_max = commit_bytes_max
         self._group_bytes_max = min(COMMIT_BYTES_MAX, commit_bytes_max - COMMIT_OVERHEAD_BYTES)
         self._skip_bad = skip_bad
+        self._quarantine = quarantine
         self._dry_run = dry_run
         self._actors_max = actors_max
         self._on_fault = on_fault
@@ -144,8 +149,8 @@ class Importer:
         self._failure: AetherError | OSError | None = None
         self._feeding: asyncio.Task[None] | None = None
 
-    async def run(self, batches: AsyncIterable[Sequence[Line]]) -> ImportReport:
-        """Import lines until they end, the first bad one, `stop()`, or a failure.
+    async def run(self, chunks: AsyncIterable[Chunk]) -> ImportReport:
+        """Import records until they end, the first bad one, `stop()`, or a failure.
 
         Raises:
             AetherError: the store or the input failed. What was in flight was finished first; `report` says where it stands,
@@ -153,7 +158,7 @@ class Importer:
             OSError: the input cannot be read; likewise.
         """
         started = asyncio.get_running_loop().time()
-        self._feeding = asyncio.create_task(self._feed(batches))
+        self._feeding = asyncio.create_task(self._feed(chunks))
         workers = [asyncio.create_task(self._work()) for _ in range(self._actors_max)]
         try:
             await asyncio.gather(*workers)
@@ -185,15 +190,16 @@ class Importer:
         for _ in range(self._actors_max):
             self._ready.put_nowait(None)
 
-    async def _feed(self, batches: AsyncIterable[Sequence[Line]]) -> None:
+    async def _feed(self, chunks: AsyncIterable[Chunk]) -> None:
         try:
-            async for lines in batches:
-                for line in lines:
-                    if not self._take_in(line):
-                        return
+            async for chunk in chunks:
+                for record in self._records(chunk):
+                    self._take_in(record)
                     if self._pending >= WINDOW_EVENTS_MAX or self._pending_bytes >= WINDOW_BYTES_MAX:
                         self._room.clear()
                         await self._room.wait()
+                if self.report.stopped is not None:
+                    return
         except (AetherError, OSError) as error:
             # Lines in front of the damage are stored as they would be at the input's end.
             self.report.stopped, self._failure = "failed", error
@@ -202,17 +208,36 @@ class Importer:
             if not self._pending:
                 self._dismiss()
 
-    def _take_in(self, line: Line) -> bool:
-        """Queue a line's record; return whether to go on."""
-        self.report.lines = line.number
-        try:
-            record = parse_record(line, self._commit_bytes_max)
-        except BadRecordError as error:
-            self.report.bad += 1
-            self._tell(Fault("bad", error.line, error.reason))
-            if not self._skip_bad:
-                self.report.stopped = "bad line"
-            return self._skip_bad
+    def _records(self, chunk: Chunk) -> Iterator[Record]:
+        """Yield a chunk's records, up to the bad line that stops the import."""
+        number: int
+        found: list[Any]
+        for number, *found in Records(chunk.content, chunk.number, self._commit_bytes_max):
+            self.report.lines = number
+            try:
+                yield self._record(number, found, chunk)
+            except BadRecordError as error:
+                self._take_bad(error, chunk.originals.get(number, found[0]))
+                if self.report.stopped is not None:
+                    return
+
+    def _record(self, number: int, found: list[Any], chunk: Chunk) -> Record:
+        if len(found) > 1:
+            return record_of(number, *found)
+        if number in chunk.problems:
+            raise BadRecordError(number, chunk.problems[number])
+        return judge_record(number, found[0], self._commit_bytes_max)
+
+    def _take_bad(self, error: BadRecordError, line: bytes | None) -> None:
+        if not self._skip_bad:
+            self.report.stopped = "bad line"
+        elif self._quarantine is not None:
+            self._quarantine.take(error.line, line, error.reason)
+        self.report.bad += 1
+        self._tell(Fault("bad", error.line, error.reason))
+
+    def _take_in(self, record: Record) -> None:
+        """Queue a record."""
         self.report.read += 1
         self._pending += 1
         self._pending_bytes += record.size
@@ -221,7 +246,6 @@ class Importer:
             queue = self._queues[record.actor_id] = deque()
             self._ready.put_nowait(record.actor_id)
         queue.append(record)
-        return True
 
     async def _work(self) -> None:
         while (actor_id := await self._ready.get()) is not None and not self._halted:

@@ -15,7 +15,6 @@ from aether import codec
 from aether._native import check_actor_id, read_record
 from aether.errors import AetherError, DecodeError, EncodeError
 from aether.event import NewEvent
-from aether.ingest.lines import LINE_BYTES_MAX
 from aether.store.arguments import (
     VERSION_MAX,
 )
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether.event import Event
-    from aether.ingest.lines import Line
 
-__all__ = ["COMMIT_OVERHEAD_BYTES", "BadRecordError", "Record", "format_record", "judge_record", "parse_record"]
+__all__ = ["COMMIT_OVERHEAD_BYTES", "BadRecordError", "Record", "format_record", "judge_record", "parse_record", "record_of"]
 
 COMMIT_OVERHEAD_BYTES = 1024
 """What a commit has around its events, actor id, spine and headers included."""
@@ -96,49 +94,45 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 _DECODER = msgspec.json.Decoder(_Fields)
 
 
-def parse_record(line: Line, commit_bytes_max: int) -> Record:
+def parse_record(number: int, line: bytes, commit_bytes_max: int) -> Record:
     """Read one line.
 
     Args:
-        line: the line, a JSON object with `id`, `actor_id`, `event_type`, `timestamp` (ISO 8601 with its zone) and `data`, and
-            where needed `metadata` and `version`. In place of `data` a `payload` may stand: what JSON cannot say, as msgpack
-            in base64.
+        number: its number, from 1.
+        line: a JSON object with `id`, `actor_id`, `event_type`, `timestamp` (ISO 8601 with its zone) and `data`, and where needed
+            `metadata` and `version`. In place of `data` a `payload` may stand: what JSON cannot say, as msgpack in base64.
         commit_bytes_max: the largest commit the store takes, in bytes.
 
     Raises:
         BadRecordError: it is none.
     """
-    quick = None if line.content is None else read_record(line.content, commit_bytes_max)
-    if quick is None:
-        return judge_record(line, commit_bytes_max)
-    actor_id, event, version, size = quick
-    return Record(line.number, actor_id, event, event.id, version, size)
+    quick = read_record(line, commit_bytes_max)
+    return judge_record(number, line, commit_bytes_max) if quick is None else record_of(number, *quick)
 
 
-def judge_record(line: Line, commit_bytes_max: int) -> Record:
+def record_of(number: int, actor_id: str, event: NewEvent, version: int | None, size: int) -> Record:
+    """Return what the native parser has read as a record."""
+    return Record(number, actor_id, event, event.id, version, size)
+
+
+def judge_record(number: int, line: bytes, commit_bytes_max: int) -> Record:
     """Read one line as `parse_record` does; this says what a record is, where that only knows how nearly all are written."""
     try:
-        fields = _fields(line)
+        fields = _DECODER.decode(line)
         check_actor_id(fields.actor_id)
         event = _event(fields)
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-        raise BadRecordError(line.number, str(error)) from error
+        raise BadRecordError(number, str(error)) from error
     except RecursionError as error:
-        raise BadRecordError(line.number, "nested too deeply") from error
+        raise BadRecordError(number, "nested too deeply") from error
     size = EVENT_OVERHEAD_BYTES + len(event.payload) + _text_bytes(fields)
     if size + COMMIT_OVERHEAD_BYTES > commit_bytes_max:
         raise BadRecordError(
-            line.number,
+            number,
             f"the event takes {size:,} bytes, and a commit of this server's takes {commit_bytes_max - COMMIT_OVERHEAD_BYTES:,}; "
             "raise the server's max_payload",
         )
-    return Record(line.number, fields.actor_id, event, event.id, fields.version, size)
-
-
-def _fields(line: Line) -> _Fields:
-    if line.content is None:
-        raise ValueError(f"longer than {LINE_BYTES_MAX:,} bytes")
-    return _DECODER.decode(line.content)
+    return Record(number, fields.actor_id, event, event.id, fields.version, size)
 
 
 def _event(fields: _Fields) -> NewEvent:
