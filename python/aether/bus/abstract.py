@@ -282,6 +282,10 @@ class AbstractEventBus(ABC):
             handling.begin()
         return subscription
 
+    def _note_unsent(self, reply: str, error: Exception) -> bool:
+        """Take it that an answer (to where, in lower case) was refused after it was sent; say whether it was a handler's here."""
+        return any(subscription.note_unsent(reply, error) for subscription in self._subscriptions.values())
+
     async def _drop(self, intake: Intake) -> None:
         self._subscriptions.pop(intake, None)
         await self._detach(intake)

@@ -42,7 +42,7 @@ class SubscriptionStats(NamedTuple):
         pending: waiting to be read; of a closed subscription, those that never were.
         missed: dropped because the subscription was full.
         damaged: messages that were no events, or not those of their subject.
-        failed: delivered events on which the handler raised.
+        failed: delivered events on which the handler raised, or whose answer the server refused.
     """
 
     delivered: int
@@ -245,6 +245,9 @@ class EventBus(Protocol):
 
         Raises:
             ServersUnreachableError: servers of the cluster by which it could not be proven that it hears them.
+            ServerUnavailableError: no server answers in time.
+            DeadlineError: the server does not take the subscription in time.
+            AccessDeniedError: the server refuses these credentials, or this subscription.
         """
         ...
 
@@ -253,6 +256,8 @@ class EventBus(Protocol):
 
         Raises:
             CommitTooLargeError: the event does not fit one message.
+            ServerUnavailableError: no server answers in time.
+            AccessDeniedError: the server denied what was published to the same subject before; it tells some time after.
             DeadlineError: there was no room to send it, or a subscription with `policy="block"` stayed full.
         """
         ...
@@ -262,7 +267,9 @@ class EventBus(Protocol):
 
         Raises:
             CommitTooLargeError: an event does not fit one message; all before it were sent.
+            ServerUnavailableError: no server answers in time; the message says how many were sent, if any.
             DeadlineError: there was no room to send them; the message says how many were sent.
+            AccessDeniedError: the server denied what was published to the same subject before; it tells some time after.
         """
         ...
 
@@ -271,6 +278,9 @@ class EventBus(Protocol):
 
         Raises:
             PublishInterruptedError: the connection was lost since the last `flush`, so some of it may not have arrived.
+            AccessDeniedError: the server denied some of it; of several subjects the first is told, and the others are logged.
+            ServerUnavailableError: no server answers in time.
+            DeadlineError: the server does not confirm it in time.
         """
         ...
 
@@ -285,6 +295,10 @@ class EventBus(Protocol):
             NoSubscriberError: nobody is subscribed to it.
             RequestFailedError: the handler raised.
             DeadlineError: nobody answered in time; whether a handler acted, it alone knows.
+            PublishInterruptedError: the connection was lost before the answer came.
+            CommitTooLargeError: the event does not fit one message.
+            ServerUnavailableError: no server answers in time.
+            AccessDeniedError: the server denies it.
         """
         ...
 
@@ -293,7 +307,11 @@ class EventBus(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Flush, and close every subscription."""
+        """Flush, and close every subscription.
+
+        Raises:
+            AetherError: as `flush` does; it is closed all the same.
+        """
         ...
 
 

@@ -33,6 +33,9 @@ STAGED_MAX = 1_024
 """Events taken out of the mailbox for an async handler, running ones not counted. An actor with more than these waiting holds
 the others up."""
 
+ANSWERED_MAX = 1_024
+"""How many answers are remembered by where they went: that a server refused one it tells later."""
+
 _CALLING: ContextVar[Handling | None] = ContextVar("aether.bus.handling", default=None)
 """Whose handler it is that runs: a handler that closes its own subscription must not wait for itself."""
 
@@ -60,7 +63,7 @@ class Handling:
 
     Attributes:
         staged: events taken out of the mailbox that no handler has got yet.
-        failed: events on which the handler raised, or was cancelled.
+        failed: events on which the handler raised, or was cancelled, or whose answer the server refused.
     """
 
     def __init__(self, intake: Intake, reply: Reply) -> None:
@@ -74,6 +77,7 @@ class Handling:
         self._queues: dict[str, deque[tuple[Event, str | None]]] = {}
         self._turns: deque[str] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answered: deque[str] = deque(maxlen=ANSWERED_MAX)
         self._workers = 0
         self._room = asyncio.Event()
         # What a worker met instead of events, for the driver to tell; while it tells something, nobody takes what is behind it.
@@ -248,6 +252,7 @@ class Handling:
 
     async def _answer(self, event: Event, reply: str, body: bytes) -> None:
         try:
+            self._answered.append(reply.lower())
             await self._reply(reply, body)
         except ServerRefusedError as error:  # it is too large, so whoever asked is told that instead
             self.failed += 1
@@ -257,6 +262,15 @@ class Handling:
 
     def _note_unsent(self, error: AetherError) -> None:
         _LOG.warning("%s: an answer could not be sent: %s", self._intake.options, error)
+
+    def note_unsent(self, reply: str, error: Exception) -> bool:
+        """Take it that the server refused an answer after it was sent; say whether it was one of these."""
+        if reply not in self._answered:
+            return False
+        self._answered.remove(reply)
+        self.failed += 1
+        _LOG.warning("%s: an answer was not sent: %s", self._intake.options, error)
+        return True
 
     async def _complain(self, error: Exception, event: Event | None) -> None:
         """Do with an error what the subscription's `on_error` says."""

@@ -63,7 +63,7 @@ class NATSEventBus(AbstractEventBus):
         self._connection = Connection(url_or_client, timeout_s, options if owned else None)
         self._witnesses = Witnesses(timeout_s, self._doubt, None if owned else options)
         self._feeds = Feeds(self._connection, timeout_s, self._prove)
-        self._sender = Sender(self._connection, namespace, timeout_s)
+        self._sender = Sender(self._connection, namespace, timeout_s, self._note_unsent)
         self._seats: dict[Intake, Seat] = {}
 
     def __repr__(self) -> str:

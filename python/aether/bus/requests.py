@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aether._native import decode_reply, encode, encode_error, encode_reply
-from aether.errors import DeadlineError, RequestFailedError
+from aether.errors import DeadlineError, DecodeError, RequestFailedError
 
-__all__ = ["answer_body", "failure_body", "read_answer", "unanswered"]
+__all__ = ["answer_body", "failure_body", "is_answer", "read_answer", "unanswered"]
 
 
 def answer_body(value: object) -> bytes:
@@ -37,6 +37,18 @@ def read_answer(body: bytes) -> Any:  # noqa: ANN401 - whatever the handler retu
     return value
 
 
-def unanswered(event_type: str, actor_id: str, timeout_s: float) -> DeadlineError:
-    """Make the error for a request that nobody answered in time."""
-    return DeadlineError(f"request {event_type!a} of {actor_id!a}, on which a handler may have acted or not", timeout_s)
+def is_answer(body: bytes) -> bool:
+    """Say whether this is an answer of a bus: whatever is subscribed to a request's subject can answer it."""
+    try:
+        decode_reply(body)
+    except DecodeError:
+        return False
+    return True
+
+
+def unanswered(event_type: str, actor_id: str, timeout_s: float, foreign: bytes | None = None) -> DeadlineError:
+    """Make the error for a request that nobody answered in time, or (`foreign`) only somebody who is no handler of a bus."""
+    beside = (
+        "" if foreign is None else f" (something that is no bus answered {foreign!r}; does a stream take the bus's subjects?)"
+    )
+    return DeadlineError(f"request {event_type!a} of {actor_id!a}, on which a handler may have acted or not{beside}", timeout_s)

@@ -11,19 +11,33 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from aether._native import bus_body, bus_subject
-from aether.bus.requests import read_answer, unanswered
-from aether.errors import CommitTooLargeError, DeadlineError, NoSubscriberError, PublishInterruptedError
-from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
+from aether.bus.requests import is_answer, read_answer, unanswered
+from aether.errors import (
+    CommitTooLargeError,
+    DeadlineError,
+    NoSubscriberError,
+    PublishInterruptedError,
+    ServerUnavailableError,
+)
+from aether.nats.errors import UNAVAILABLE, NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aether.event import Event
     from aether.nats.connection import Connection
-    from aether.nats.transport import Transport
+    from aether.nats.transport import Reply, Transport
 
 __all__ = ["Sender"]
 
 _LOG = logging.getLogger("aether.bus")
+
+DENIED_MAX = 100
+"""Of how many subjects a denial is kept until it is told; others are logged."""
+
+FOREIGN_BYTES = 100
+"""How much of a foreign answer is shown."""
 
 SETTLE_S = 0.1
 """How long after a publish the server is asked for its word, where nobody calls `flush` meanwhile."""
@@ -36,10 +50,14 @@ class Sender:
         connection: the bus's connection.
         namespace: the bus's namespace.
         timeout_s: what each call may take, in seconds.
+        unsent: called when the server denied an answer, some time after it, with its subject in lower case and the error; says
+            whether somebody was told.
     """
 
-    def __init__(self, connection: Connection, namespace: str, timeout_s: float) -> None:
-        self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
+    def __init__(
+        self, connection: Connection, namespace: str, timeout_s: float, unsent: Callable[[str, Exception], bool]
+    ) -> None:
+        self._connection, self._namespace, self._timeout_s, self._unsent = connection, namespace, timeout_s, unsent
         self._transport: Transport | None = None
         self._losses = 0
         self._switching = asyncio.Lock()
@@ -47,7 +65,8 @@ class Sender:
         self._written = self._flushed = 0
         self._missing = 0
         self._settling: asyncio.Task[None] | None = None
-        self._denied: Exception | None = None
+        self._denied: dict[str, Exception] = {}
+        self._foreign_told = False
 
     async def send(self, events: list[Event], before: int) -> None:
         """Publish these events, in order; wait while the server takes less than it is given.
@@ -58,14 +77,23 @@ class Sender:
 
         Raises:
             CommitTooLargeError: an event does not fit one message; those before it are published.
-            AccessDeniedError: the server denied what was published before.
+            AccessDeniedError: the server denied what was published to the same subject before.
             ServerUnavailableError: no server answers in time.
             DeadlineError: the server takes nothing for so long.
         """
         start, deadline, attempt = 0, self._deadline(), 0
-        self._raise_denied()
+        if self._denied and events:
+            denied = self._denied.pop(bus_subject(self._namespace, events[0]).lower(), None)
+            if denied is not None:
+                raise denied
         while start < len(events):
-            transport = await self._ready(deadline)
+            try:
+                transport = await self._ready(deadline)
+            except ServerUnavailableError as error:
+                if before + start and type(error) is ServerUnavailableError:
+                    reason = f"{error.reason}; {before + start:,} events were sent"
+                    raise ServerUnavailableError(error.url, reason) from error
+                raise
             try:
                 end = await transport.publish_events(self._namespace, events, start, deadline)
             except NoRespondersError:
@@ -100,17 +128,29 @@ class Sender:
         Raises:
             NoSubscriberError: nobody is subscribed to it.
             RequestFailedError: the handler raised.
-            DeadlineError: nobody answered in time.
+            DeadlineError: nobody answered in time, or (it says so) only what is no bus.
             PublishInterruptedError: the connection was lost meanwhile.
+            AccessDeniedError: the server denies the request.
+            CommitTooLargeError: the event does not fit one message.
+            ServerUnavailableError: no server answers in time.
         """
         deadline, attempt = asyncio.get_running_loop().time() + timeout_s, 0
         subject, body = bus_subject(self._namespace, event), bus_body(event)
+        foreign: list[bytes] = []
+
+        def wanted(reply: Reply) -> bool:
+            if reply.status == UNAVAILABLE or is_answer(reply.data):
+                return True
+            foreign[:] = [reply.data[:FOREIGN_BYTES]]
+            self._tell_foreign(foreign[0])
+            return False
+
         while True:
             transport = await self._ready(deadline)
             if len(body) > transport.max_payload:
                 raise CommitTooLargeError(event.actor_id, len(body), transport.max_payload)
             try:
-                answer = await transport.request(subject, body, deadline)
+                answer = await transport.request(subject, body, deadline, wanted=wanted)
             except NobodyListensError as error:
                 raise NoSubscriberError(event.event_type, event.actor_id) from error
             except NoRespondersError:
@@ -120,9 +160,18 @@ class Sender:
             except UnansweredError as error:
                 if asyncio.get_running_loop().time() < deadline:
                     raise PublishInterruptedError(1) from error
-                raise unanswered(event.event_type, event.actor_id, timeout_s) from error
+                raise unanswered(event.event_type, event.actor_id, timeout_s, *foreign) from error
             else:
                 return read_answer(answer.data)
+
+    def _tell_foreign(self, body: bytes) -> None:
+        if not self._foreign_told:
+            self._foreign_told = True
+            _LOG.warning(
+                "%s: something that is no bus answers requests, and is not heeded: %r; does a stream take the bus's subjects?",
+                self._connection.url,
+                body,
+            )
 
     async def reply(self, subject: str, body: bytes) -> None:
         """Send an answer to where a request asked for it.
@@ -240,12 +289,19 @@ class Sender:
             _LOG.warning("%s: a connection was lost; up to %d events may not have arrived", self._connection.url, count)
 
     def _on_denied(self, subject: str, error: Exception) -> None:
-        if subject.startswith("aether-bus."):
-            self._denied = error
+        """Keep a denial for the next who publishes to the same subject, or flushes."""
+        if not subject.startswith("aether-bus."):
+            if not self._unsent(subject, error):
+                _LOG.warning("%s: an answer was not sent: %s", self._connection.url, error)
+        elif len(self._denied) < DENIED_MAX or subject in self._denied:
+            self._denied[subject] = error
         else:
-            _LOG.warning("%s: an answer was not sent: %s", self._connection.url, error)
+            _LOG.warning("%s: %s", self._connection.url, error)
 
     def _raise_denied(self) -> None:
-        denied, self._denied = self._denied, None
-        if denied is not None:
-            raise denied
+        if self._denied:
+            error, *others = self._denied.values()
+            self._denied = {}
+            for other in others:
+                _LOG.warning("%s: %s", self._connection.url, other)
+            raise error

@@ -179,6 +179,10 @@ class BusSubscription:
         await asyncio.shield(closing)
         self._settle()
 
+    def note_unsent(self, reply: str, error: Exception) -> bool:
+        """Take it that an answer was refused; say whether its handler gave it."""
+        return self._handling is not None and self._handling.note_unsent(reply, error)
+
     def is_called_from_here(self) -> bool:
         """Say whether the task that runs now is one of its handler's, which cannot wait for its own end."""
         return self._handling is not None and self._handling.is_called_from_here()

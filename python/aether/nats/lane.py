@@ -132,15 +132,16 @@ class Lane(LaneSubscriptions):
             elif token in self._hearing:
                 self._hearing[token](body)
 
-    def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
-        """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
-        self._waiting.lose(reason, subject)
+    def lose_waiting(self, reason: Exception, subject: str | None = None) -> bool:
+        """End what is in flight (to `subject`, in lower case, or all) with `reason`; say whether a request was."""
+        waited = self._waiting.lose(reason, subject)
         for inbox in [*self._inboxes.values()]:
             inbox.lost(reason, subject)
         if subject is None:
             self.end_feeds(reason)
         if self.lost is not None and self._drained is not None:
             finish(self._drained)
+        return waited
 
     def _check_size(self, subject: str, size: int) -> None:
         if size > self.info.max_payload:
@@ -148,14 +149,22 @@ class Lane(LaneSubscriptions):
 
     # Requests.
 
-    async def request(self, subject: str, payload: bytes, deadline: float, headers: dict[str, str] | None = None) -> Reply:
-        """Send one request and return its answer."""
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        deadline: float,
+        headers: dict[str, str] | None = None,
+        wanted: Callable[[Reply], bool] | None = None,
+    ) -> Reply:
+        """Send one request and return its answer; see `Transport.request`."""
         answers: list[Reply] = []
         done = self._loop.create_future()
 
         def taker(_: int, reply: Reply) -> None:
-            answers.append(reply)
-            finish(done)
+            if wanted is None or wanted(reply):
+                answers.append(reply)
+                finish(done)
 
         lines = [*headers.items()] if headers else []
         self._check_size(subject, len(payload) + header_bytes(lines))

@@ -217,8 +217,8 @@ class LaneSocket(asyncio.Protocol):
         """Tell whoever reads under this subscription that its sink took answers."""
         raise NotImplementedError
 
-    def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
-        """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
+    def lose_waiting(self, reason: Exception, subject: str | None = None) -> bool:
+        """End what is in flight (to `subject`, in lower case, or all) with `reason`; say whether a request was."""
         raise NotImplementedError
 
     def refuse(self, what: Denied, reason: Exception) -> bool:

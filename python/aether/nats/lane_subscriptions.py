@@ -37,7 +37,7 @@ class LaneSubscriptions(LaneSocket):
     """A lane's connection and the subscriptions on it; requests are `lane.py`'s.
 
     Attributes:
-        on_denied: called when the server denies a publish, with the subject in lower case and the error.
+        on_denied: called when the server denies a publish that is no request, with the subject in lower case and the error.
     """
 
     on_denied: Callable[[str, Exception], None] | None = None
@@ -151,8 +151,8 @@ class LaneSubscriptions(LaneSocket):
     def refuse(self, what: Denied, reason: Exception) -> bool:
         """Tell those whom a "permissions violation" concerns; False: the lane is of no use without."""
         if what.publish:
-            self.lose_waiting(reason, what.subject)  # it will not be answered
-            if self.on_denied is not None:
+            waited = self.lose_waiting(reason, what.subject)  # it will not be answered
+            if not waited and self.on_denied is not None:
                 self.on_denied(what.subject, reason)
             return True
         if what.subject.startswith(INBOX):

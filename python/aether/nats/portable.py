@@ -105,23 +105,24 @@ class NatsPyTransport:
         if self._subscription is not None:
             await unsubscribe(self._subscription)
 
-    def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
+    def lose_waiting(self, reason: Exception, subject: str | None = None) -> bool:
         """End what is in flight (to `subject`, or all) with `reason`: the connection is lost, or the subject is denied.
 
-        The subject is given in lower case, as nats-py tells it.
+        The subject is given in lower case, as nats-py tells it. Say whether a request was in flight.
         """
-        self._waiting.lose(reason, subject)
+        waited = self._waiting.lose(reason, subject)
         for lost in [*self._inboxes.values()]:
             lost(reason, subject)
         if subject is None:
             self._feeds.end(reason)
+        return waited
 
     def refuse(self, what: Denied, reason: Exception) -> bool:
         """Tell those whom a "permissions violation" concerns; False: the transport is of no use without."""
         self._feeds.heard()
         if what.publish:
-            self.lose_waiting(reason, what.subject)
-            if self.on_denied is not None:
+            waited = self.lose_waiting(reason, what.subject)  # it will not be answered
+            if not waited and self.on_denied is not None:
                 self.on_denied(what.subject, reason)
             return True
         self._feeds.end(reason, what)
@@ -136,14 +137,23 @@ class NatsPyTransport:
         self._inboxes[inbox] = lost
         return inbox
 
-    async def request(self, subject: str, payload: bytes, deadline: float, headers: dict[str, str] | None = None) -> Reply:
-        """Send one request and return its answer."""
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        deadline: float,
+        headers: dict[str, str] | None = None,
+        wanted: Callable[[Reply], bool] | None = None,
+    ) -> Reply:
+        """Send one request and return its answer; see `Transport.request`."""
         answer: list[Reply] = []
         done = self._loop.create_future()
 
         def take(msg: Msg) -> None:
-            answer.append(reply_of(msg))
-            finish(done)
+            reply = reply_of(msg)
+            if wanted is None or wanted(reply):
+                answer.append(reply)
+                finish(done)
 
         token = self._expect(take)
         try:

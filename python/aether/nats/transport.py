@@ -142,7 +142,8 @@ class Transport(Protocol):
     Each request raises `NoRespondersError` where nobody listens and `UnansweredError` where the answer did not come in time.
 
     Attributes:
-        on_denied: called when the server denies a publish, some time after it, with the subject in lower case and the error.
+        on_denied: called when the server denies a publish that is no request, some time after it, with the subject in lower case
+            and the error.
     """
 
     on_denied: Callable[[str, Exception], None] | None
@@ -180,8 +181,8 @@ class Transport(Protocol):
         """Tell those whom a "permissions violation" concerns; False: nothing works without it, so the connection must end."""
         ...
 
-    def lose_waiting(self, reason: Exception, subject: str | None = None) -> None:
-        """End what is in flight (to `subject`, in lower case, or all) with `reason`."""
+    def lose_waiting(self, reason: Exception, subject: str | None = None) -> bool:
+        """End what is in flight (to `subject`, in lower case, or all) with `reason`; say whether a request was."""
         ...
 
     async def aclose(self) -> None:
@@ -202,8 +203,15 @@ class Transport(Protocol):
         """
         ...
 
-    async def request(self, subject: str, payload: bytes, deadline: float, headers: dict[str, str] | None = None) -> Reply:
-        """Send one request and return its answer."""
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        deadline: float,
+        headers: dict[str, str] | None = None,
+        wanted: Callable[[Reply], bool] | None = None,
+    ) -> Reply:
+        """Send one request and return its first answer, or the first that is `wanted`."""
         ...
 
     async def request_each(self, subject: str, payloads: Sequence[bytes], deadline: float) -> list[Reply]:

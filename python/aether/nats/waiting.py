@@ -41,13 +41,16 @@ class Waiting:
             if not asked and self._of_subject.get(key) is asked:
                 del self._of_subject[key]
 
-    def lose(self, reason: Exception, subject: str | None = None) -> None:
-        """End what was asked of `subject`, in lower case, or everything, with `reason`."""
+    def lose(self, reason: Exception, subject: str | None = None) -> bool:
+        """End what was asked of `subject`, in lower case, or everything, with `reason`; say whether somebody waited for it."""
+        waited = False
         lost = self._of_subject.values() if subject is None else [self._of_subject.get(subject, set())]
         for asked in lost:
             for done in asked:
                 if not done.done():
                     done.set_exception(reason)
+                    waited = True
+        return waited
 
 
 def finish(done: asyncio.Future[None]) -> None:
