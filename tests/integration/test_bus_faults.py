@@ -24,7 +24,7 @@ from aether import (
     SubscriptionInterruptedError,
 )
 from aether.bus.channels import Channel
-from aether.testing.servers import running_server
+from aether.testing.servers import _free_ports, running_server
 
 if TYPE_CHECKING:
     from conftest import Size
@@ -299,6 +299,22 @@ async def test_a_borrowed_client_that_reconnects_is_an_interruption(fresh_nats_s
         await told(subscription)
         await other.publish_many(counted("p", 11, 1_000))
         assert wrong_in(await hear(subscription, 1_000), first=11) == []
+
+
+# nats-py's call of aiohttp is of an old form; nothing here can change that.
+@pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")
+async def test_a_restart_is_told_over_websocket(namespace: str) -> None:
+    """Over WebSocket too each restart is one interruption, and all that is published after it arrives."""
+    place = f"127.0.0.1:{_free_ports(1)[0]}"
+    with running_server({"websocket": {"listen": place, "no_tls": True}}) as server:
+        async with NATSEventBus(f"ws://{place}", namespace=namespace) as ours, await ours.subscribe() as subscription:
+            for start in (1, 1_001):
+                await server.kill()
+                await server.restart()
+                await told(subscription)
+                async with NATSEventBus(server.url, namespace=namespace) as other:
+                    await other.publish_many(counted("p", start, 1_000))
+                    assert wrong_in(await hear(subscription, 1_000), first=start) == []
 
 
 async def test_a_borrowed_client_that_is_closed_ends_the_subscriptions(nats_server: EmbeddedServer, namespace: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import secrets
 from contextlib import AsyncExitStack
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from bus_accounts import Accounts, work
+from faults.waiting import until
 from listening import counted, hear, out_of_order, peer_process, wrong_in
 
 from aether import Event, NATSEventBus, SubscriptionLaggedError
@@ -111,6 +114,31 @@ async def test_a_subscriber_far_behind_is_told_exactly_and_costs_nobody_else(
         await other.publish_many(counted("q", 1, 10))
         assert wrong_in(await hear(slow, 10)) == []
         assert wrong_in(await hear(old, 10)) == []
+
+
+@pytest.mark.timeout(600)
+async def test_what_a_subscriber_is_behind_takes_no_memory(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
+    """Hundreds of megabytes that another process publishes to a subscriber that reads nothing leave this process as it was."""
+    many, bound = size.pick(200_000, 1_000_000, 3_000_000), 1_000
+    async with (
+        NATSEventBus(nats_server.url, namespace=namespace) as bus,
+        peer_process(nats_server.url, namespace) as peer,
+        await bus.subscribe(max_pending=bound) as slow,
+    ):
+        assert await peer.ask("publish p 1 10000 1000") == "published"
+        before = resident_bytes()
+        assert await peer.ask(f"publish p 10001 {many - 10_000} 1000") == "published"
+        await until(lambda: slow.stats().missed == many - bound, 60)
+        assert resident_bytes() - before < 50 * 2**20
+        assert [number for _, number in await hear(slow, bound)] == [*range(1, bound + 1)]
+        with pytest.raises(SubscriptionLaggedError) as told:
+            await anext(slow)
+        assert told.value.missed == many - bound
+
+
+def resident_bytes() -> int:
+    """Return what this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.timeout(600)

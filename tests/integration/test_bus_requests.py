@@ -6,10 +6,13 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import nats
 import pytest
+from faults.waiting import until
 from listening import peer_process
 
 from aether import DeadlineError, Event, NATSEventBus, NoSubscriberError, RequestFailedError
+from aether._native import bus_body
 
 if TYPE_CHECKING:
     from conftest import Size
@@ -39,6 +42,27 @@ async def test_another_processs_request_is_answered_here(nats_server: EmbeddedSe
         async with await bus.subscribe(actor_id="a", handler=answer):
             assert json.loads(await peer.ask("request a 7")) == {"actor": "a", "value": "7"}
         assert (await peer.ask("request a 1")).startswith("NoSubscriberError")
+
+
+@pytest.mark.parametrize(
+    "where", ["aether.{0}.17.actor", "aether-bus.{0}.a.Asked", "$JS.API.STREAM.PURGE.AETHER-EVENTS-{0}", "other"]
+)
+async def test_answers_go_to_inboxes_only(nats_server: EmbeddedServer, namespace: str, where: str) -> None:
+    """Nobody can have a handler's answer written to a subject of the store's, the bus's, the server's or anybody else's."""
+    client = await nats.connect(nats_server.url)
+    subject = where.format(namespace)
+    heard = await client.subscribe(subject)
+    asked = Event("a", "Asked", 1)
+    async with NATSEventBus(nats_server.url, namespace=namespace) as bus, await bus.subscribe(handler=lambda _: 1) as handled:
+        for reply in (subject, client.new_inbox()):
+            await client.publish(f"aether-bus.{namespace}.a.Asked", bus_body(asked), reply=reply)
+        await client.flush()
+        await until(lambda: handled.stats().delivered == 2)
+        assert await bus.request(asked) == 1
+        await client.flush()
+        # On the bus's own subject the requests themselves are heard.
+        assert heard.pending_msgs == (3 if subject.startswith("aether-bus.") else 0)
+    await client.close()
 
 
 async def test_a_handler_that_raises_answers_with_the_reason(nats_server: EmbeddedServer, namespace: str) -> None:

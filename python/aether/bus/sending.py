@@ -39,6 +39,9 @@ DENIED_MAX = 100
 FOREIGN_BYTES = 100
 """How much of a foreign answer is shown."""
 
+INBOXES = "_INBOX"
+"""What inboxes begin with, unless a borrowed client has another beginning."""
+
 SETTLE_S = 0.1
 """How long after a publish the server is asked for its word, where nobody calls `flush` meanwhile."""
 
@@ -174,7 +177,7 @@ class Sender:
             )
 
     async def reply(self, subject: str, body: bytes) -> None:
-        """Send an answer to where a request asked for it.
+        """Send an answer to where a request asked for it; whoever asks may choose among inboxes, and no other subjects.
 
         Raises:
             ServerRefusedError: the answer is larger than the server takes.
@@ -184,6 +187,11 @@ class Sender:
         deadline, attempt = self._deadline(), 0
         while True:
             transport = await self._ready(deadline)
+            if not self._is_inbox(subject):
+                _LOG.warning(
+                    "%s: a request wants its answer at %a, which is no inbox; it gets none", self._connection.url, subject
+                )
+                return
             try:
                 await transport.publish_reply(subject, body, deadline)
             except NoRespondersError:
@@ -191,6 +199,10 @@ class Sender:
                 await pause(attempt, deadline, "answering a request", self._timeout_s)
             else:
                 return
+
+    def _is_inbox(self, subject: str) -> bool:
+        """Say whether answers may go there: else anyone could have us write to any subject that we may publish to."""
+        return subject.startswith((INBOXES, self._connection.client.new_inbox().rpartition(".")[0] + "."))
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
