@@ -22,9 +22,9 @@ from aether.cli.session import look, new_store, running_server
 from aether.errors import AetherError
 from aether.ingest.importer import Importer
 from aether.ingest.known import IDS_MAX
-from aether.ingest.lines import LineSource
+from aether.ingest.mapping import Mapping
 from aether.ingest.quarantine import Quarantine
-from aether.ingest.reading import Reading
+from aether.ingest.sources import FORMS, form_of, open_source
 from aether.store.memory import InMemoryEventStore
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from aether.ingest.chunks import Source
     from aether.ingest.importer import Fault, ImportReport
+    from aether.ingest.sources import Form
     from aether.store.base import EventStore
 
 __all__ = ["import_"]
@@ -64,6 +65,15 @@ class _Command(click.Command):
     help="At a line that is no record: stop (the default), or go on behind it; quarantine also puts it into FILE, which is "
     "written anew. Each is reported.",
 )
+@click.option("--format", "form", type=click.Choice(FORMS), help="The input's form; else the file's name tells, or it is ndjson.")
+@click.option(
+    "--map",
+    "rules",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="Which column is which field, of csv, parquet and arrow; FIELD==TEXT is the same for every row. Can be repeated.",
+)
+@click.option("--delimiter", default=",", show_default=True, metavar="CHARACTER", help="What stands between the cells of csv.")
 @click.option("--quarantine", type=click.Path(dir_okay=False), hidden=True)
 @click.option("--skip-bad", is_flag=True, help="The same as --on-error skip.")
 @click.option(
@@ -76,9 +86,19 @@ class _Command(click.Command):
 )
 @shared_options()
 def import_(
-    settings: Settings, file: str, *, dry_run: bool, on_error: str, quarantine: str | None, skip_bad: bool, ids_max: int
+    settings: Settings,
+    file: str,
+    *,
+    dry_run: bool,
+    on_error: str,
+    quarantine: str | None,
+    skip_bad: bool,
+    ids_max: int,
+    form: Form | None,
+    rules: tuple[str, ...],
+    delimiter: str,
 ) -> int:
-    """Import events from NDJSON, plain, gzip or zstd, from a file or (-) from stdin.
+    """Import events from NDJSON (or CSV, CloudEvents, Parquet, Arrow), plain, gzip or zstd, from a file or (-) from stdin.
 
     A line is an object with id, actor_id, event_type, timestamp (ISO 8601 with its zone) and data, and where needed metadata
     (text to text) and version. Without a version an event goes behind the actor's last one.
@@ -89,11 +109,13 @@ def import_(
     """
     if on_error == "quarantine" and quarantine is None:
         raise click.UsageError("--on-error quarantine needs a file: --on-error quarantine FILE")
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        raise click.UsageError("--delimiter is one ASCII character, and no quote")
     if on_error == "stop" and skip_bad:
         on_error = "skip"
     with contextlib.ExitStack() as files:
         descriptor = files.enter_context(_opened(file))
-        source = LineSource(Reading(descriptor, "stdin" if file == "-" else file))
+        source = open_source(descriptor, "stdin" if file == "-" else file, form or form_of(file), Mapping(rules), delimiter)
         bad = None if dry_run or quarantine is None else files.enter_context(_opened_quarantine(quarantine, descriptor, source))
         options = {"skip_bad": on_error != "stop", "quarantine": bad, "dry_run": dry_run, "ids_max": ids_max}
         return asyncio.run(_Import(settings, source, dry_run=dry_run).run(options))

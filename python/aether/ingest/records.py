@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from aether.event import Event
 
-__all__ = ["COMMIT_OVERHEAD_BYTES", "BadRecordError", "Record", "format_record", "judge_record", "parse_record", "record_of"]
+__all__ = [
+    "COMMIT_OVERHEAD_BYTES",
+    "BadRecordError",
+    "Record",
+    "format_record",
+    "is_json",
+    "judge_record",
+    "parse_record",
+    "record_of",
+]
 
 COMMIT_OVERHEAD_BYTES = 1024
 """What a commit has around its events, actor id, spine and headers included."""
@@ -213,7 +222,7 @@ def format_record(event: Event) -> bytes:
     payload = event.payload
     try:
         data = event.data
-        exact = _is_json(data) and codec.encode(data) == payload
+        exact = is_json(data) and codec.encode(data) == payload
     except (DecodeError, EncodeError):
         exact = False
     if exact:
@@ -232,9 +241,10 @@ def _timestamp(time_ns: int) -> str:
     return f"{_EPOCH + dt.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
-def _is_json(value: object) -> bool:
+def is_json(value: object) -> bool:
+    """Say whether JSON can say this value so that it comes back equal."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(held) for key, held in value.items())
+        return all(isinstance(key, str) and is_json(held) for key, held in value.items())
     if isinstance(value, list):
-        return all(_is_json(held) for held in value)
+        return all(is_json(held) for held in value)
     return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
