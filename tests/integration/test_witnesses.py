@@ -289,6 +289,29 @@ async def test_foreign_messages_where_beats_come_are_let_be(nats_cluster: NatsCl
 
 
 @pytest.mark.timeout(120)
+async def test_a_route_that_stalls_is_told(namespace: str) -> None:
+    """A route through which nothing comes any more, though nothing is lost yet, is told, and proven again when it goes on."""
+    async with two_servers_apart() as (own, other, taps), transport_to(own.url) as transport:
+        await until(lambda: len(transport.info.connect_urls) == 2)
+        async with witnesses() as (proof, told), transport_to(other.url) as publisher:
+            listener = Listener(namespace)
+            await listener.listen(transport)
+            await proof.prove(transport, due())
+            for link in links(taps):
+                link.plan.mute = link.plan.stalled = True
+            await until(lambda: told)
+            assert "nothing came from there" in told[0]
+            with pytest.raises(ServersUnreachableError):
+                await proof.prove(transport, due(1))
+            for link in links(taps):
+                link.plan.mute = link.plan.stalled = False
+            await proof.prove(transport, due())
+            await publish(publisher, namespace, events_of("a", EVENTS))
+            assert len(await listener.heard(EVENTS)) == EVENTS
+            assert len(told) == 1
+
+
+@pytest.mark.timeout(120)
 async def test_a_part_of_a_route_that_breaks_interrupts_where_events_are_lost(namespace: str) -> None:
     """A route has several connections, and INFO does not say when one breaks: where events are lost with it, that is told."""
     async with (

@@ -93,15 +93,15 @@ class Witness:
         self.refusal = reason
         self._changed()
 
-    def publish(self, subject: str, body: bytes) -> None:
-        """Publish through this server, if there is a connection to it."""
+    def send(self, frame: bytes) -> None:
+        """Send through this server, if there is a connection to it."""
         if self.lane is not None:
             with contextlib.suppress(NoRespondersError):  # it is about to be told as lost
-                self.lane.write(publish_frame(subject, "", [], body))
+                self.lane.write(frame)
 
     def probe(self, inbox: str) -> None:
         """Publish this connection's number to an inbox, through this server."""
-        self.publish(f"{inbox}{self.number}", b"")
+        self.send(publish_frame(f"{inbox}{self.number}", "", [], b""))
 
     def end(self) -> None:
         """Give the connection up, and an attempt at one; what was found there stays known."""

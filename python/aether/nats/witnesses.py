@@ -230,8 +230,8 @@ class Witnesses:
         if witness.number in self._watched:
             self._doubt(f"{witness.server.shown}: {witness.error}")
 
-    def _missed(self, witness: Witness) -> None:
-        self._doubt(f"{witness.server.shown}: a route lost what came from there")
+    def _missed(self, witness: Witness, reason: str) -> None:
+        self._doubt(f"{witness.server.shown}: {reason}")
 
     def _doubt(self, reason: str) -> None:
         self._wake()
