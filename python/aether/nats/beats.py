@@ -3,8 +3,8 @@
 INFO says when the last connection between two servers is gone. But a route has several, an account's messages use one of them,
 and a server closes that one alone where the other takes too little, with all that waits in it; INFO says nothing then. So each
 witness publishes to us what it counts, over the same way that events from its server take, and a number that is missing tells
-that events may be missing too. So does a long silence: a route that stalls loses nothing yet, and may never go on. A break of less
-than the time between two beats, in which no beat was lost, stays unnoticed.
+that events may be missing too. So does a long silence: a route that stalls loses nothing yet, and may never go on. A break
+in which no beat was lost, shorter than the time between two, stays unnoticed.
 """
 
 from __future__ import annotations
