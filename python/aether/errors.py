@@ -426,13 +426,15 @@ class ServersUnreachableError(ServerUnavailableError):
 
     Attributes:
         servers: their URLs, without credentials.
+        why: what happened at the first of them; empty where there is no more to say.
     """
 
-    def __init__(self, servers: tuple[str, ...]) -> None:
+    def __init__(self, servers: tuple[str, ...], why: str = "") -> None:
         cure = 'bring them back, or settle for the own server with ready="server"'
-        super().__init__(", ".join(servers), f"not reached, so events published there may not be heard yet; {cure}")
-        self.args = (servers,)
-        self.servers = servers
+        because = f" ({why})" if why else ""
+        super().__init__(", ".join(servers), f"not reached{because}, so events published there may not be heard yet; {cure}")
+        self.args = (servers, why)
+        self.servers, self.why = servers, why
 
 
 class ServerRefusedError(AetherError):

@@ -328,3 +328,26 @@ async def test_a_borrowed_client_that_is_closed_ends_the_subscriptions(nats_serv
                 await anext(subscription)
             with pytest.raises(AetherError, match="closed"):
                 await anext(subscription)
+
+
+async def test_an_error_that_nobody_expected_ends_subscriptions_and_no_more(
+    nats_server: EmbeddedServer, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes wrong while subscriptions are made anew is logged and ends them; those that come later are kept as ever."""
+    async with NATSEventBus(nats_server.url, namespace=namespace) as bus:
+        subscription = await bus.subscribe()
+
+        async def fail(*_: object) -> None:
+            raise RuntimeError("planted")
+
+        with monkeypatch.context() as planted:
+            planted.setattr(bus._feeds, "_prove", fail)
+            bus._feeds.doubt("a test says so")
+            await told(subscription)
+            with pytest.raises(AetherError, match="planted"):
+                await anext(subscription)
+        assert "planted" in caplog.text
+        later = await bus.subscribe()
+        bus._feeds.doubt("a test says so")
+        await told(later)
+        assert later.is_live

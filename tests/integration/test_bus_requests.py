@@ -11,7 +11,7 @@ import pytest
 from faults.waiting import until
 from listening import peer_process
 
-from aether import DeadlineError, Event, NATSEventBus, NoSubscriberError, RequestFailedError
+from aether import AetherError, DeadlineError, Event, NATSEventBus, NoSubscriberError, RequestFailedError
 from aether._native import bus_body
 
 if TYPE_CHECKING:
@@ -98,3 +98,15 @@ async def test_nobody_is_asked_once_the_last_handler_is_closed(nats_server: Embe
                 assert await other.request(Event("a", "Asked", 1)) == 1
             with pytest.raises(NoSubscriberError):
                 await other.request(Event("a", "Asked", 1), timeout=2)
+
+
+async def test_a_request_that_waits_when_its_bus_is_closed_says_so(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Closing a bus ends the requests that wait on it, with an error that says that it was closed."""
+    async with NATSEventBus(nats_server.url, namespace=namespace) as other, await other.subscribe() as silent:
+        bus = NATSEventBus(nats_server.url, namespace=namespace)
+        asking = asyncio.create_task(bus.request(Event("a", "Asked", 1)))
+        async with asyncio.timeout(10):
+            await anext(silent)
+        await bus.aclose()
+        with pytest.raises(AetherError, match="closed while a request"):
+            await asking

@@ -472,7 +472,7 @@ async def test_a_borrowed_client_needs_options_where_servers_ask_who_one_is(stri
     """Without options witnesses are refused soon, as unreachable, and the cause says why; with options they are let in."""
     async with transport_to(_as("all")(strict_cluster.urls[0]), "borrowed") as transport:
         async with asyncio.timeout(5), witnesses() as (proof, _):
-            with pytest.raises(ServersUnreachableError) as caught:
+            with pytest.raises(ServersUnreachableError, match=r"(?i)authorization violation.*options=") as caught:
                 await proof.prove(transport, due(60))
             assert isinstance(caught.value.__cause__, AccessDeniedError)
         async with witnesses(ConnectOptions(user="all", password="p")) as (proof, told):

@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "RequestFailedError": ("ValueError: no such order",),
     "PublishInterruptedError": (12,),
     "NotPublishedError": (42, ()),
-    "ServersUnreachableError": (("nats://b:4222", "nats://c:4222"),),
+    "ServersUnreachableError": (("nats://b:4222", "nats://c:4222"), "connection refused"),
 }
 
 REMEDIES = {

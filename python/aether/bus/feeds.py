@@ -254,12 +254,13 @@ class Feeds:
     # Keeping.
 
     async def _keep(self) -> None:
-        try:
-            await self._keep_on()
-        except Exception as error:
-            for channel in [*self._channels]:
-                self._refuse(channel, AetherError(f"the bus cannot go on: {error!r}"))
-            raise
+        while True:
+            try:
+                await self._keep_on()
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
+                _LOG.exception("%s: subscriptions end", self._connection.url)
+                for channel in [*self._channels]:
+                    self._refuse(channel, AetherError(f"the bus cannot go on: {error!r}"))
 
     def _mend_later(self, channel: Channel) -> None:
         if channel.is_broken():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aether._native import bus_body, bus_subject
 from aether.bus.requests import is_answer, read_answer, unanswered
 from aether.errors import (
+    AetherError,
     CommitTooLargeError,
     DeadlineError,
     NoSubscriberError,
@@ -161,11 +162,16 @@ class Sender:
                 attempt += 1
                 await pause(attempt, deadline, f"request {event.event_type!a} of {event.actor_id!a}", timeout_s)
             except UnansweredError as error:
-                if asyncio.get_running_loop().time() < deadline:
-                    raise PublishInterruptedError(1) from error
-                raise unanswered(event.event_type, event.actor_id, timeout_s, *foreign) from error
+                raise self._unanswered(event, deadline, timeout_s, foreign) from error
             else:
                 return read_answer(answer.data)
+
+    def _unanswered(self, event: Event, deadline: float, timeout_s: float, foreign: list[bytes]) -> AetherError:
+        if self._connection.is_over():
+            return AetherError(f"{self._connection.url}: the bus was closed while a request waited for its answer")
+        if asyncio.get_running_loop().time() < deadline:
+            return PublishInterruptedError(1)
+        return unanswered(event.event_type, event.actor_id, timeout_s, *foreign)
 
     def _tell_foreign(self, body: bytes) -> None:
         if not self._foreign_told:

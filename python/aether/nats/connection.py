@@ -175,7 +175,9 @@ class Connection:
             error = client_error(self.url, self._refusal)
             raise error from (self._refusal if error is not self._refusal else error.__cause__)
         if self._borrowed is not None and self._borrowed.is_closed:
-            raise ServerUnavailableError(self.url, "the borrowed client is closed; connect one, and make a new store with it")
+            raise ServerUnavailableError(
+                self.url, "the borrowed client is closed; connect a new one, and make a new store or bus with it"
+            )
         return self.client.is_connected
 
     async def _changed(self) -> None:

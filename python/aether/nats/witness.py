@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aether._native import publish_frame
 from aether.errors import AccessDeniedError, ServerUnavailableError
 from aether.nats.dialing import attempt_s, ping_s
-from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.errors import NoRespondersError, UnansweredError, client_error
 from aether.nats.lane import Lane
 from aether.nats.pauses import backoff_s
 from aether.nats.tls_errors import tls_error
@@ -102,6 +102,14 @@ class Witness:
     def probe(self, inbox: str) -> None:
         """Publish this connection's number to an inbox, through this server."""
         self.send(publish_frame(f"{inbox}{self.number}", "", [], b""))
+
+    def why_not(self) -> str:
+        """Say what keeps its probes away."""
+        if self.lane is not None:
+            return "what is published there does not come here"
+        if self.error is None or isinstance(self.error, TimeoutError):
+            return "no answer in time"
+        return str(client_error(self.server.shown, self.error)).removeprefix(f"{self.server.shown}: ")
 
     def end(self) -> None:
         """Give the connection up, and an attempt at one; what was found there stays known."""

@@ -99,6 +99,11 @@ class Witnesses:
                 await transport.flush(deadline)
             else:
                 await self._prove(transport, source, woken, deadline)
+        except ServersUnreachableError as error:
+            if isinstance(error.__cause__, AccessDeniedError) and not isinstance(transport, Lane):
+                why = f"{error.why}; beside a borrowed client, options= says who the bus is there"
+                raise ServersUnreachableError(error.servers, why) from error.__cause__
+            raise
         finally:
             self._waking.discard(woken)
 
@@ -263,14 +268,16 @@ def _check(witness: Witness) -> None:
         return
     if witness.lane is not None and isinstance(refusal, AccessDeniedError):
         raise refusal
-    raise ServersUnreachableError((witness.server.shown,)) from refusal
+    raise ServersUnreachableError((witness.server.shown,), witness.why_not()) from refusal
 
 
 async def _pause(woken: asyncio.Event, pause_s: float, deadline: float, missing: Sequence[Witness]) -> None:
     """Wait until something happened, or a while."""
     now = asyncio.get_running_loop().time()
     if now >= deadline:
-        raise ServersUnreachableError(tuple(witness.server.shown for witness in missing)) from missing[0].error
+        raise ServersUnreachableError(tuple(witness.server.shown for witness in missing), missing[0].why_not()) from missing[
+            0
+        ].error
     try:
         async with asyncio.timeout_at(min(deadline, now + pause_s)):
             await woken.wait()
