@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 from aether.bus.abstract import AbstractEventBus
+from aether.bus.asking import Asker
 from aether.bus.base import BusInfo
 from aether.bus.feeds import Feeds
 from aether.bus.sending import Sender
@@ -64,6 +65,7 @@ class NATSEventBus(AbstractEventBus):
         self._witnesses = Witnesses(timeout_s, self._doubt, None if owned else options)
         self._feeds = Feeds(self._connection, timeout_s, self._prove)
         self._sender = Sender(self._connection, namespace, timeout_s, self._note_unsent)
+        self._asker = Asker(self._connection, self._sender, namespace, timeout_s)
         self._seats: dict[Intake, Seat] = {}
 
     def __repr__(self) -> str:
@@ -116,10 +118,10 @@ class NATSEventBus(AbstractEventBus):
         await self._sender.flush(deadline)
 
     async def _request(self, event: Event, timeout_s: float) -> Any:  # noqa: ANN401 - whatever the handler returned
-        return await self._sender.request(event, timeout_s)
+        return await self._asker.request(event, timeout_s)
 
     async def _reply(self, reply: str, body: bytes) -> None:
-        await self._sender.reply(reply, body)
+        await self._asker.reply(reply, body)
 
     async def _close(self) -> None:
         # The connection goes last, and whatever the others say: who still waits for it is told by its end.

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aether._native import bus_body, bus_subject
-from aether.bus.requests import is_answer, read_answer, unanswered
+from aether._native import bus_subject
 from aether.errors import (
-    AetherError,
-    CommitTooLargeError,
     DeadlineError,
-    NoSubscriberError,
     PublishInterruptedError,
     ServerUnavailableError,
 )
-from aether.nats.errors import UNAVAILABLE, NobodyListensError, NoRespondersError, UnansweredError
+from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 
 if TYPE_CHECKING:
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
 
     from aether.event import Event
     from aether.nats.connection import Connection
-    from aether.nats.transport import Reply, Transport
+    from aether.nats.transport import Transport
 
 __all__ = ["Sender"]
 
@@ -37,18 +33,12 @@ _LOG = logging.getLogger("aether.bus")
 DENIED_MAX = 100
 """Of how many subjects a denial is kept until it is told; others are logged."""
 
-FOREIGN_BYTES = 100
-"""How much of a foreign answer is shown."""
-
-INBOXES = "_INBOX"
-"""What inboxes begin with, unless a borrowed client has another beginning."""
-
 SETTLE_S = 0.1
 """How long after a publish the server is asked for its word, where nobody calls `flush` meanwhile."""
 
 
 class Sender:
-    """Publishes the events of one bus, and asks its requests.
+    """Publishes the events of one bus.
 
     Args:
         connection: the bus's connection.
@@ -70,7 +60,6 @@ class Sender:
         self._missing = 0
         self._settling: asyncio.Task[None] | None = None
         self._denied: dict[str, Exception] = {}
-        self._foreign_told = False
 
     async def send(self, events: list[Event], before: int) -> None:
         """Publish these events, in order; wait while the server takes less than it is given.
@@ -92,7 +81,7 @@ class Sender:
                 raise denied
         while start < len(events):
             try:
-                transport = await self._ready(deadline)
+                transport = await self.ready(deadline)
             except ServerUnavailableError as error:
                 if before + start and type(error) is ServerUnavailableError:
                     reason = f"{error.reason}; {before + start:,} events were sent"
@@ -125,90 +114,6 @@ class Sender:
         missing, self._missing = self._missing, 0
         if missing:
             raise PublishInterruptedError(missing)
-
-    async def request(self, event: Event, timeout_s: float) -> Any:  # noqa: ANN401 - whatever the handler returned
-        """Publish an event and return what its handler returns.
-
-        Raises:
-            NoSubscriberError: nobody is subscribed to it.
-            RequestFailedError: the handler raised.
-            DeadlineError: nobody answered in time, or (it says so) only what is no bus.
-            PublishInterruptedError: the connection was lost meanwhile.
-            AccessDeniedError: the server denies the request.
-            CommitTooLargeError: the event does not fit one message.
-            ServerUnavailableError: no server answers in time.
-        """
-        deadline, attempt = asyncio.get_running_loop().time() + timeout_s, 0
-        subject, body = bus_subject(self._namespace, event), bus_body(event)
-        foreign: list[bytes] = []
-
-        def wanted(reply: Reply) -> bool:
-            if reply.status == UNAVAILABLE or is_answer(reply.data):
-                return True
-            foreign[:] = [reply.data[:FOREIGN_BYTES]]
-            self._tell_foreign(foreign[0])
-            return False
-
-        while True:
-            transport = await self._ready(deadline)
-            if len(body) > transport.max_payload:
-                raise CommitTooLargeError(event.actor_id, len(body), transport.max_payload)
-            try:
-                answer = await transport.request(subject, body, deadline, wanted=wanted)
-            except NobodyListensError as error:
-                raise NoSubscriberError(event.event_type, event.actor_id) from error
-            except NoRespondersError:
-                # Nothing was sent.
-                attempt += 1
-                await pause(attempt, deadline, f"request {event.event_type!a} of {event.actor_id!a}", timeout_s)
-            except UnansweredError as error:
-                raise self._unanswered(event, deadline, timeout_s, foreign) from error
-            else:
-                return read_answer(answer.data)
-
-    def _unanswered(self, event: Event, deadline: float, timeout_s: float, foreign: list[bytes]) -> AetherError:
-        if self._connection.is_over():
-            return AetherError(f"{self._connection.url}: the bus was closed while a request waited for its answer")
-        if asyncio.get_running_loop().time() < deadline:
-            return PublishInterruptedError(1)
-        return unanswered(event.event_type, event.actor_id, timeout_s, *foreign)
-
-    def _tell_foreign(self, body: bytes) -> None:
-        if not self._foreign_told:
-            self._foreign_told = True
-            _LOG.warning(
-                "%s: something that is no bus answers requests, and is not heeded: %r; does a stream take the bus's subjects?",
-                self._connection.url,
-                body,
-            )
-
-    async def reply(self, subject: str, body: bytes) -> None:
-        """Send an answer to where a request asked for it; whoever asks may choose among inboxes, and no other subjects.
-
-        Raises:
-            ServerRefusedError: the answer is larger than the server takes.
-            ServerUnavailableError: no server answers in time.
-            DeadlineError: the server takes nothing for so long.
-        """
-        deadline, attempt = self._deadline(), 0
-        while True:
-            transport = await self._ready(deadline)
-            if not self._is_inbox(subject):
-                _LOG.warning(
-                    "%s: a request wants its answer at %a, which is no inbox; it gets none", self._connection.url, subject
-                )
-                return
-            try:
-                await transport.publish_reply(subject, body, deadline)
-            except NoRespondersError:
-                attempt += 1
-                await pause(attempt, deadline, "answering a request", self._timeout_s)
-            else:
-                return
-
-    def _is_inbox(self, subject: str) -> bool:
-        """Say whether answers may go there: else anyone could have us write to any subject that we may publish to."""
-        return subject.startswith((INBOXES, self._connection.client.new_inbox().rpartition(".")[0] + "."))
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
@@ -259,7 +164,12 @@ class Sender:
 
     # The connection of the moment.
 
-    async def _ready(self, deadline: float) -> Transport:
+    async def ready(self, deadline: float) -> Transport:
+        """Return the connection of the moment, once the one before has delivered what it was given, or that is counted as lost.
+
+        Raises:
+            ServerUnavailableError: no server answers by the deadline.
+        """
         transport = await self._connection.ready(deadline)
         if not self._is_known(transport):
             async with self._switching:
