@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::event::{EventData, VERSION_MAX};
+use crate::event::{EventData, Parts, VERSION_MAX};
 use crate::event_map;
 use crate::frame::{self, keep, name, once};
 use crate::msgpack::{read::Reader, write};
@@ -40,7 +40,7 @@ impl Commit {
         let mut out = Vec::with_capacity(bound + 320);
         let optional = [self.spine.is_some(), self.epoch.is_some(), !self.passed.is_empty(), self.events.is_empty()];
         frame::begin(&mut out, 2 + optional.into_iter().filter(|&given| given).count() + usize::from(self.extra_pairs));
-        write_events(&mut out, &self.actor, &self.events);
+        write_events(&mut out, &self.actor, self.events.iter().map(|event| event.parts()));
         if let Some(roots) = &self.spine {
             write_spine(&mut out, roots);
         }
@@ -100,7 +100,12 @@ impl Commit {
 }
 
 /// Appends the bytes of a commit that has events and nothing out of the ordinary; `out` is empty before.
-pub fn encode_plain(out: &mut Vec<u8>, actor: &str, events: &[Arc<EventData>], spine: Option<&[Root]>) {
+pub fn encode_plain<'a>(
+    out: &mut Vec<u8>,
+    actor: &str,
+    events: impl ExactSizeIterator<Item = Parts<'a>>,
+    spine: Option<&[Root]>,
+) {
     frame::begin(out, 2 + usize::from(spine.is_some()));
     write_events(out, actor, events);
     if let Some(roots) = spine {
@@ -109,13 +114,13 @@ pub fn encode_plain(out: &mut Vec<u8>, actor: &str, events: &[Arc<EventData>], s
     frame::close(out);
 }
 
-fn write_events(out: &mut Vec<u8>, actor: &str, events: &[Arc<EventData>]) {
+fn write_events<'a>(out: &mut Vec<u8>, actor: &str, events: impl ExactSizeIterator<Item = Parts<'a>>) {
     write::str(out, "actor");
     write::str(out, actor);
     write::str(out, "events");
     write::array(out, events.len());
     for event in events {
-        event_map::write(out, &event.parts());
+        event_map::write(out, &event);
     }
 }
 
@@ -202,7 +207,7 @@ fn read_spine(reader: &mut Reader<'_>) -> Result<Vec<Root>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::event::{Id, Parts};
+    use crate::event::Id;
     use proptest::prelude::*;
 
     fn event(version: u64, text: &str) -> Arc<EventData> {

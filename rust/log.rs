@@ -184,6 +184,12 @@ impl Log {
         self.actor(actor).map_or(0, Actor::latest)
     }
 
+    /// The actor's latest version and the position of its last commit; 0 and 0: it has none.
+    pub fn head(&self, actor: &str) -> (u64, u64) {
+        let last = self.actor(actor).and_then(|actor| actor.entries.last());
+        last.map_or((0, 0), |entry| (entry.event.version(), entry.position))
+    }
+
     /// The events from `from_version` on, at most `limit`.
     pub fn events(&self, actor: &str, from_version: u64, limit: usize) -> Vec<Arc<EventData>> {
         let Some(actor) = self.actor(actor) else { return Vec::new() };

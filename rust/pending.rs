@@ -8,15 +8,25 @@
 //! A plain ack settles a commit here. Whatever else happens to it (a refusal, an error, silence, a loss) is *trouble*: it is
 //! told to the driver, which finds out from the log and says how it ended; until then the actor stands still and the commit
 //! keeps its place among those in flight, so trouble is bounded as they are.
+//!
+//! A *draft* has no version yet: it gets the one behind its actor's head when its commit is made. Should others turn out to have
+//! written first, it goes back to the front of its queue and gets another.
 
 mod answers;
+mod ending;
+mod known;
+mod memory;
 mod sending;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+pub use self::answers::Dropped;
+pub use self::ending::{End, Fate, Outcome, Status, Tally};
+use self::ending::{Ring, Told};
+use self::known::Known;
 use crate::event::EventData;
-use crate::heads::Head;
+use crate::heads::{Head, Heads};
 
 /// A token is a serial number and, in these low bits, the place of its commit.
 const PLACE_BITS: u32 = 20;
@@ -34,7 +44,9 @@ pub struct Bounds {
     pub in_flight_bytes: usize,
     /// Events of one commit.
     pub commit_events: usize,
-    /// Bytes of one message, headers included.
+    /// Bytes of one message, headers included, that events share; one alone may pass it.
+    pub group_bytes: usize,
+    /// Bytes of one message, headers included, that the server takes.
     pub commit_bytes: usize,
     /// Bytes of frames made at once; the frame that passes it is still made.
     pub frames_bytes: usize,
@@ -49,10 +61,26 @@ pub enum Why {
     Refused(u64),
     /// Sent, and nobody listens: nothing was stored.
     Unheard,
-    /// Not sent: the actor is at these versions already, or its head cannot be read.
+    /// Not sent: the actor is at these versions already, or its head cannot be read. Drafts among them have version 0.
     Behind,
     /// Not sent: this event alone takes so many bytes.
     TooLarge(usize),
+    /// Not sent: this event's id is stored at this version, with other content.
+    Taken(u64),
+    /// Not sent: this event is stored already, at this version instead of its own.
+    Elsewhere(u64),
+    /// Not sent: what the actor holds cannot be read.
+    Unread,
+}
+
+/// An event of a commit in trouble.
+#[derive(Debug)]
+pub struct Troubled {
+    /// As it was sent, with actor and version; version 0: a draft that was not.
+    pub event: Arc<EventData>,
+    /// It was put without a version.
+    pub is_draft: bool,
+    pub tag: u64,
 }
 
 /// A commit that needs the driver.
@@ -63,31 +91,11 @@ pub struct Trouble {
     pub why: Why,
     /// The position it was sent on top of; what is stored behind it may be its copy.
     pub guard: u64,
-    pub events: Vec<Arc<EventData>>,
-}
-
-/// What became of events; the sum of all is what was put.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub saved: u64,
-    pub already_stored: u64,
-    pub conflicts: u64,
-    pub failed: u64,
-    pub unknown: u64,
-}
-
-impl Tally {
-    pub fn total(&self) -> u64 {
-        self.saved + self.already_stored + self.conflicts + self.failed + self.unknown
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.saved += other.saved;
-        self.already_stored += other.already_stored;
-        self.conflicts += other.conflicts;
-        self.failed += other.failed;
-        self.unknown += other.unknown;
-    }
+    /// The actor's version there.
+    pub version: u64,
+    /// How often in a row others came first at this actor.
+    pub beaten: u32,
+    pub events: Vec<Troubled>,
 }
 
 /// Where everything stands.
@@ -105,11 +113,45 @@ pub struct Counts {
     pub reached: u64,
 }
 
+/// An event in a queue or in flight.
 #[derive(Debug)]
-struct Queued {
+struct Item {
+    /// As it was put; a draft has no actor and version 0.
     event: Arc<EventData>,
-    /// Which `mark` it was put after.
-    mark: u64,
+    /// The version under which it goes out; 0: it has none yet.
+    version: u64,
+    /// Its place in the order of all that was put.
+    serial: u64,
+}
+
+impl Item {
+    fn is_draft(&self) -> bool {
+        self.event.version() == 0
+    }
+
+    /// The event as it goes out.
+    fn numbered(&self, actor: &str) -> Arc<EventData> {
+        if self.is_draft() { Arc::new(self.event.numbered(actor, self.version)) } else { Arc::clone(&self.event) }
+    }
+}
+
+/// Who knows heads beside the actors' own commits.
+pub trait HeadSource {
+    /// The actor's head where it is later than `own`, or there is no own.
+    fn later(&mut self, actor: &str, own: Option<&Head>) -> Option<Head>;
+
+    /// Keeps the head of an actor's own commit.
+    fn keep(&mut self, actor: &str, head: Head);
+}
+
+impl HeadSource for Heads {
+    fn later(&mut self, actor: &str, own: Option<&Head>) -> Option<Head> {
+        self.get(actor).filter(|shared| own.is_none_or(|own| shared.sequence > own.sequence)).cloned()
+    }
+
+    fn keep(&mut self, actor: &str, head: Head) {
+        self.put(actor, head);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,9 +167,12 @@ enum State {
 #[derive(Debug)]
 struct Actor {
     name: Arc<str>,
-    queue: VecDeque<Queued>,
+    queue: VecDeque<Item>,
+    queue_bytes: usize,
     state: State,
     head: Option<Head>,
+    /// How often in a row others came first.
+    beaten: u32,
 }
 
 /// A commit in flight or in trouble.
@@ -135,12 +180,13 @@ struct Actor {
 struct Flight {
     token: u64,
     actor: usize,
-    events: Vec<Arc<EventData>>,
+    items: Vec<Item>,
     head: Head,
     event_bytes: usize,
     body_bytes: usize,
-    mark: u64,
     round: u64,
+    /// Its ids are among the known ones.
+    noted: bool,
     /// The shard of its subject, once it has one: what tells most subjects apart at no cost.
     shard: u32,
     /// None: an ack may still come.
@@ -169,9 +215,11 @@ pub struct Pending {
     /// The largest token answered, and the round of the latest answer.
     answered: u64,
     heard: u64,
-    /// Events not settled, by the mark they were put after; the first is that of `first_mark`.
-    marks: VecDeque<u64>,
-    first_mark: u64,
+    ring: Ring,
+    told: Option<Told>,
+    known: Option<Known>,
+    /// An actor has a commit's worth of events, since frames were last made.
+    full: bool,
     body: Vec<u8>,
 }
 
@@ -197,8 +245,10 @@ impl Pending {
             round: 0,
             answered: 0,
             heard: 0,
-            marks: VecDeque::from([0]),
-            first_mark: 0,
+            ring: Ring::default(),
+            told: None,
+            known: None,
+            full: false,
             body: Vec::new(),
         }
     }
@@ -217,31 +267,68 @@ impl Pending {
         self.queued
     }
 
+    /// Whether a commit needs the driver.
+    pub fn is_troubled(&self) -> bool {
+        !self.troubles.is_empty()
+    }
+
     /// Events put and not settled.
     pub fn pending(&self) -> u64 {
         self.counts.put - self.counts.settled.total()
     }
 
+    /// Reads an actor's stored ids before its first commit, and skips what is there; keeps at most so many.
+    pub fn skip_known(&mut self, ids_max: usize) {
+        self.known = Some(Known::new(ids_max));
+    }
+
+    /// Whether an actor has a commit's worth of events that has not been sent.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// How many events may be put now, and with how many bytes.
     pub fn room(&self) -> (usize, usize) {
         let pending = usize::try_from(self.pending()).unwrap_or(usize::MAX);
-        (self.bounds.pending.saturating_sub(pending), self.bounds.pending_bytes.saturating_sub(self.held_bytes))
+        let (untold, untold_bytes) = self.told.as_ref().map_or((0, 0), |told| (told.outcomes.len(), told.bytes));
+        let bytes = self.held_bytes.saturating_add(untold_bytes);
+        (self.bounds.pending.saturating_sub(pending.saturating_add(untold)), self.bounds.pending_bytes.saturating_sub(bytes))
     }
 
-    /// Queues an event. Who puts asks for `room` first; this takes what it gets.
-    pub fn put(&mut self, event: Arc<EventData>) {
-        let mark = self.first_mark + self.marks.len() as u64 - 1;
-        if let Some(count) = self.marks.back_mut() {
-            *count += 1;
+    /// Outcomes that nobody has taken.
+    pub fn unread(&self) -> usize {
+        self.told.as_ref().map_or(0, |told| told.outcomes.len())
+    }
+
+    /// Queues an event; one of version 0 is a draft. Who puts asks for `room` first; this takes what it gets.
+    pub fn put(&mut self, event: Arc<EventData>, tag: u64) {
+        let slot = self.slot(event.actor());
+        self.queue(slot, event, tag);
+    }
+
+    /// Queues a draft that does not say its actor.
+    pub fn put_draft(&mut self, actor: &str, event: Arc<EventData>, tag: u64) {
+        let slot = self.slot(actor);
+        self.queue(slot, event, tag);
+    }
+
+    fn slot(&mut self, actor: &str) -> usize {
+        match self.index.get(actor) {
+            Some(&slot) => slot,
+            None => self.admit(actor),
         }
-        self.held_bytes += event.wire_size_bound();
+    }
+
+    fn queue(&mut self, slot: usize, event: Arc<EventData>, tag: u64) {
+        let bytes = event.wire_size_bound();
+        self.held_bytes += bytes;
         self.counts.put += 1;
         self.queued += 1;
-        let slot = match self.index.get(event.actor()) {
-            Some(&slot) => slot,
-            None => self.admit(event.actor()),
-        };
-        self.actors[slot].queue.push_back(Queued { event, mark });
+        let (serial, version) = (self.ring.push(tag), event.version());
+        let actor = &mut self.actors[slot];
+        actor.queue_bytes += bytes;
+        actor.queue.push_back(Item { event, version, serial });
+        self.full |= actor.queue.len() >= self.bounds.commit_events || actor.queue_bytes >= self.bounds.group_bytes;
     }
 
     /// A new entry for an actor, ready.
@@ -249,10 +336,11 @@ impl Pending {
         let name: Arc<str> = name.into();
         let slot = if let Some(slot) = self.free_actors.pop() {
             let actor = &mut self.actors[slot];
-            (actor.name, actor.state) = (Arc::clone(&name), State::Ready);
+            (actor.name, actor.state, actor.beaten) = (Arc::clone(&name), State::Ready, 0);
             slot
         } else {
-            self.actors.push(Actor { name: Arc::clone(&name), queue: VecDeque::new(), state: State::Ready, head: None });
+            let (name, queue) = (Arc::clone(&name), VecDeque::new());
+            self.actors.push(Actor { name, queue, queue_bytes: 0, state: State::Ready, head: None, beaten: 0 });
             self.actors.len() - 1
         };
         self.index.insert(name, slot);
@@ -264,7 +352,7 @@ impl Pending {
     fn release(&mut self, slot: usize, head: Option<Head>) {
         let actor = &mut self.actors[slot];
         if actor.queue.is_empty() {
-            actor.head = None;
+            (actor.head, actor.queue_bytes) = (None, 0);
             // A burst of one actor leaves no large queue behind in the place of the next.
             actor.queue.shrink_to(64);
             self.index.remove(&*actor.name);
@@ -277,44 +365,35 @@ impl Pending {
 
     // Heads that must be read.
 
-    /// Actors whose head must be read before they go on, at most `max`; each is told of once.
-    pub fn headless(&mut self, max: usize) -> Vec<Arc<str>> {
+    /// Actors whose head must be read before they go on, at most `max`; each is told of once. Where known ids are skipped, its
+    /// events must be given to `learn` too, from the version that comes with it.
+    pub fn headless(&mut self, max: usize) -> Vec<(Arc<str>, u64)> {
         let count = max.min(self.headless.len());
-        self.headless.drain(..count).map(|slot| Arc::clone(&self.actors[slot].name)).collect()
+        let names: Vec<Arc<str>> = self.headless.drain(..count).map(|slot| Arc::clone(&self.actors[slot].name)).collect();
+        let mut begin = |name: &Arc<str>| self.known.as_mut().map_or(0, |known| known.begin(name));
+        names.into_iter().map(|name| (Arc::clone(&name), begin(&name))).collect()
+    }
+
+    /// Takes what an actor holds, in order; false: it is more than may be kept.
+    pub fn learn(&mut self, actor: &str, events: &[Arc<EventData>]) -> bool {
+        self.known.as_mut().is_none_or(|known| known.learn(actor, events))
     }
 
     /// Takes a head that was read; None: it cannot be read, so the actor's next events are the driver's.
     pub fn found(&mut self, actor: &str, head: Option<Head>) {
+        if let Some(known) = &mut self.known {
+            known.finish(actor, head.as_ref().map(|head| head.sequence));
+        }
         let Some(&slot) = self.index.get(actor) else { return };
         if self.actors[slot].state != State::Headless {
             return;
         }
         match head {
-            None => self.doubt(slot, Head { version: u64::MAX, ..Head::default() }),
+            None => {
+                let why = if self.known.is_some() { Why::Unread } else { Why::Behind };
+                self.set_aside(slot, Head { version: u64::MAX, ..Head::default() }, why);
+            }
             head => self.release(slot, head),
-        }
-    }
-
-    // Marks: what `flush` waits for.
-
-    /// A mark behind everything put so far.
-    pub fn mark(&mut self) -> u64 {
-        self.marks.push_back(0);
-        self.first_mark + self.marks.len() as u64 - 1
-    }
-
-    /// Whether everything put before the mark is settled.
-    pub fn is_settled(&mut self, mark: u64) -> bool {
-        while self.marks.len() > 1 && self.marks.front() == Some(&0) {
-            self.marks.pop_front();
-            self.first_mark += 1;
-        }
-        self.first_mark >= mark
-    }
-
-    fn unmark(&mut self, mark: u64, count: u64) {
-        if let Some(left) = usize::try_from(mark - self.first_mark).ok().and_then(|at| self.marks.get_mut(at)) {
-            *left -= count;
         }
     }
 }

@@ -19,6 +19,7 @@ from aether.errors import (
     DeadlineError,
     DecodeError,
     EncodeError,
+    IdConflictError,
     IngestError,
     InvalidIdError,
     LoopInUseError,
@@ -43,7 +44,16 @@ from aether.errors import (
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.connect_options import ConnectOptions
 from aether.nats.server import EmbeddedServer
-from aether.store.base import Appended, EventBatch, EventStore, IngestPipeline, IngestStats, SnapshotStore, StoreInfo
+from aether.store.base import (
+    Appended,
+    EventBatch,
+    EventStore,
+    IngestOutcome,
+    IngestPipeline,
+    IngestStats,
+    SnapshotStore,
+    StoreInfo,
+)
 from aether.store.jetstream import JetStreamEventStore
 from aether.store.memory import InMemoryEventStore
 
@@ -63,8 +73,10 @@ __all__ = [
     "EventBatch",
     "EventBus",
     "EventStore",
+    "IdConflictError",
     "InMemoryEventStore",
     "IngestError",
+    "IngestOutcome",
     "IngestPipeline",
     "IngestStats",
     "InvalidIdError",

@@ -603,6 +603,8 @@ class Pending:
         in_flight_max: commits sent and not settled.
         in_flight_bytes_max: their bytes.
         commit_events_max: events of one commit.
+        commit_bytes_max: bytes of a message, headers included, that events share; one alone may pass it. None: what the server
+            takes.
 
     Raises:
         ValueError: a bound of 0, or a `pending_max` that is too large.
@@ -619,15 +621,16 @@ class Pending:
         in_flight_max: int,
         in_flight_bytes_max: int,
         commit_events_max: int,
+        commit_bytes_max: int | None = None,
     ) -> Self: ...
-    def put(self, event: Event, /) -> bool:
+    def put(self, event: Event | tuple[str, NewEvent], /) -> bool:
         """Takes one event if there is room for it; says whether it did.
 
         Raises:
-            TypeError: it is no `Event`.
+            TypeError: it is neither an `Event` nor an actor id with a `NewEvent`.
         """
 
-    def pull(self, iterator: Iterator[Event], count: int, /) -> tuple[int, bool]:
+    def pull(self, iterator: Iterator[Event | tuple[str, NewEvent]], count: int, /) -> tuple[int, bool]:
         """Takes events off the iterator as long as there is room, at most `count`.
 
         Returns how many, and whether that was the end.
@@ -635,8 +638,34 @@ class Pending:
         What came before an error is taken.
 
         Raises:
-            TypeError: an item is no `Event`; what the iterator itself raises comes through.
+            TypeError: an item is neither an `Event` nor an actor id with a `NewEvent`; what the iterator itself raises comes
+                through.
         """
+
+    def put_tagged(self, events: list[tuple[int, Event | tuple[str, NewEvent]]], /) -> int:
+        """Takes the first of these (tag, event) as long as there is room, and returns how many; tags increase.
+
+        Raises:
+            TypeError: an item is neither an `Event` nor an actor id with a `NewEvent`; none is taken.
+        """
+
+    def settled_tag(self) -> int:
+        """Everything put up to and with this tag is settled; 0: nothing is."""
+
+    def skip_known(self, ids_max: int, /) -> None:
+        """Reads what an actor holds before its first commit, and skips what is there; keeps at most so many ids."""
+
+    def tell_outcomes(self) -> None:
+        """Keeps every outcome from now on until it is taken; what is not taken counts as pending where room is asked for."""
+
+    def outcomes(self, count: int, /) -> list[tuple[str, Event | NewEvent, Any, int, int]]:
+        """Takes outcomes in the order in which they came to be, at most `count`, as (actor, event, status, position, key).
+
+        An event that is stored is an `Event`; one that is not is as it was put, without the actor.
+        """
+
+    def is_full(self) -> bool:
+        """Whether an actor has a commit's worth of events that has not been sent."""
 
     def has_room(self) -> bool:
         """Whether an event could be put now."""
@@ -653,8 +682,18 @@ class Pending:
     def set_commit_bytes_max(self, commit_bytes_max: int, /) -> None:
         """Sets what one message may take, headers included: the server says it anew with each connection."""
 
-    def headless(self, count: int, /) -> list[str]:
-        """Actors whose head must be read before they go on, at most `count`; each is told of once."""
+    def headless(self, count: int, /) -> list[tuple[str, int]]:
+        """Actors whose head must be read before they go on, at most `count`; each is told of once.
+
+        Where known ids are skipped, its events must be given to `learn` first, from the version that comes with it.
+        """
+
+    def learn(self, actor_id: str, events: Iterable[Event], /) -> bool:
+        """Takes what an actor holds, in order; False: it is more than may be kept.
+
+        Raises:
+            TypeError: an item is no `Event`.
+        """
 
     def found(self, actor_id: str, head: Head | None, /) -> None:
         """Takes a head that was read; None: it cannot be read, and the actor's next events are in trouble."""
@@ -668,31 +707,32 @@ class Pending:
     def tick(self, rounds: int, /) -> int:
         """Says that a round has passed: what was sent more than `rounds` ago is in trouble; returns how many commits are."""
 
-    def troubles(self, count: int, /) -> list[tuple[int, str, int, int, list[Event]]]:
-        """Commits that need somebody, at most `count`, as (ticket, why, number, guard, events); each is told of once.
+    def troubles(self, count: int, /) -> list[tuple[int, str, int, int, int, int, list[Event], list[bool], list[int]]]:
+        """Commits that need somebody, at most `count`; each is told of once.
 
-        Why: "silent", "refused" (number: JetStream's), "unheard", "behind" (not sent), "large" (not sent; number: its bytes).
+        As (ticket, why, number, guard, version, beaten, events, drafts, tags).
+
+        Why: "silent", "refused" (number: JetStream's), "unheard"; and not sent: "behind" (a draft among them has version 0),
+        "large" (number: its bytes), "taken" and "elsewhere" (number: the version at which the id is stored, with other or with
+        equal content), "unread". Version: that of the actor at the guard. Beaten: how often in a row others came first.
         """
 
-    def settle(
-        self,
-        ticket: int,
-        /,
-        *,
-        saved: int = 0,
-        already_stored: int = 0,
-        conflicts: int = 0,
-        failed: int = 0,
-        unknown: int = 0,
-    ) -> None:
-        """Says how a commit in trouble ended: what became of its events.
+    def settle(self, ticket: int, fates: Sequence[tuple[str, int, int, int]], /) -> None:
+        """Says what becomes of each event of a commit in trouble, as (status, version, position, key).
+
+        Status: "saved", "already_stored", "conflict", "failed", "unknown"; "again": it goes back to the front of its queue, as
+        it was put; "renumber": the same, without its version. What goes back is surely not stored and cannot come to be.
+        Version 0: its own. Position 0: not known. Key: yours, for what went wrong.
 
         Raises:
             ValueError: there is no such commit in trouble, or it has another number of events.
         """
 
-    def drop_queued(self) -> list[Event]:
-        """Gives back every event that was not sent yet; they count as failed."""
+    def drop_queued(self, key: int = 0, /) -> list[tuple[Event | tuple[str, NewEvent], int]]:
+        """Gives back every event that was not sent yet, as (event, tag); they count as failed, with your key for why.
+
+        What had no version is the pair that was put.
+        """
 
     def mark(self) -> int:
         """Returns a mark behind everything put so far."""
@@ -700,7 +740,7 @@ class Pending:
     def is_settled(self, mark: int, /) -> bool:
         """Whether everything put before the mark is settled."""
 
-    def counts(self) -> tuple[int, int, int, int, int, int, int, int, int, int]:
+    def counts(self) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
         """The numbers of `IngestStats`, in its order."""
 
     @property
@@ -809,14 +849,18 @@ class MemoryLog:
     def save_event(self, event: Event, /) -> int:
         """Stores one event as a commit and returns its position."""
 
-    def ingest(
-        self, iterator: Iterator[Event], count: int, /
-    ) -> tuple[int, int, tuple[Event | None, BaseException] | None, bool]:
-        """Stores events off the iterator, each a commit of its own, at most `count` and up to the first that is refused.
+    def ingest(self, pending: Pending, iterator: Iterator[Event | tuple[str, NewEvent]], count: int, /) -> tuple[int, bool]:
+        """Stores events off the iterator through `pending`, one after another, at most `count`, until one is in trouble.
 
-        Returns how many were stored now, how many were already stored, what went wrong, and whether the iterator came to its
-        end. What went wrong is an event and its error, or None and what the iterator raised.
+        Returns how many it took, and whether the iterator came to its end. None taken and no end: there is no room.
+
+        Raises:
+            TypeError: an item is neither an `Event` nor an actor id with a `NewEvent`; what the iterator itself raises comes
+                through.
         """
+
+    def write(self, pending: Pending, /) -> None:
+        """Stores what waits in `pending`; what is refused is in trouble there."""
 
     def save_events(self, events: Iterable[Event], /) -> int:
         """Stores the events of one actor as one commit and returns its position."""

@@ -7,6 +7,7 @@
     │   └── UnknownFormatError                 a message of a later version of Aether
     ├── CommitTooLargeError (ValueError)       a commit larger than the server or the store takes
     ├── VersionConflictError                   somebody else wrote first; names the version really there
+    │   └── IdConflictError                    an id that is stored already, with other content or elsewhere
     ├── CorruptEventError                      a damaged or foreign message; names stream and position
     ├── StoreFullError                         a stated bound of the store is reached
     ├── NamespaceMismatchError                 the stream differs from what this store needs
@@ -43,6 +44,7 @@ __all__ = [
     "DeadlineError",
     "DecodeError",
     "EncodeError",
+    "IdConflictError",
     "IngestError",
     "InvalidIdError",
     "LoopInUseError",
@@ -172,6 +174,26 @@ class VersionConflictError(AetherError):
             f"{self.actor_id!r} is at version {self.actual}, not {self.expected} as this write expected; "
             "reload its events, decide again and save again"
         )
+
+
+class IdConflictError(VersionConflictError):
+    """An event's id is stored already, and not as this event; told where known ids are skipped.
+
+    Attributes:
+        actor_id: the actor.
+        expected: the version that the event was given, 0 for none.
+        actual: the version at which the id is stored.
+        event_id: the id.
+        reason: what is different there.
+    """
+
+    def __init__(self, actor_id: str, expected: int, actual: int, event_id: str, reason: str) -> None:
+        super().__init__(actor_id, expected, actual)
+        self.args = (actor_id, expected, actual, event_id, reason)
+        self.event_id, self.reason = event_id, reason
+
+    def __str__(self) -> str:
+        return f"the event {self.event_id!a} of {self.actor_id!a} is there already at version {self.actual}, {self.reason}"
 
 
 class CorruptEventError(AetherError):

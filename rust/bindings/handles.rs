@@ -4,18 +4,76 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::event::Event;
+use super::names::name;
 use super::new_event::NewEvent;
 use crate::event::EventData;
+use crate::pending::Pending;
 
-/// The handle of one event for a pipeline.
-pub fn handle(item: &Bound<'_, PyAny>) -> PyResult<Arc<EventData>> {
-    match item.cast::<Event>() {
-        Ok(event) => Ok(Arc::clone(&event.get().data)),
-        Err(_) => Err(PyTypeError::new_err(format!("a pipeline takes Event objects, not {}", item.get_type().name()?))),
+/// What a pipeline takes: an event, or one that has no version yet and the actor it is for.
+pub enum Given {
+    Event(Arc<EventData>),
+    Draft(String, Arc<EventData>),
+}
+
+impl Given {
+    pub fn event(&self) -> &EventData {
+        match self {
+            Self::Event(event) | Self::Draft(_, event) => event,
+        }
     }
+
+    /// One event for both; a draft has its actor and version 0.
+    pub fn into_event(self) -> Arc<EventData> {
+        match self {
+            Self::Event(event) => event,
+            Self::Draft(actor, event) => Arc::new(event.numbered(&actor, 0)),
+        }
+    }
+
+    /// Puts it where there is room for it.
+    pub fn put(self, pending: &mut Pending, tag: u64) {
+        match self {
+            Self::Event(event) => pending.put(event, tag),
+            Self::Draft(actor, event) => pending.put_draft(&actor, event, tag),
+        }
+    }
+}
+
+/// One item for a pipeline: an `Event`, or an actor id with a `NewEvent`.
+pub fn given(item: &Bound<'_, PyAny>) -> PyResult<Given> {
+    if let Ok(event) = item.cast::<Event>() {
+        return Ok(Given::Event(Arc::clone(&event.get().data)));
+    }
+    if let Ok(pair) = item.cast::<PyTuple>()
+        && pair.len() == 2
+        && let Ok(actor) = pair.get_item(0)?.cast::<PyString>()
+        && let Ok(draft) = pair.get_item(1)?.cast::<NewEvent>()
+    {
+        return Ok(Given::Draft(name("actor_id", actor)?.to_owned(), Arc::clone(&draft.get().data)));
+    }
+    Err(PyTypeError::new_err(format!(
+        "a pipeline takes Event objects and (actor_id, NewEvent) pairs, not {}",
+        item.get_type().name()?
+    )))
+}
+
+/// An `Event`, or a `NewEvent` where it has no version.
+pub fn event_or_draft(py: Python<'_>, data: Arc<EventData>) -> PyResult<Bound<'_, PyAny>> {
+    if data.version() == 0 {
+        let data = if data.actor().is_empty() { data } else { Arc::new(data.draft()) };
+        return Ok(Bound::new(py, NewEvent { data })?.into_any());
+    }
+    events_of(py, vec![data])?.get_item(0)
+}
+
+/// What was put: an `Event`, or the pair of an actor id and a `NewEvent`.
+pub fn as_put<'py>(py: Python<'py>, actor: &str, data: Arc<EventData>) -> PyResult<Bound<'py, PyAny>> {
+    let is_draft = data.version() == 0;
+    let event = event_or_draft(py, data)?;
+    if is_draft { Ok((actor, event).into_pyobject(py)?.into_any()) } else { Ok(event) }
 }
 
 /// The handles of an iterable of events.

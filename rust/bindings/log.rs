@@ -2,20 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyBaseException, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyString};
 
 use super::event::Event;
 use super::filter::EventFilter;
-use super::handles::{drafts, events_of, handle, handles};
+use super::handles::{drafts, events_of, given, handles};
 use super::names::name;
+use super::pending::Pending;
 use super::raise;
 use super::snapshot::Snapshot;
 use crate::log::Log;
-
-/// An event and why it was refused; None: the iterator raised this.
-type Refused<'py> = (Option<Bound<'py, PyAny>>, Py<PyBaseException>);
 
 /// The in-memory store's index behind a lock; see `InMemoryEventStore`. Safe from many threads.
 ///
@@ -55,37 +53,37 @@ impl MemoryLog {
         outcome.map_err(|error| raise(error, handle.actor()))
     }
 
-    /// Stores events off the iterator, each a commit of its own, at most `count` and up to the first that is refused.
+    /// Stores events off the iterator through `pending`, one after another, at most `count`, until one is in trouble.
     ///
-    /// Returns how many were stored now, how many were already stored, what went wrong, and whether the iterator came to its
-    /// end. What went wrong is an event and its error, or None and what the iterator raised.
-    #[pyo3(signature = (iterator, count, /))]
-    fn ingest<'py>(&self, iterator: &Bound<'py, PyIterator>, count: usize) -> (u64, u64, Option<Refused<'py>>, bool) {
-        let (py, mut saved, mut already, mut items) = (iterator.py(), 0, 0, iterator.clone());
-        for _ in 0..count {
-            let item = match items.next() {
-                None => return (saved, already, None, true),
-                Some(Err(error)) => return (saved, already, Some((None, error.into_value(py))), false),
-                Some(Ok(item)) => item,
-            };
-            let handle = match handle(&item) {
-                Err(error) => return (saved, already, Some((None, error.into_value(py))), false),
-                Ok(handle) => handle,
-            };
-            let (before, outcome) = {
-                let mut log = self.lock();
-                (log.position(), log.save(std::slice::from_ref(&handle)))
-            };
-            match outcome {
-                Ok(position) if position > before => saved += 1,
-                Ok(_) => already += 1,
-                Err(error) => {
-                    let error = raise(error, handle.actor()).into_value(py);
-                    return (saved, already, Some((Some(item), error)), false);
-                }
+    /// Returns how many it took, and whether the iterator came to its end. None taken and no end: there is no room.
+    ///
+    /// Raises:
+    ///     TypeError: an item is neither an `Event` nor an actor id with a `NewEvent`; what the iterator itself raises comes
+    ///         through.
+    #[pyo3(signature = (pending, iterator, count, /))]
+    fn ingest(&self, pending: &Bound<'_, Pending>, iterator: &Bound<'_, PyIterator>, count: usize) -> PyResult<(usize, bool)> {
+        let (shared, mut items) = (&pending.get().shared, iterator.clone());
+        for taken in 0..count {
+            if !pending.get().has_room() {
+                return Ok((taken, false));
+            }
+            let Some(item) = items.next() else { return Ok((taken, true)) };
+            let given = given(&item?)?;
+            let mut pending = shared.lock();
+            given.put(&mut pending, 0);
+            pending.write_to(&mut self.lock());
+            if pending.is_troubled() {
+                return Ok((taken + 1, false));
             }
         }
-        (saved, already, None, false)
+        Ok((count, false))
+    }
+
+    /// Stores what waits in `pending`; what is refused is in trouble there.
+    #[pyo3(signature = (pending, /))]
+    fn write(&self, pending: &Bound<'_, Pending>) {
+        let mut pending = pending.get().shared.lock();
+        pending.write_to(&mut self.lock());
     }
 
     /// Stores the events of one actor as one commit and returns its position.

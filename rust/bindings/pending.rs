@@ -1,16 +1,18 @@
 //! `Pending`: ingestion's bookkeeping, between Python's pipeline and the lane.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
 
-use super::handles::{events_of, handle};
+use super::handles::{as_put, event_or_draft, events_of, given, handles};
 use super::heads::{Head, HeadCache};
 use crate::answer::{Answer, Sink};
+use crate::event::EventData;
 use crate::heads::Heads;
-use crate::pending::{Bounds, Counts, Pending as PendingData, Tally, Why};
+use crate::pending::{Bounds, Counts, Dropped, End, Fate, Outcome, Pending as PendingData, Status, Tally, Trouble, Why};
 
 /// A place of a commit takes 20 bits of its token.
 const PLACES_MAX: usize = 1_000_000;
@@ -25,8 +27,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Locks in one order: what is pending, then the heads.
-    fn lock(&self) -> MutexGuard<'_, PendingData> {
+    /// Locks in one order: what is pending, then the heads or the log.
+    pub fn lock(&self) -> MutexGuard<'_, PendingData> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -35,18 +37,43 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Takes events with their tags off the front, as long as there is room; returns how many. One of version 0 is a draft.
+    ///
+    /// Tags increase from event to event; `settled_tag` speaks of them.
+    pub fn pour(&self, batch: &mut VecDeque<(Arc<EventData>, u64)>) -> usize {
+        let mut pending = self.lock();
+        let (mut events, mut bytes) = pending.room();
+        let before = batch.len();
+        while events > 0
+            && bytes > 0
+            && let Some((event, tag)) = batch.pop_front()
+        {
+            (events, bytes) = (events - 1, bytes.saturating_sub(event.wire_size_bound()));
+            pending.put(event, tag);
+        }
+        before - batch.len()
+    }
+}
+
 impl Sink for Shared {
     fn take(&self, answer: &Answer<'_>) {
         let mut pending = self.lock();
-        pending.answer(&mut self.heads(), answer.token, answer.status, answer.body);
+        pending.answer(&mut *self.heads(), answer.token, answer.status, answer.body);
     }
 }
 
 /// A message to send: subject, token, guard, body.
 type MessageObject<'py> = (String, u64, u64, Bound<'py, PyBytes>);
 
-/// A commit in trouble: ticket, why, JetStream's number or the size, guard, events.
-type TroubleObject<'py> = (u64, &'static str, u64, u64, Bound<'py, PyList>);
+/// A commit in trouble: ticket, why, a number, guard, version there, how often others came first, events, which are drafts, tags.
+type TroubleObject<'py> = (u64, &'static str, u64, u64, u64, u32, Bound<'py, PyList>, Vec<bool>, Vec<u64>);
+
+/// An event that ended: actor, event, status, position, the driver's key of what went wrong.
+type OutcomeObject<'py> = (String, Bound<'py, PyAny>, &'static str, u64, u64);
+
+/// What becomes of an event: status, version, position, key.
+type FateObject = (String, u64, u64, u64);
 
 /// Ingestion's bookkeeping: events by actor, one commit in flight per actor, many actors in flight. Safe from many threads.
 ///
@@ -61,6 +88,8 @@ type TroubleObject<'py> = (u64, &'static str, u64, u64, Bound<'py, PyList>);
 ///     in_flight_max: commits sent and not settled.
 ///     in_flight_bytes_max: their bytes.
 ///     commit_events_max: events of one commit.
+///     commit_bytes_max: bytes of a message, headers included, that events share; one alone may pass it. None: what the server
+///         takes.
 ///
 /// Raises:
 ///     ValueError: a bound of 0, or a `pending_max` that is too large.
@@ -73,7 +102,7 @@ pub struct Pending {
 impl Pending {
     #[new]
     #[allow(clippy::too_many_arguments)] // Python gives them by keyword
-    #[pyo3(signature = (namespace, stream, heads, *, pending_max, pending_bytes_max, in_flight_max, in_flight_bytes_max, commit_events_max))]
+    #[pyo3(signature = (namespace, stream, heads, *, pending_max, pending_bytes_max, in_flight_max, in_flight_bytes_max, commit_events_max, commit_bytes_max=None))]
     fn new(
         namespace: &str,
         stream: &str,
@@ -83,10 +112,11 @@ impl Pending {
         in_flight_max: usize,
         in_flight_bytes_max: usize,
         commit_events_max: usize,
+        commit_bytes_max: Option<usize>,
     ) -> PyResult<Self> {
-        if pending_max > PLACES_MAX
-            || [pending_max, pending_bytes_max, in_flight_max, in_flight_bytes_max, commit_events_max].contains(&0)
-        {
+        let group_bytes = commit_bytes_max.unwrap_or(usize::MAX);
+        let bounds = [pending_max, pending_bytes_max, in_flight_max, in_flight_bytes_max, commit_events_max, group_bytes];
+        if pending_max > PLACES_MAX || bounds.contains(&0) {
             return Err(PyValueError::new_err("bounds are 1 or more, and pending_max is at most 1,000,000"));
         }
         let bounds = Bounds {
@@ -95,6 +125,7 @@ impl Pending {
             in_flight: in_flight_max,
             in_flight_bytes: in_flight_bytes_max,
             commit_events: commit_events_max,
+            group_bytes,
             commit_bytes: usize::MAX,
             frames_bytes: FRAMES_BYTES,
         };
@@ -106,15 +137,15 @@ impl Pending {
     /// Takes one event if there is room for it; says whether it did.
     ///
     /// Raises:
-    ///     TypeError: it is no `Event`.
+    ///     TypeError: it is neither an `Event` nor an actor id with a `NewEvent`.
     #[pyo3(signature = (event, /))]
     fn put(&self, event: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let handle = handle(event)?;
+        let given = given(event)?;
         let mut pending = self.shared.lock();
         let (events, bytes) = pending.room();
         let fits = events > 0 && bytes > 0;
         if fits {
-            pending.put(handle);
+            given.put(&mut pending, 0);
         }
         Ok(fits)
     }
@@ -126,7 +157,8 @@ impl Pending {
     /// What came before an error is taken.
     ///
     /// Raises:
-    ///     TypeError: an item is no `Event`; what the iterator itself raises comes through.
+    ///     TypeError: an item is neither an `Event` nor an actor id with a `NewEvent`; what the iterator itself raises comes
+    ///         through.
     #[pyo3(signature = (iterator, count, /))]
     fn pull(&self, iterator: &Bound<'_, PyIterator>, count: usize) -> PyResult<(usize, bool)> {
         let (events, bytes) = self.shared.lock().room();
@@ -136,10 +168,10 @@ impl Pending {
         while taken.len() < count && size < bytes {
             match items.next() {
                 None => end = Ok(true),
-                Some(item) => match item.and_then(|item| handle(&item)) {
-                    Ok(event) => {
-                        size += event.wire_size_bound();
-                        taken.push(event);
+                Some(item) => match item.and_then(|item| given(&item)) {
+                    Ok(given) => {
+                        size += given.event().wire_size_bound();
+                        taken.push(given);
                         continue;
                     }
                     Err(error) => end = Err(error),
@@ -150,15 +182,62 @@ impl Pending {
         let number = taken.len();
         if number > 0 {
             let mut pending = self.shared.lock();
-            for event in taken {
-                pending.put(event);
+            for given in taken {
+                given.put(&mut pending, 0);
             }
         }
         end.map(|end| (number, end))
     }
 
+    /// Takes the first of these (tag, event) as long as there is room, and returns how many; tags increase.
+    ///
+    /// Raises:
+    ///     TypeError: an item is neither an `Event` nor an actor id with a `NewEvent`; none is taken.
+    #[pyo3(signature = (events, /))]
+    fn put_tagged(&self, events: &Bound<'_, PyList>) -> PyResult<usize> {
+        let tagged = |item: Bound<'_, PyAny>| {
+            let (tag, event): (u64, Bound<'_, PyAny>) = item.extract()?;
+            Ok((given(&event)?.into_event(), tag))
+        };
+        let mut batch: VecDeque<_> = events.iter().map(tagged).collect::<PyResult<_>>()?;
+        Ok(self.shared.pour(&mut batch))
+    }
+
+    /// Everything put up to and with this tag is settled; 0: nothing is.
+    fn settled_tag(&self) -> u64 {
+        self.shared.lock().settled_tag()
+    }
+
+    /// Reads what an actor holds before its first commit, and skips what is there; keeps at most so many ids.
+    #[pyo3(signature = (ids_max, /))]
+    fn skip_known(&self, ids_max: usize) {
+        self.shared.lock().skip_known(ids_max);
+    }
+
+    /// Keeps every outcome from now on until it is taken; what is not taken counts as pending where room is asked for.
+    fn tell_outcomes(&self) {
+        self.shared.lock().tell_outcomes();
+    }
+
+    /// Takes outcomes in the order in which they came to be, at most `count`, as (actor, event, status, position, key).
+    ///
+    /// An event that is stored is an `Event`; one that is not is as it was put, without the actor.
+    #[pyo3(signature = (count, /))]
+    fn outcomes<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<OutcomeObject<'py>>> {
+        let outcomes = self.shared.lock().outcomes(count);
+        let object = |Outcome { actor, event, end }: Outcome| {
+            Ok((actor.to_string(), event_or_draft(py, event)?, name_of(end.status), end.position, end.key))
+        };
+        outcomes.into_iter().map(object).collect()
+    }
+
+    /// Whether an actor has a commit's worth of events that has not been sent.
+    fn is_full(&self) -> bool {
+        self.shared.lock().is_full()
+    }
+
     /// Whether an event could be put now.
-    fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         let (events, bytes) = self.shared.lock().room();
         events > 0 && bytes > 0
     }
@@ -169,7 +248,7 @@ impl Pending {
         let mut out = Vec::with_capacity(FRAMES_BYTES);
         {
             let mut pending = self.shared.lock();
-            pending.frames(&mut self.shared.heads(), inbox, &mut out);
+            pending.frames(&mut *self.shared.heads(), inbox, &mut out);
         }
         PyBytes::new(py, &out)
     }
@@ -178,7 +257,7 @@ impl Pending {
     fn messages<'py>(&self, py: Python<'py>) -> Vec<MessageObject<'py>> {
         let messages = {
             let mut pending = self.shared.lock();
-            pending.messages(&mut self.shared.heads())
+            pending.messages(&mut *self.shared.heads())
         };
         messages.into_iter().map(|(subject, token, guard, body)| (subject, token, guard, PyBytes::new(py, &body))).collect()
     }
@@ -187,7 +266,7 @@ impl Pending {
     #[allow(unused_variables)] // of the protocol
     fn accept(&self, token: u64, status: u16, position: u64, subject: &str, body: &[u8]) {
         let mut pending = self.shared.lock();
-        pending.answer(&mut self.shared.heads(), token, status, body);
+        pending.answer(&mut *self.shared.heads(), token, status, body);
     }
 
     /// Sets what one message may take, headers included: the server says it anew with each connection.
@@ -197,10 +276,22 @@ impl Pending {
     }
 
     /// Actors whose head must be read before they go on, at most `count`; each is told of once.
+    ///
+    /// Where known ids are skipped, its events must be given to `learn` first, from the version that comes with it.
     #[pyo3(signature = (count, /))]
-    fn headless(&self, count: usize) -> Vec<String> {
+    fn headless(&self, count: usize) -> Vec<(String, u64)> {
         let names = self.shared.lock().headless(count);
-        names.iter().map(ToString::to_string).collect()
+        names.iter().map(|(name, from_version)| (name.to_string(), *from_version)).collect()
+    }
+
+    /// Takes what an actor holds, in order; False: it is more than may be kept.
+    ///
+    /// Raises:
+    ///     TypeError: an item is no `Event`.
+    #[pyo3(signature = (actor_id, events, /))]
+    fn learn(&self, actor_id: &str, events: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let handles = handles(events)?;
+        Ok(self.shared.lock().learn(actor_id, &handles))
     }
 
     /// Takes a head that was read; None: it cannot be read, and the actor's next events are in trouble.
@@ -224,41 +315,48 @@ impl Pending {
         self.shared.lock().tick(rounds)
     }
 
-    /// Commits that need somebody, at most `count`, as (ticket, why, number, guard, events); each is told of once.
+    /// Commits that need somebody, at most `count`; each is told of once.
     ///
-    /// Why: "silent", "refused" (number: JetStream's), "unheard", "behind" (not sent), "large" (not sent; number: its bytes).
+    /// As (ticket, why, number, guard, version, beaten, events, drafts, tags).
+    ///
+    /// Why: "silent", "refused" (number: JetStream's), "unheard"; and not sent: "behind" (a draft among them has version 0),
+    /// "large" (number: its bytes), "taken" and "elsewhere" (number: the version at which the id is stored, with other or with
+    /// equal content), "unread". Version: that of the actor at the guard. Beaten: how often in a row others came first.
     #[pyo3(signature = (count, /))]
     fn troubles<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<TroubleObject<'py>>> {
         let troubles = self.shared.lock().troubles(count);
-        let shown = |why| match why {
-            Why::Silent => ("silent", 0),
-            Why::Refused(number) => ("refused", number),
-            Why::Unheard => ("unheard", 0),
-            Why::Behind => ("behind", 0),
-            Why::TooLarge(size) => ("large", size as u64),
-        };
-        let object = |trouble: crate::pending::Trouble| {
-            let (why, number) = shown(trouble.why);
-            Ok((trouble.ticket, why, number, trouble.guard, events_of(py, trouble.events)?))
+        let object = |Trouble { ticket, why, guard, version, beaten, events }: Trouble| {
+            let (why, number) = shown(why);
+            let (drafts, tags) = events.iter().map(|event| (event.is_draft, event.tag)).unzip();
+            let events = events_of(py, events.into_iter().map(|troubled| troubled.event).collect())?;
+            Ok((ticket, why, number, guard, version, beaten, events, drafts, tags))
         };
         troubles.into_iter().map(object).collect()
     }
 
-    /// Says how a commit in trouble ended: what became of its events.
+    /// Says what becomes of each event of a commit in trouble, as (status, version, position, key).
+    ///
+    /// Status: "saved", "already_stored", "conflict", "failed", "unknown"; "again": it goes back to the front of its queue, as
+    /// it was put; "renumber": the same, without its version. What goes back is surely not stored and cannot come to be.
+    /// Version 0: its own. Position 0: not known. Key: yours, for what went wrong.
     ///
     /// Raises:
     ///     ValueError: there is no such commit in trouble, or it has another number of events.
-    #[pyo3(signature = (ticket, /, *, saved=0, already_stored=0, conflicts=0, failed=0, unknown=0))]
-    fn settle(&self, ticket: u64, saved: u64, already_stored: u64, conflicts: u64, failed: u64, unknown: u64) -> PyResult<()> {
-        let tally = Tally { saved, already_stored, conflicts, failed, unknown };
-        let settled = self.shared.lock().settle(ticket, &tally);
+    #[pyo3(signature = (ticket, fates, /))]
+    fn settle(&self, ticket: u64, fates: Vec<FateObject>) -> PyResult<()> {
+        let fates: Vec<Fate> = fates.into_iter().map(fate).collect::<PyResult<_>>()?;
+        let settled = self.shared.lock().settle(ticket, &fates);
         if settled { Ok(()) } else { Err(PyValueError::new_err("no commit in trouble with so many events has this ticket")) }
     }
 
-    /// Gives back every event that was not sent yet; they count as failed.
-    fn drop_queued<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let dropped = self.shared.lock().drop_queued();
-        events_of(py, dropped)
+    /// Gives back every event that was not sent yet, as (event, tag); they count as failed, with your key for why.
+    ///
+    /// What had no version is the pair that was put.
+    #[pyo3(signature = (key=0, /))]
+    fn drop_queued<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Vec<(Bound<'py, PyAny>, u64)>> {
+        let dropped = self.shared.lock().drop_queued(key);
+        let object = |(actor, event, tag): Dropped| Ok((as_put(py, &actor, event)?, tag));
+        dropped.into_iter().map(object).collect()
     }
 
     /// Returns a mark behind everything put so far.
@@ -273,15 +371,15 @@ impl Pending {
     }
 
     /// The numbers of `IngestStats`, in its order.
-    #[allow(clippy::type_complexity)] // ten numbers
-    fn counts(&self) -> (u64, u64, u64, u64, u64, u64, u64, usize, u64, u64) {
-        let (counts, pending) = {
+    #[allow(clippy::type_complexity)] // eleven numbers
+    fn counts(&self) -> (u64, u64, u64, u64, u64, u64, u64, usize, u64, u64, usize) {
+        let (counts, pending, unread) = {
             let shared = self.shared.lock();
-            (shared.counts(), shared.pending())
+            (shared.counts(), shared.pending(), shared.unread())
         };
         let Counts { settled, put, commits, bytes, in_flight, reached: _ } = counts;
         let Tally { saved, already_stored, conflicts, failed, unknown } = settled;
-        (put, saved, already_stored, conflicts, failed, unknown, pending, in_flight, commits, bytes)
+        (put, saved, already_stored, conflicts, failed, unknown, pending, in_flight, commits, bytes, unread)
     }
 
     /// How many events wait to be sent.
@@ -295,4 +393,41 @@ impl Pending {
     fn reached(&self) -> u64 {
         self.shared.lock().counts().reached
     }
+}
+
+fn shown(why: Why) -> (&'static str, u64) {
+    match why {
+        Why::Silent => ("silent", 0),
+        Why::Refused(number) => ("refused", number),
+        Why::Unheard => ("unheard", 0),
+        Why::Behind => ("behind", 0),
+        Why::TooLarge(size) => ("large", size as u64),
+        Why::Taken(version) => ("taken", version),
+        Why::Elsewhere(version) => ("elsewhere", version),
+        Why::Unread => ("unread", 0),
+    }
+}
+
+fn name_of(status: Status) -> &'static str {
+    match status {
+        Status::Saved => "saved",
+        Status::AlreadyStored => "already_stored",
+        Status::Conflict => "conflict",
+        Status::Failed => "failed",
+        Status::Unknown => "unknown",
+    }
+}
+
+fn fate((name, version, position, key): FateObject) -> PyResult<Fate> {
+    let status = match name.as_str() {
+        "again" => return Ok(Fate::Again),
+        "renumber" => return Ok(Fate::Renumber),
+        "saved" => Status::Saved,
+        "already_stored" => Status::AlreadyStored,
+        "conflict" => Status::Conflict,
+        "failed" => Status::Failed,
+        "unknown" => Status::Unknown,
+        _ => return Err(PyValueError::new_err(format!("{name:?} is no status"))),
+    };
+    Ok(Fate::Ended(End { status, version, position, key }))
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Actor, Flight, PLACE_BITS, Pending, Queued, State, Tally, Trouble, Why};
+use super::{Actor, End, Fate, Flight, HeadSource, Item, PLACE_BITS, Pending, State, Status, Trouble, Troubled, Why};
 use crate::acks::{acked, error_code};
 use crate::event::EventData;
-use crate::heads::Heads;
 use crate::token;
+
+/// An event that was not sent: its actor, the event as it was put, its tag.
+pub type Dropped = (Arc<str>, Arc<EventData>, u64);
 
 impl Pending {
     /// Takes the answer to a commit; one that is settled or in trouble already is beyond it.
-    pub fn answer(&mut self, heads: &mut Heads, token: u64, status: u16, body: &[u8]) {
+    pub fn answer(&mut self, heads: &mut impl HeadSource, token: u64, status: u16, body: &[u8]) {
         (self.answered, self.heard) = (self.answered.max(token), self.round);
         let Some(flight) = self.flight(token).filter(|flight| flight.trouble.is_none()) else { return };
         let guard = flight.head.sequence;
@@ -24,21 +26,27 @@ impl Pending {
         }
     }
 
-    fn stored(&mut self, heads: &mut Heads, token: u64, position: u64) {
+    pub(super) fn stored(&mut self, heads: &mut impl HeadSource, token: u64, position: u64) {
         let Some(flight) = self.land(token) else { return };
-        let count = flight.events.len() as u64;
-        self.count(&flight, &Tally { saved: count, ..Tally::default() });
         self.counts.commits += 1;
         self.counts.bytes += flight.body_bytes as u64;
         self.counts.reached = self.counts.reached.max(position);
-        let head = flight.head.after(flight.events.last().map_or(0, |event| event.version()), position);
-        let actor = &self.actors[flight.actor];
+        let slot = flight.actor;
+        let head = flight.head.after(flight.items.last().map_or(0, |item| item.version), position);
+        for item in flight.items {
+            self.end(slot, item, End { position, ..End::new(Status::Saved) });
+        }
+        let actor = &mut self.actors[slot];
+        actor.beaten = 0;
+        if let Some(known) = &mut self.known {
+            known.stored(&actor.name, head.version, position);
+        }
         let own = (!actor.queue.is_empty()).then(|| head.clone());
-        heads.put(&actor.name, head);
-        self.release(flight.actor, own);
+        heads.keep(&actor.name, head);
+        self.release(slot, own);
     }
 
-    fn trouble(&mut self, token: u64, why: Why) {
+    pub(super) fn trouble(&mut self, token: u64, why: Why) {
         if let Some(flight) = self.flight(token) {
             flight.trouble = Some(why);
             self.troubles.push_back(token);
@@ -57,11 +65,6 @@ impl Pending {
         self.in_flight_bytes -= flight.body_bytes;
         self.held_bytes -= flight.event_bytes;
         Some(flight)
-    }
-
-    fn count(&mut self, flight: &Flight, tally: &Tally) {
-        self.counts.settled.add(tally);
-        self.unmark(flight.mark, tally.total());
     }
 
     // Trouble.
@@ -116,40 +119,80 @@ impl Pending {
         let tokens: Vec<u64> = self.troubles.drain(..count).collect();
         let mut out = Vec::with_capacity(count);
         for token in tokens {
-            if let Some(flight) = self.flight(token)
-                && let Some(why) = flight.trouble
-            {
-                out.push(Trouble { ticket: token, why, guard: flight.head.sequence, events: flight.events.clone() });
+            let Some(flight) = self.flights.get(place(token)).and_then(Option::as_ref) else { continue };
+            if let Some(why) = flight.trouble.filter(|_| flight.token == token) {
+                let actor = &self.actors[flight.actor];
+                let troubled = |item: &Item| Troubled {
+                    event: item.numbered(&actor.name),
+                    is_draft: item.is_draft(),
+                    tag: self.ring.tag(item.serial),
+                };
+                let events = flight.items.iter().map(troubled).collect();
+                let (guard, version) = (flight.head.sequence, flight.head.version);
+                out.push(Trouble { ticket: token, why, guard, version, beaten: actor.beaten, events });
             }
         }
         out
     }
 
-    /// Says how a commit in trouble ended: what became of each of its events. False: there is no such commit, or not so many.
-    pub fn settle(&mut self, ticket: u64, tally: &Tally) -> bool {
-        let fits =
-            self.flight(ticket).is_some_and(|flight| flight.trouble.is_some() && flight.events.len() as u64 == tally.total());
+    /// Says what becomes of each event of a commit in trouble, in their order. False: there is no such commit, or not so many.
+    ///
+    /// Once one goes back to the queue, none behind it may be told to be stored later than it: the driver keeps the order.
+    pub fn settle(&mut self, ticket: u64, fates: &[Fate]) -> bool {
+        let fits = self.flight(ticket).is_some_and(|flight| flight.trouble.is_some() && flight.items.len() == fates.len());
         if !fits {
             return false;
         }
         if let Some(flight) = self.land(ticket) {
-            self.count(&flight, tally);
-            self.release(flight.actor, None);
+            let (slot, mut back) = (flight.actor, Vec::new());
+            if let Some(known) = &mut self.known {
+                known.distrust(&self.actors[slot].name);
+            }
+            for (mut item, fate) in flight.items.into_iter().zip(fates) {
+                if flight.noted && !is_stored(*fate) {
+                    self.unnote(slot, &item);
+                }
+                match fate {
+                    Fate::Ended(end) => {
+                        self.end(slot, item, *end);
+                        continue;
+                    }
+                    Fate::Again => {}
+                    Fate::Renumber => item.event = Arc::new(item.event.draft()),
+                }
+                item.version = item.event.version();
+                back.push(item);
+            }
+            let actor = &mut self.actors[slot];
+            actor.beaten = if back.is_empty() { 0 } else { actor.beaten.saturating_add(1) };
+            self.queued += back.len();
+            for item in back.into_iter().rev() {
+                let bytes = item.event.wire_size_bound();
+                self.held_bytes += bytes;
+                actor.queue_bytes += bytes;
+                actor.queue.push_front(item);
+            }
+            self.release(slot, None);
         }
         true
     }
 
-    /// Gives back every event that was not sent yet; they count as failed.
-    pub fn drop_queued(&mut self) -> Vec<Arc<EventData>> {
+    fn unnote(&mut self, slot: usize, item: &Item) {
+        if let Some(known) = &mut self.known {
+            known.remove(&self.actors[slot].name, &item.event);
+        }
+    }
+
+    /// Gives back every event that was not sent yet; they count as failed, `key` being the driver's name for why.
+    pub fn drop_queued(&mut self, key: u64) -> Vec<Dropped> {
         let mut dropped = Vec::with_capacity(self.queued);
         let mut slots: Vec<usize> = self.index.values().copied().collect();
         slots.sort_unstable();
         for slot in slots {
-            let queue = std::mem::take(&mut self.actors[slot].queue);
-            for Queued { event, mark } in queue {
-                self.held_bytes -= event.wire_size_bound();
-                self.unmark(mark, 1);
-                dropped.push(event);
+            while let Some(item) = self.actors[slot].pop() {
+                self.held_bytes -= item.event.wire_size_bound();
+                dropped.push((Arc::clone(&self.actors[slot].name), Arc::clone(&item.event), self.ring.tag(item.serial)));
+                self.end(slot, item, End { key, ..End::new(Status::Failed) });
             }
             if self.actors[slot].state != State::Busy {
                 self.release(slot, None);
@@ -158,9 +201,12 @@ impl Pending {
         self.ready.clear();
         self.headless.clear();
         self.queued = 0;
-        self.counts.settled.failed += dropped.len() as u64;
         dropped
     }
+}
+
+fn is_stored(fate: Fate) -> bool {
+    matches!(fate, Fate::Ended(End { status: Status::Saved | Status::AlreadyStored, .. }))
 }
 
 #[allow(clippy::cast_possible_truncation)] // the low bits alone

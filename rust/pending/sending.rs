@@ -1,13 +1,12 @@
 //! What goes out: the next commit of each actor that is ready, under its guard.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
-use super::{Flight, PLACE_BITS, Pending, Queued, State, Why};
+use super::{End, Flight, HeadSource, Item, PLACE_BITS, Pending, State, Status, Why};
 use crate::commit::encode_plain;
-use crate::event::EventData;
+use crate::event::{Parts, VERSION_MAX};
 use crate::frames::publish;
-use crate::heads::{Head, Heads};
+use crate::heads::Head;
 use crate::shard::shard_of;
 use crate::token;
 
@@ -29,7 +28,8 @@ struct Message {
 
 impl Pending {
     /// Appends the next commits as frames, a bounded number of bytes; nothing: there are no more for now.
-    pub fn frames(&mut self, heads: &mut Heads, inbox: &str, out: &mut Vec<u8>) {
+    pub fn frames(&mut self, heads: &mut impl HeadSource, inbox: &str, out: &mut Vec<u8>) {
+        self.full = false;
         let (mut reply, mut guard) = (String::with_capacity(inbox.len() + 20), String::with_capacity(20));
         while out.len() < self.bounds.frames_bytes {
             let Some(message) = self.next(heads) else { break };
@@ -44,7 +44,8 @@ impl Pending {
     }
 
     /// The next commits as (subject, token, guard, body).
-    pub fn messages(&mut self, heads: &mut Heads) -> Vec<(String, u64, u64, Vec<u8>)> {
+    pub fn messages(&mut self, heads: &mut impl HeadSource) -> Vec<(String, u64, u64, Vec<u8>)> {
+        self.full = false;
         let (mut out, mut bytes) = (Vec::new(), 0);
         while bytes < self.bounds.frames_bytes {
             let Some(message) = self.next(heads) else { break };
@@ -55,39 +56,18 @@ impl Pending {
     }
 
     /// The next commit that can go out, its body in `self.body`.
-    fn next(&mut self, heads: &mut Heads) -> Option<Message> {
-        while self.counts.in_flight < self.bounds.in_flight && self.in_flight_bytes < self.bounds.in_flight_bytes {
-            let slot = self.ready.pop_front()?;
-            let Some(head) = self.head(slot, heads) else {
-                self.actors[slot].state = State::Headless;
-                self.headless.push_back(slot);
-                continue;
-            };
-            if self.actors[slot].queue.front().is_none_or(|first| first.event.version() <= head.version) {
-                self.doubt(slot, head);
-                continue;
-            }
-            let (events, event_bytes, mark) = self.cut(slot, &head, u64::MAX);
+    fn next(&mut self, heads: &mut impl HeadSource) -> Option<Message> {
+        while let Some((slot, head)) = self.next_actor(heads) {
+            let (items, event_bytes) = self.cut(slot, &head);
             self.body.clear();
-            encode_plain(&mut self.body, &self.actors[slot].name, &events, head.spine.as_deref());
-            let size = self.body.len() + header_bytes(head.sequence);
+            let events = items.iter().map(|item| Parts { version: item.version, ..item.event.parts() });
+            encode_plain(&mut self.body, &self.actors[slot].name, events, head.spine.as_deref());
+            let (guard, size) = (head.sequence, self.body.len() + header_bytes(head.sequence));
             let trouble = (size > self.bounds.commit_bytes).then_some(Why::TooLarge(size));
-            let guard = head.sequence;
             let body_bytes = if trouble.is_none() { self.body.len() } else { 0 };
             let name = token::encode(&self.actors[slot].name);
             let shard = shard_of(&name);
-            let token = self.fly(Flight {
-                token: 0,
-                actor: slot,
-                events,
-                head,
-                event_bytes,
-                body_bytes,
-                mark,
-                round: self.round,
-                shard,
-                trouble,
-            });
+            let token = self.fly(Flight { body_bytes, shard, trouble, ..self.flight_of(slot, items, head, event_bytes) });
             if trouble.is_none() {
                 return Some(Message { subject: format!("{}{shard}.{name}", self.prefix), token, guard });
             }
@@ -96,59 +76,123 @@ impl Pending {
         None
     }
 
-    /// What is known of the actor; the cache may have learnt more, from others who write through the same store.
-    fn head(&mut self, slot: usize, heads: &mut Heads) -> Option<Head> {
+    /// The next actor that has something to send, and its head.
+    pub(super) fn next_actor(&mut self, heads: &mut impl HeadSource) -> Option<(usize, Head)> {
+        while self.counts.in_flight < self.bounds.in_flight && self.in_flight_bytes < self.bounds.in_flight_bytes {
+            let slot = self.ready.pop_front()?;
+            let Some(head) = self.head(slot, heads) else {
+                self.actors[slot].state = State::Headless;
+                self.headless.push_back(slot);
+                continue;
+            };
+            if self.known.is_some() && !self.pass_known(slot, &head) {
+                continue;
+            }
+            let first = self.actors[slot].queue.front();
+            if first.is_none_or(|first| !first.is_draft() && first.version <= head.version) || head.version == VERSION_MAX {
+                self.set_aside(slot, head, Why::Behind);
+                continue;
+            }
+            return Some((slot, head));
+        }
+        None
+    }
+
+    /// What is known of the actor; others who write through the same store may have learnt more.
+    fn head(&mut self, slot: usize, heads: &mut impl HeadSource) -> Option<Head> {
         let actor = &mut self.actors[slot];
         let own = actor.head.take();
-        match (own, heads.get(&actor.name)) {
-            (Some(own), Some(shared)) if shared.sequence > own.sequence => Some(shared.clone()),
-            (None, Some(shared)) => Some(shared.clone()),
-            (Some(own), _) => Some(own),
+        let head = heads.later(&actor.name, own.as_ref()).or(own);
+        let Some(known) = &mut self.known else {
             // Only an event of version 1 is likely to be the first; should the guess be wrong, the guard tells.
-            (None, None) => (actor.queue.front()?.event.version() == 1).then(Head::new_actor),
+            return head.or_else(|| (actor.queue.front()?.version == 1).then(Head::new_actor));
+        };
+        head.filter(|head| known.is_complete(&actor.name, head.sequence))
+    }
+
+    /// Ends events at the front of the queue that are stored already; false: the actor has nothing to send for now.
+    fn pass_known(&mut self, slot: usize, head: &Head) -> bool {
+        loop {
+            let actor = &self.actors[slot];
+            let Some(item) = actor.queue.front() else {
+                self.release(slot, None);
+                return false;
+            };
+            let Some(found) = self.known.as_mut().and_then(|known| known.find(&actor.name, &item.event)) else { return true };
+            let why = match (found.equal, item.is_draft() || item.version == found.version) {
+                (true, true) => None,
+                (true, false) => Some(Why::Elsewhere(found.version)),
+                (false, _) => Some(Why::Taken(found.version)),
+            };
+            let Some(item) = self.actors[slot].pop() else { return false };
+            self.queued -= 1;
+            let bytes = item.event.wire_size_bound();
+            if let Some(why) = why {
+                let flight = self.flight_of(slot, vec![item], head.clone(), bytes);
+                let token = self.fly(Flight { trouble: Some(why), noted: false, ..flight });
+                self.troubles.push_back(token);
+                return false;
+            }
+            self.held_bytes -= bytes;
+            self.end(slot, item, End { version: found.version, ..End::new(Status::AlreadyStored) });
         }
     }
 
-    /// Takes the events of the actor's next commit off its queue: versions that increase, up to `version_max`, within the bounds.
-    fn cut(&mut self, slot: usize, head: &Head, version_max: u64) -> (Vec<Arc<EventData>>, usize, u64) {
+    /// Takes the events of the actor's next commit off its queue, numbers the drafts, and stays within the bounds.
+    pub(super) fn cut(&mut self, slot: usize, head: &Head) -> (Vec<Item>, usize) {
         let roots = head.spine.as_ref().map_or(0, Vec::len);
-        let room = self.bounds.commit_bytes.saturating_sub(FRAME_BYTES + roots * ROOT_BYTES);
-        let queue = &mut self.actors[slot].queue;
-        let mark = queue.front().map_or(0, |first| first.mark);
-        let (mut count, mut bytes, mut last) = (0, 0, 0);
-        for Queued { event, mark: its } in queue.iter().take(self.bounds.commit_events) {
-            let more = bytes + event.wire_size_bound();
-            let fits = *its == mark && event.version() > last && event.version() <= version_max && more <= room;
-            if count > 0 && !fits {
-                break;
+        let room = self.bounds.commit_bytes.min(self.bounds.group_bytes).saturating_sub(FRAME_BYTES + roots * ROOT_BYTES);
+        let actor = &mut self.actors[slot];
+        let (mut count, mut bytes, mut last) = (0, 0, head.version);
+        for item in actor.queue.iter_mut().take(self.bounds.commit_events) {
+            let more = bytes + item.event.wire_size_bound();
+            let version =
+                if item.is_draft() { last.checked_add(1) } else { Some(item.version).filter(|version| *version > last) };
+            let Some(version) = version.filter(|_| count == 0 || more <= room) else { break };
+            if let Some(known) = &mut self.known {
+                // It is stored, or comes a second time: it is judged when what is on its way is settled.
+                if count > 0 && known.find(&actor.name, &item.event).is_some() {
+                    break;
+                }
+                known.add(&actor.name, &item.event, version);
             }
-            (count, bytes, last) = (count + 1, more, event.version());
+            (item.version, count, bytes, last) = (version, count + 1, more, version);
         }
         self.queued -= count;
-        (queue.drain(..count).map(|queued| queued.event).collect(), bytes, mark)
+        actor.queue_bytes -= bytes;
+        (actor.queue.drain(..count).collect(), bytes)
     }
 
-    /// Takes what the actor may hold already, to be looked for in the log.
-    pub(super) fn doubt(&mut self, slot: usize, head: Head) {
-        let (events, event_bytes, mark) = self.cut(slot, &head, head.version);
-        let trouble = Some(Why::Behind);
-        let token = self.fly(Flight {
-            token: 0,
-            actor: slot,
-            events,
-            head,
-            event_bytes,
-            body_bytes: 0,
-            mark,
-            round: self.round,
-            shard: 0,
-            trouble,
-        });
+    /// Takes what the actor may hold already, or what cannot be numbered, for the driver: of one kind, and within the bounds.
+    pub(super) fn set_aside(&mut self, slot: usize, head: Head, why: Why) {
+        let (mut items, mut bytes, mut last): (Vec<Item>, usize, u64) = (Vec::new(), 0, 0);
+        while items.len() < self.bounds.commit_events {
+            let Some(item) = self.actors[slot].queue.front() else { break };
+            let more = bytes + item.event.wire_size_bound();
+            let fits = match items.first() {
+                None => true,
+                Some(first) if first.is_draft() => item.is_draft(),
+                Some(_) => item.version > last && item.version <= head.version,
+            };
+            if !fits || (!items.is_empty() && more > self.bounds.commit_bytes.min(self.bounds.group_bytes)) {
+                break;
+            }
+            (bytes, last) = (more, item.version);
+            items.extend(self.actors[slot].pop());
+        }
+        self.queued -= items.len();
+        let flight = self.flight_of(slot, items, head, bytes);
+        let token = self.fly(Flight { trouble: Some(why), noted: false, ..flight });
         self.troubles.push_back(token);
     }
 
+    pub(super) fn flight_of(&self, slot: usize, items: Vec<Item>, head: Head, event_bytes: usize) -> Flight {
+        let (round, noted) = (self.round, self.known.is_some());
+        Flight { token: 0, actor: slot, items, head, event_bytes, body_bytes: 0, round, noted, shard: 0, trouble: None }
+    }
+
     /// Gives the commit a place among those in flight, and a token.
-    fn fly(&mut self, mut flight: Flight) -> u64 {
+    pub(super) fn fly(&mut self, mut flight: Flight) -> u64 {
         self.actors[flight.actor].state = State::Busy;
         self.counts.in_flight += 1;
         self.in_flight_bytes += flight.body_bytes;

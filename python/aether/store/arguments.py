@@ -8,6 +8,7 @@ __all__ = [
     "check_expected_version",
     "check_from_version",
     "check_ingest_bounds",
+    "check_ingest_ways",
     "check_int",
     "check_limit",
 ]
@@ -15,6 +16,9 @@ __all__ = [
 VERSION_MAX = 2**64 - 1
 COUNT_MAX = 2**63 - 1
 """What a list can hold, and more than any memory does."""
+
+LINGER_S_MAX = 60
+ON_CONFLICT = ("fail", "skip", "renumber")
 
 
 def check_int(name: str, value: object, lowest: int, highest: int, meaning: str) -> None:
@@ -48,12 +52,35 @@ def check_batch_size(batch_size: int) -> None:
     check_int("batch_size", batch_size, 1, COUNT_MAX, "1 to 2**63 - 1")
 
 
-def check_ingest_bounds(pending_max: int, pending_bytes_max: int, in_flight_max: int, commit_events_max: int) -> None:
+def check_ingest_bounds(
+    *,
+    pending_max: int,
+    pending_bytes_max: int,
+    in_flight_max: int,
+    commit_events_max: int,
+    commit_bytes_max: int | None,
+    known_ids_max: int,
+) -> None:
     """Refuse what are no bounds of a pipeline."""
     check_int("pending_max", pending_max, 1, 1_000_000, "1 to 1,000,000 events")
     check_int("pending_bytes_max", pending_bytes_max, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
     check_int("in_flight_max", in_flight_max, 1, 65_536, "1 to 65,536 commits")
     check_int("commit_events_max", commit_events_max, 1, COUNT_MAX, "1 to 2**63 - 1 events")
+    if commit_bytes_max is not None:
+        check_int("commit_bytes_max", commit_bytes_max, 1, COUNT_MAX, "1 to 2**63 - 1 bytes, or None for what the server takes")
+    check_int("known_ids_max", known_ids_max, 1, COUNT_MAX, "1 to 2**63 - 1 ids")
+
+
+def check_ingest_ways(*, linger_s: object, skip_known: object, on_conflict: object) -> None:
+    """Refuse what are no ways for a pipeline to go."""
+    if isinstance(linger_s, bool) or not isinstance(linger_s, (float, int)):
+        raise TypeError(f"linger_s must be a number of seconds, not {type(linger_s).__name__}")
+    if not 0 <= linger_s <= LINGER_S_MAX:
+        raise ValueError(f"linger_s must be 0 to {LINGER_S_MAX} seconds, not {linger_s}")
+    if not isinstance(skip_known, bool):
+        raise TypeError(f"skip_known must be True or False, not {type(skip_known).__name__}")
+    if on_conflict not in ON_CONFLICT:
+        raise ValueError(f"on_conflict must be one of {', '.join(map(repr, ON_CONFLICT))}, not {on_conflict!r}")
 
 
 def check_expected_version(expected_version: int | None) -> None:

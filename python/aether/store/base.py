@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from aether.event import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from aether.errors import AetherError
     from aether.event import NewEvent, Snapshot
@@ -21,6 +21,7 @@ __all__ = [
     "Appended",
     "EventBatch",
     "EventStore",
+    "IngestOutcome",
     "IngestPipeline",
     "IngestStats",
     "SnapshotStore",
@@ -93,7 +94,11 @@ PENDING_MAX = 65_536
 PENDING_BYTES_MAX = 64 * 2**20
 IN_FLIGHT_MAX = 4_096
 COMMIT_EVENTS_MAX = 256
+KNOWN_IDS_MAX = 2_000_000
 """Bounds of an ingestion pipeline."""
+
+OnConflict = Literal["fail", "skip", "renumber"]
+IngestStatus = Literal["saved", "already_stored", "conflict", "failed", "unknown"]
 
 
 class IngestStats(NamedTuple):
@@ -110,6 +115,7 @@ class IngestStats(NamedTuple):
         in_flight: commits on their way.
         commits: commits acked at once, without a question to the log.
         bytes: their bytes.
+        unread: outcomes kept for who asked for them, and not read yet; `put` waits where they and `pending` reach `pending_max`.
     """
 
     put: int
@@ -122,6 +128,26 @@ class IngestStats(NamedTuple):
     in_flight: int
     commits: int
     bytes: int
+    unread: int = 0
+
+
+class IngestOutcome(NamedTuple):
+    """What became of one event that was put.
+
+    Attributes:
+        actor_id: its actor.
+        event: as it is stored, an `Event`; where it is not stored, as it was put: an `Event` or a `NewEvent`.
+        status: "saved": stored by this pipeline; "already_stored": an equal event is there; "conflict", "failed": not stored;
+            "unknown": sent, and nobody can say.
+        position: where its commit lies; None where it is not stored, or that was not needed to know that it is.
+        error: why it is not stored, or is not known to be.
+    """
+
+    actor_id: str
+    event: Event | NewEvent
+    status: IngestStatus
+    position: int | None
+    error: AetherError | None
 
 
 @runtime_checkable
@@ -143,15 +169,15 @@ class IngestPipeline(Protocol):
         """Flush, and end."""
         ...
 
-    async def put(self, event: Event) -> None:
-        """Take one event; wait while too much is pending.
+    async def put(self, event: Event | tuple[str, NewEvent]) -> None:
+        """Take one event, or an actor id and a new event to be numbered; wait while too much is pending.
 
         Raises:
             IngestError: the server did not answer, or took nothing; what failed since the last `flush`.
         """
         ...
 
-    async def put_many(self, events: Iterable[Event]) -> None:
+    async def put_many(self, events: Iterable[Event | tuple[str, NewEvent]]) -> None:
         """Take events, from a list or a generator of any length; wait while too much is pending.
 
         Raises:
@@ -165,6 +191,17 @@ class IngestPipeline(Protocol):
 
         Raises:
             IngestError: some of the events put since the last `flush` are not stored; the pipeline can go on.
+        """
+        ...
+
+    def outcomes(self) -> AsyncIterator[IngestOutcome]:
+        """Iterate over what becomes of each event, in the order in which it comes to be known, until the pipeline has ended.
+
+        Ask for it once, before the first event is put, and read it in a task or thread of its own: what is not read counts as
+        pending. What is told here is not raised as `IngestError` by `flush` or at the end.
+
+        Raises:
+            AetherError: events were put already, or it was asked for before.
         """
         ...
 
@@ -272,16 +309,34 @@ class EventStore(Protocol):
         pending_bytes_max: int = PENDING_BYTES_MAX,
         in_flight_max: int = IN_FLIGHT_MAX,
         commit_events_max: int = COMMIT_EVENTS_MAX,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
+        commit_bytes_max: int | None = None,
+        linger_s: float = 0.0,
+        skip_known: bool = False,
+        known_ids_max: int = KNOWN_IDS_MAX,
+        on_conflict: OnConflict = "fail",
+        on_failure: Callable[[Any, AetherError], object] | None = None,
     ) -> IngestPipeline:
         """Return a pipeline for many events of many actors: `async with store.ingest() as pipeline`.
+
+        It takes events, which keep their versions, and pairs of an actor id and a `NewEvent`, which are numbered as `append`
+        does when their commit is made.
 
         Args:
             pending_max: events put and not settled before `put` waits, at most 1,000,000.
             pending_bytes_max: their bytes before `put` waits.
             in_flight_max: commits on their way at once, each of another actor, at most 65,536.
             commit_events_max: events of one actor that waited together and become one commit.
-            on_failure: called with each event that is not stored, and its error; it must not raise.
+            commit_bytes_max: the bytes of a commit that events share; one event alone may pass it. None: what the server takes.
+            linger_s: how long to let events gather before they are sent, in seconds, 0 to 60: nothing is sent within this time
+                of what was sent last, unless a commit is full, `put` waits for room, or somebody flushes.
+            skip_known: read the ids that an actor holds before its first commit. An event whose id is there with the same
+                content (type, time, data, metadata) is "already_stored", and one with other content a conflict. So new events
+                may be put again, in whatever process.
+            known_ids_max: how many ids are remembered for that, about 64 bytes each; the actors used longest ago are read anew.
+            on_conflict: what becomes of an event whose version another event has. "fail": it is told as a failure; "skip": it
+                is counted, and told to `on_failure` and as an outcome, and no `IngestError` is raised for it; "renumber": it is
+                appended with a new version. An id that is known with other content is a conflict in any case.
+            on_failure: called with each event that is not stored, as it was put, and its error; it must not raise.
         """
         ...
 

@@ -12,6 +12,10 @@ message then, and the server stores it only while that is still the last. A writ
 - Unknown: a copy may still be stored, once, and the caller is told so. What is written to the actor later either comes first, and
   the copy is refused, or finds the copy there.
 
+Drafts, which the pipeline numbered, are judged by the numbers they got, so that a copy of theirs is found. What counts as a
+conflict of other events says of them only that others wrote first, and that no copy of theirs is stored or can come to be: they
+go back to their queue and get other numbers.
+
 The pipeline and `append` or `save_event` of the same store take no turns with each other on one actor: should they meet, the
 guard refuses one of them, and it ends here or in its own course.
 """
@@ -24,20 +28,28 @@ from typing import TYPE_CHECKING, NamedTuple
 from aether.errors import (
     AetherError,
     CommitTooLargeError,
+    DeadlineError,
     OutcomeUnknownError,
     ServerRefusedError,
     VersionConflictError,
 )
 from aether.nats.errors import CONFLICT
-from aether.store.guarded_write import SaveRequest
-from aether.store.ingesting import not_sent
+from aether.store.guarded_write import AppendRequest, SaveRequest
+from aether.store.ingesting import Fate, as_put, id_conflict, not_sent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aether.event import Event
     from aether.nats.stream_log import StreamLog
     from aether.store.commit_writer import CommitWriter, Written
+    from aether.store.guarded_write import WriteRequest
+    from aether.store.ingesting import Putable
 
 __all__ = ["Doubt", "Doubts", "Ending"]
+
+BEATEN_MAX = 100
+"""How often in a row others may write first at one actor; each time they have made progress and we have not."""
 
 
 class Doubt(NamedTuple):
@@ -50,13 +62,17 @@ class Doubt(NamedTuple):
     why: str
     number: int
     guard: int
+    version: int
+    beaten: int
     events: list[Event]
+    drafts: list[bool]
+    tags: list[int]
     deadline: float
 
     @property
     def was_sent(self) -> bool:
         """Whether a copy may be on its way."""
-        return self.why not in ("behind", "large")
+        return self.why in ("silent", "refused", "unheard")
 
     @property
     def may_be_stored(self) -> bool:
@@ -64,24 +80,57 @@ class Doubt(NamedTuple):
         denied = self.why == "refused" and self.number not in (0, *CONFLICT)
         return self.was_sent and self.why != "unheard" and not denied
 
+    @property
+    def may_be_written(self) -> bool:
+        """Whether settling it may write its events."""
+        return self.why not in ("large", "taken", "elsewhere", "unread")
+
+    @property
+    def actor_id(self) -> str:
+        """The actor."""
+        return self.events[0].actor_id
+
+    def put(self) -> list[tuple[Putable, int]]:
+        """Return the events as they were put, with their tags."""
+        events = [as_put(event, is_draft=is_draft) for event, is_draft in zip(self.events, self.drafts, strict=True)]
+        return list(zip(events, self.tags, strict=True))
+
 
 class Ending:
-    """What became of the events of one commit: each once."""
+    """What becomes of the events of one commit: each once, in their order."""
 
     def __init__(self) -> None:
-        self.saved = self.already_stored = 0
-        self.conflicts: list[tuple[Event, AetherError]] = []
-        self.failed: list[tuple[Event, AetherError]] = []
-        self.unknown: list[tuple[Event, AetherError]] = []
+        self.fates: list[Fate] = []
         self.error: AetherError | None = None
         """What ended it early, and would most likely meet others too."""
 
-    def stored(self, count: int, *, found: bool) -> None:
+    def stored(self, written: Written, count: int, *, found: bool) -> None:
         """Take it that so many are stored: by this pipeline's commit, or found in the log."""
-        if found:
-            self.already_stored += count
-        else:
-            self.saved += count
+        status = "already_stored" if found else "saved"
+        # Where events of a commit were found they may lie in several: only the last one's place is known.
+        unplaced = count - 1 if found else 0
+        self.fates += [Fate(status)] * unplaced + [Fate(status, position=written.position)] * (count - unplaced)
+
+    def unstored(self, status: str, error: AetherError, count: int = 1) -> None:
+        """Take it that so many are not stored, or may not be."""
+        self.fates += [Fate(status, error=error)] * count
+
+
+class SentRequest(SaveRequest):
+    """Events that got their versions on top of one version, and belong nowhere else."""
+
+    def __init__(self, events: list[Event], version: int) -> None:
+        super().__init__(events)
+        self._version = version
+
+    @property
+    def expected(self) -> int:
+        """The version that they were put on top of."""
+        return self._version
+
+    def plan(self, version: int) -> list[Event] | None:
+        """Return the events if the actor is still there."""
+        return self.events if version == self._version else None
 
 
 class Doubts:
@@ -93,40 +142,89 @@ class Doubts:
     Args:
         writer: the store's writer.
         log: the namespace's event stream.
+        renumber: events whose version is taken are given another.
+        skip_known: what lies behind the guard must be known before anything is written on top of it.
     """
 
-    def __init__(self, writer: CommitWriter, log: StreamLog) -> None:
+    def __init__(self, writer: CommitWriter, log: StreamLog, *, renumber: bool, skip_known: bool) -> None:
         self._writer = writer
         self._log = log
+        self._renumber, self._skip_known = renumber, skip_known
         self._renewed = 0.0
+        self.unread: dict[str, AetherError] = {}
+        """Why what an actor holds could not be read."""
 
     async def settle(self, doubt: Doubt, commit_bytes_max: int) -> Ending:
         """Find out what became of a commit, writing it where it is not stored; never raises an `AetherError`."""
-        ending = Ending()
+        ending, count = Ending(), len(doubt.events)
+        match doubt.why:
+            case "large":
+                ending.unstored("failed", CommitTooLargeError(doubt.actor_id, doubt.number, commit_bytes_max), count)
+            case "taken" | "elsewhere":
+                is_draft, is_equal = doubt.drafts[0], doubt.why == "elsewhere"
+                error = id_conflict(doubt.events[0], doubt.number, is_draft=is_draft, is_equal=is_equal)
+                ending.unstored("conflict", error)
+            case "unread":
+                ending.error = self.unread.pop(doubt.actor_id, None) or DeadlineError("reading known ids", self._log.timeout_s)
+                ending.unstored("failed", ending.error, count)
+            case "behind" if doubt.drafts[0]:
+                await self._append(ending, doubt)
+            case _:
+                await self._judge(ending, doubt)
+        return ending
+
+    async def _judge(self, ending: Ending, doubt: Doubt) -> None:
+        """Find out what became of a commit as a whole."""
         events = doubt.events
-        if doubt.why == "large":
-            error = CommitTooLargeError(events[0].actor_id, doubt.number, commit_bytes_max)
-            ending.failed += [(event, error) for event in events]
-            return ending
+        strict = doubt.was_sent and (self._skip_known or doubt.drafts[0])
+        request = SentRequest(events, doubt.version) if strict else SaveRequest(events)
         try:
-            written = await self._write(events, doubt)
+            written = await self._write(request, doubt)
         except VersionConflictError as error:
-            await self._one_by_one(ending, doubt, error)
+            if doubt.was_sent and (self._skip_known or any(doubt.drafts)):
+                self._again(ending, doubt, error)
+            else:
+                await self._one_by_one(ending, doubt, error)
         except AetherError as error:
             if len(events) > 1 and _is_too_large(error):
                 await self._one_by_one(ending, doubt, error)
-                return ending
-            self._give_up(ending, events, error, may_be_stored=doubt.may_be_stored)
+            else:
+                self._give_up(ending, len(events), error, doubt, may_be_stored=doubt.may_be_stored)
         else:
             # Where the ack was lost, what stands behind the guard is most likely its commit.
             ours = doubt.why == "silent" and written.position > doubt.guard
-            ending.stored(len(events), found=written.found and not ours)
-        return ending
+            ending.stored(written, len(events), found=written.found and not ours)
 
-    async def _write(self, events: list[Event], doubt: Doubt) -> Written:
+    def _again(self, ending: Ending, doubt: Doubt, error: VersionConflictError) -> None:
+        """Others wrote first: what has no version of its own gets another one."""
+        count = len(doubt.events) - len(ending.fates)
+        if doubt.beaten < BEATEN_MAX:
+            ending.fates += [Fate("again")] * count
+        else:
+            ending.unstored("failed", error, count)
+
+    async def _append(self, ending: Ending, doubt: Doubt) -> None:
+        """Append drafts of an actor whose head could not be read along with others."""
+        for event in doubt.events:
+            try:
+                request = AppendRequest(doubt.actor_id, event._draft(), None)  # noqa: SLF001 - for this use
+                written = await self._write(request, doubt)
+            except ValueError as error:
+                if isinstance(error, AetherError):
+                    ending.unstored("failed", error)  # too large
+                else:
+                    ending.unstored("failed", AetherError(str(error)))  # there are no more versions
+            except AetherError as error:
+                self._give_up(ending, 1, error, doubt, may_be_stored=False)
+                ending.unstored("failed", not_sent(error), len(doubt.events) - len(ending.fates))
+                return
+            else:
+                ending.fates.append(Fate("saved", written.version, written.position))
+
+    async def _write(self, request: WriteRequest, doubt: Doubt) -> Written:
         loop = asyncio.get_running_loop()
         try:
-            written = await self._writer.write(SaveRequest(events), max(doubt.deadline, self._renewed))
+            written = await self._writer.write(request, max(doubt.deadline, self._renewed))
         except VersionConflictError:
             self._renewed = loop.time() + self._log.timeout_s
             raise
@@ -140,34 +238,53 @@ class Doubts:
         stored once the first event is, under the guard of both.
         """
         if len(doubt.events) == 1:
-            ending.conflicts.append((doubt.events[0], reason))
+            self._conflict(ending, doubt, reason)
             return
         # Whether a copy of the whole may be stored still.
         unsure = doubt.may_be_stored and not isinstance(reason, VersionConflictError)
-        for index, event in enumerate(doubt.events):
+        for request in self._requests(doubt):
             try:
-                written = await self._write([event], doubt)
+                written = await self._write(request, doubt)
             except VersionConflictError as error:
-                ending.conflicts.append((event, error))
-            except AetherError as error:
-                self._give_up(ending, [event], error, may_be_stored=unsure)
-                later = doubt.events[index + 1 :]
-                if unsure:
-                    self._give_up(ending, later, error, may_be_stored=True)
+                if isinstance(request, SentRequest):
+                    self._again(ending, doubt, error)
                 else:
-                    ending.failed += [(event, not_sent(error)) for event in later]
+                    self._conflict(ending, doubt, error)
+                if len(ending.fates) == len(doubt.events):
+                    return
+            except AetherError as error:
+                self._give_up(ending, 1, error, doubt, may_be_stored=unsure)
+                later = len(doubt.events) - len(ending.fates)
+                if unsure:
+                    self._give_up(ending, later, error, doubt, may_be_stored=True)
+                else:
+                    ending.unstored("failed", not_sent(error), later)
                 return
             else:
-                ending.stored(1, found=written.found)
+                ending.stored(written, 1, found=written.found)
                 unsure = unsure and written.found
 
-    def _give_up(self, ending: Ending, events: list[Event], error: AetherError, *, may_be_stored: bool) -> None:
-        if events and may_be_stored and not isinstance(error, OutcomeUnknownError):
-            unknown = OutcomeUnknownError(events[0].actor_id, self._log.timeout_s)
+    def _requests(self, doubt: Doubt) -> Iterator[SaveRequest]:
+        before = doubt.version
+        for event, is_draft in zip(doubt.events, doubt.drafts, strict=True):
+            strict = doubt.was_sent and (self._skip_known or is_draft)
+            yield SentRequest([event], before) if strict else SaveRequest([event])
+            before = event.version
+
+    def _conflict(self, ending: Ending, doubt: Doubt, error: AetherError) -> None:
+        """Take the next event's version for taken; what comes after it must not overtake it."""
+        if self._renumber:
+            ending.fates.append(Fate("renumber"))
+            ending.fates += [Fate("again")] * (len(doubt.events) - len(ending.fates))
+        else:
+            ending.unstored("conflict", error)
+
+    def _give_up(self, ending: Ending, count: int, error: AetherError, doubt: Doubt, *, may_be_stored: bool) -> None:
+        if count and may_be_stored and not isinstance(error, OutcomeUnknownError):
+            unknown = OutcomeUnknownError(doubt.actor_id, self._log.timeout_s)
             unknown.__cause__ = error
             error = unknown
-        unsure = isinstance(error, OutcomeUnknownError)
-        (ending.unknown if unsure else ending.failed).extend((event, error) for event in events)
+        ending.unstored("unknown" if isinstance(error, OutcomeUnknownError) else "failed", error, count)
         ending.error = error
 
 

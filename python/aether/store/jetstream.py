@@ -19,11 +19,13 @@ from aether.store.arguments import (
     check_expected_version,
     check_from_version,
     check_ingest_bounds,
+    check_ingest_ways,
     check_limit,
 )
 from aether.store.base import (
     COMMIT_EVENTS_MAX,
     IN_FLIGHT_MAX,
+    KNOWN_IDS_MAX,
     PENDING_BYTES_MAX,
     PENDING_MAX,
     Appended,
@@ -39,14 +41,14 @@ from aether.store.snapshots import SnapshotKeeper
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from nats.aio.client import Client
 
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
-    from aether.store.base import EventBatch, IngestPipeline
+    from aether.store.base import EventBatch, IngestPipeline, OnConflict
     from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
@@ -174,23 +176,38 @@ class JetStreamEventStore:
         pending_bytes_max: int = PENDING_BYTES_MAX,
         in_flight_max: int = IN_FLIGHT_MAX,
         commit_events_max: int = COMMIT_EVENTS_MAX,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
+        commit_bytes_max: int | None = None,
+        linger_s: float = 0.0,
+        skip_known: bool = False,
+        known_ids_max: int = KNOWN_IDS_MAX,
+        on_conflict: OnConflict = "fail",
+        on_failure: Callable[[Any, AetherError], object] | None = None,
     ) -> IngestPipeline:
         """Return a pipeline for many events of many actors; see `EventStore.ingest`.
 
         A commit that is not answered in `timeout_s` is unknown. When the server answers none, or takes none, the pipeline
         stops: what was not sent fails, and the next call raises `IngestError`.
         """
-        bounds = (pending_max, pending_bytes_max, in_flight_max, commit_events_max)
-        check_ingest_bounds(*bounds)
-        names = ("pending_max", "pending_bytes_max", "in_flight_max", "commit_events_max")
+        bounds: dict[str, Any] = {
+            "pending_max": pending_max,
+            "pending_bytes_max": pending_bytes_max,
+            "in_flight_max": in_flight_max,
+            "commit_events_max": commit_events_max,
+            "commit_bytes_max": commit_bytes_max,
+        }
+        check_ingest_bounds(**bounds, known_ids_max=known_ids_max)
+        check_ingest_ways(linger_s=linger_s, skip_known=skip_known, on_conflict=on_conflict)
         return JetStreamPipeline(
             connection=self._connection,
             log=self._events,
             writer=self._writer,
             namespace=self._namespace,
             opened=self._open,
-            bounds=dict(zip(names, bounds, strict=True)),
+            bounds=bounds,
+            linger_s=linger_s,
+            skip_known=skip_known,
+            known_ids_max=known_ids_max,
+            on_conflict=on_conflict,
             on_failure=on_failure,
         )
 

@@ -12,12 +12,14 @@ from aether.store.arguments import (
     check_expected_version,
     check_from_version,
     check_ingest_bounds,
+    check_ingest_ways,
     check_int,
     check_limit,
 )
 from aether.store.base import (
     COMMIT_EVENTS_MAX,
     IN_FLIGHT_MAX,
+    KNOWN_IDS_MAX,
     PENDING_BYTES_MAX,
     PENDING_MAX,
     Appended,
@@ -28,10 +30,11 @@ from aether.store.memory_pipeline import MemoryPipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from typing import Any
 
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import IngestPipeline
+    from aether.store.base import IngestPipeline, OnConflict
 
 __all__ = ["InMemoryEventStore"]
 
@@ -94,14 +97,29 @@ class InMemoryEventStore:
         pending_bytes_max: int = PENDING_BYTES_MAX,
         in_flight_max: int = IN_FLIGHT_MAX,
         commit_events_max: int = COMMIT_EVENTS_MAX,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
+        commit_bytes_max: int | None = None,
+        linger_s: float = 0.0,
+        skip_known: bool = False,
+        known_ids_max: int = KNOWN_IDS_MAX,
+        on_conflict: OnConflict = "fail",
+        on_failure: Callable[[Any, AetherError], object] | None = None,
     ) -> IngestPipeline:
         """Return a pipeline for many events of many actors; see `EventStore.ingest`.
 
-        Each event is stored when it is put, as a commit of its own, so nothing is ever pending and no bound is met.
+        Each event is stored when it is put, as a commit of its own, so nothing is ever pending and no bound is met, but for
+        outcomes that nobody reads.
         """
-        check_ingest_bounds(pending_max, pending_bytes_max, in_flight_max, commit_events_max)
-        return MemoryPipeline(self._log, on_failure)
+        check_ingest_bounds(
+            pending_max=pending_max,
+            pending_bytes_max=pending_bytes_max,
+            in_flight_max=in_flight_max,
+            commit_events_max=commit_events_max,
+            commit_bytes_max=commit_bytes_max,
+            known_ids_max=known_ids_max,
+        )
+        check_ingest_ways(linger_s=linger_s, skip_known=skip_known, on_conflict=on_conflict)
+        bounds = {"pending_max": pending_max, "pending_bytes_max": pending_bytes_max}
+        return MemoryPipeline(self._log, bounds, known_ids_max if skip_known else None, on_conflict, on_failure)
 
     async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
         """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`."""

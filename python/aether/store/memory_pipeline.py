@@ -5,39 +5,71 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from aether.errors import AetherError, VersionConflictError
+from aether._native import HeadCache, Pending
+from aether.errors import AetherError, StoreFullError, VersionConflictError
 from aether.store.base import IngestStats
-from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Failures, Outcome, is_verdict, note
+from aether.store.ingesting import (
+    CLOSED,
+    FORKED,
+    OPENED_BEFORE,
+    Fate,
+    Ledger,
+    Outcomes,
+    as_put,
+    caller,
+    id_conflict,
+    is_verdict,
+    note,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
 
     from aether._native import MemoryLog
-    from aether.event import Event
+    from aether.event import Event, NewEvent
+    from aether.store.base import OnConflict
 
 __all__ = ["MemoryPipeline"]
 
 AT_ONCE = 4096
+TROUBLES_AT_ONCE = 256
 
 
 class MemoryPipeline:
     """The in-memory store's `IngestPipeline`. Nothing is ever pending: each event is a commit of its own, stored when put.
 
+    The bookkeeping is that of the JetStream store (`rust/pending.rs`), so numbers, known ids, outcomes and counters come about in
+    the same way; only the log behind it answers at once.
+
     Args:
         log: the store's events.
-        on_failure: called with each event that is not stored.
+        bounds: `pending_max` and `pending_bytes_max` of `EventStore.ingest`.
+        known_ids_max: how many ids are remembered; None: known ids are not skipped.
+        on_conflict, on_failure: of `EventStore.ingest`.
     """
 
-    def __init__(self, log: MemoryLog, on_failure: Callable[[Event, AetherError], object] | None) -> None:
-        self._log = log
-        self._failures = Failures(on_failure)
-        self._counts = {"saved": 0, "already_stored": 0, "conflicts": 0, "failed": 0}
+    def __init__(
+        self,
+        log: MemoryLog,
+        bounds: dict[str, int],
+        known_ids_max: int | None,
+        on_conflict: OnConflict,
+        on_failure: Callable[[Any, AetherError], object] | None,
+    ) -> None:
+        self._log, self._known_ids_max = log, known_ids_max
+        ones = {"in_flight_max": 1, "in_flight_bytes_max": 1, "commit_events_max": 1}
+        self._pending = Pending("memory", "", HeadCache(1), **bounds, **ones)
+        if known_ids_max is not None:
+            self._pending.skip_known(known_ids_max)
+        self._renumber = on_conflict == "renumber"
+        self._ledger = Ledger(self._pending, on_failure, on_conflict)
         self._open = self._opened_before = False
         self._process = os.getpid()
         self._lock = threading.Lock()
+        self._moved = _Moved()
 
     async def __aenter__(self) -> Self:
         if self._opened_before:
@@ -50,62 +82,147 @@ class MemoryPipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._open = False
+        self._moved.tell()
+        self._ledger.forget_callers()
         if error is None:
-            self._failures.report()
+            self._ledger.report(caller(), puts=False)
         else:
             error.add_note(note(self.stats()))
 
-    async def put(self, event: Event) -> None:
+    async def put(self, event: Event | tuple[str, NewEvent]) -> None:
         """Store one event; see `IngestPipeline.put`."""
-        await self.put_many((event,))
+        for step in self._put_many_steps((event,)):
+            await step
 
-    async def put_many(self, events: Iterable[Event]) -> None:
+    async def put_many(self, events: Iterable[Event | tuple[str, NewEvent]]) -> None:
         """Store events; see `IngestPipeline.put_many`."""
         for step in self._put_many_steps(events):
             await step
             await asyncio.sleep(0)  # other tasks get their turn
 
-    def _put_many_steps(self, events: Iterable[Event]) -> Iterator[Coroutine[None, None, None]]:
+    def _put_many_steps(self, events: Iterable[Event | tuple[str, NewEvent]]) -> Iterator[Coroutine[None, None, None]]:
         self._check_open()
         iterator, ended = iter(events), False
         while not ended:
             self._check_open()
-            saved, already_stored, refused, ended = self._log.ingest(iterator, AT_ONCE)
-            with self._lock:
-                self._counts["saved"] += saved
-                self._counts["already_stored"] += already_stored
-            if refused is not None:
-                self._refused(*refused)
+            try:
+                taken, ended = self._log.ingest(self._pending, iterator, AT_ONCE)
+            finally:
+                self._settle()
             if not ended:
-                yield self._taken()
+                yield self._taken(taken)
 
-    async def _taken(self) -> None:
-        """Wait for nothing: a chunk is stored. The blocking face runs this without an event loop."""
+    async def _put_tagged(self, records: Any) -> None:  # noqa: ANN401 - native records, or what pours and shrinks as they do
+        """Store records with their tags; an import's way in."""
+        while len(records):
+            self._check_open()
+            taken = records.pour(self._pending)
+            self._log.write(self._pending)
+            self._settle()
+            await self._taken(taken)
+
+    async def _taken(self, count: int) -> None:
+        """Wait for nothing where a chunk is stored, else until outcomes are read."""
+        if not count and not self._pending.has_room():
+            await self._moved.wait(self._pending.has_room)
 
     def _check_open(self) -> None:
         if not self._open:
             raise AetherError(CLOSED)
         if os.getpid() != self._process:
             raise AetherError(FORKED)
+        self._ledger.raise_complaint()
 
-    def _refused(self, event: Event | None, error: BaseException) -> None:
-        if event is None or not isinstance(error, AetherError):
-            raise error
-        outcome: Outcome = "conflicts" if isinstance(error, VersionConflictError) else "failed"
+    # What the log refused.
+
+    def _settle(self) -> None:
+        """Judge what is in trouble, and store what waits behind it."""
         with self._lock:
-            self._counts[outcome] += 1
-            self._failures.add(outcome, event, error)
-        if not is_verdict(error):
-            self._failures.report()  # the store is full: it would meet all events alike
+            self._log.write(self._pending)  # what another thread put while an event was judged
+            while troubles := self._pending.troubles(TROUBLES_AT_ONCE):
+                for ticket, why, number, _, _, _, events, drafts, tags in troubles:
+                    (event,), (is_draft,) = events, drafts
+                    fate = self._judge(why, number, event, is_draft=is_draft)
+                    self._ledger.settle(ticket, [(as_put(event, is_draft=is_draft), tags[0])], [fate])
+                    if fate.error is not None and not is_verdict(fate.error):
+                        self._ledger.halt(fate.error)
+                self._log.write(self._pending)
+            if self._ledger.is_told:
+                self._moved.tell()
+            if self._ledger.is_halted:
+                self._ledger.report(caller(), puts=True)  # the store is full: it would meet all events alike
+
+    def _judge(self, why: str, number: int, event: Event, *, is_draft: bool) -> Fate:
+        match why:
+            case "taken" | "elsewhere":
+                error = id_conflict(event, number, is_draft=is_draft, is_equal=why == "elsewhere")
+                return Fate("conflict", error=error)
+            case "unread":
+                bound, what = f"known_ids_max={self._known_ids_max:,}", f"the memory of ids for {event.actor_id!r}"
+                return Fate("failed", error=StoreFullError(what, bound, "allow more; each takes about 64 bytes"))
+        if event.version == 0:
+            return Fate("failed", error=AetherError(f"the versions of {event.actor_id!r} are used up: the last is 2**64 - 1"))
+        try:
+            return Fate("saved", 0, self._log.save_event(event))
+        except VersionConflictError as error:
+            return Fate("renumber") if self._renumber else Fate("conflict", error=error)
+        except AetherError as error:
+            return Fate("failed", error=error)
+
+    # What became of events.
 
     async def flush(self) -> None:
         """Tell what failed; everything else is stored already; see `IngestPipeline.flush`."""
         self._check_open()
-        self._failures.report()
+        self._ledger.report(caller(), puts=False)
+
+    def outcomes(self) -> Outcomes:
+        """Iterate over what becomes of each event; see `IngestPipeline.outcomes`."""
+        self._ledger.tell_outcomes()
+        return Outcomes(self._ledger, self._more_outcomes, self._moved.tell)
+
+    async def _more_outcomes(self) -> bool:
+        await self._moved.wait(lambda: not self._open or self.stats().unread > 0)
+        return self.stats().unread > 0
+
+    def _settled_tag(self) -> int:
+        return self._pending.settled_tag()
 
     def stats(self) -> IngestStats:
         """Say how many events became what."""
-        counts = self._counts
-        return IngestStats(
-            put=sum(counts.values()), **counts, unknown=0, pending=0, in_flight=0, commits=counts["saved"], bytes=0
-        )
+        return IngestStats(*self._pending.counts())
+
+
+class _Moved:
+    """Lets tasks wait, and threads without an event loop, as the blocking face has them."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._futures: list[asyncio.Future[None]] = []
+
+    def tell(self) -> None:
+        with self._condition:
+            futures, self._futures = self._futures, []
+            self._condition.notify_all()
+        for future in futures:
+            future.get_loop().call_soon_threadsafe(_wake, future)
+
+    async def wait(self, until: Callable[[], bool]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            with self._condition:
+                self._condition.wait_for(until)
+            return
+        while True:
+            with self._condition:
+                if until():
+                    return
+                future = loop.create_future()
+                self._futures.append(future)
+            await future
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

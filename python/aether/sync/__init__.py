@@ -14,6 +14,7 @@ from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
 from aether.nats import server
 from aether.store import base, jetstream, memory, memory_pipeline, pipeline
+from aether.store.ingesting import Outcomes
 from aether.sync._derive import blocking, blocking_protocol
 from aether.sync._runner import Direct, Portal
 
@@ -29,7 +30,9 @@ EventBus = blocking_protocol(bus_base.EventBus)
 Subscription = blocking_protocol(bus_base.Subscription)
 LocalEventBus = blocking(local.LocalEventBus, Portal, BUS_PARTS)
 NATSEventBus = blocking(bus_nats.NATSEventBus, Portal, BUS_PARTS)
-InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline})
-JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline})
+InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline, "outcomes": Outcomes})
+JetStreamEventStore = blocking(
+    jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline, "outcomes": Outcomes}
+)
 PublishingEventStore = blocking(publishing.PublishingEventStore, Portal)
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

@@ -25,7 +25,9 @@ from aether import DecodeError as DecodeError
 from aether import EncodeError as EncodeError
 from aether import Event as Event
 from aether import EventBatch as EventBatch
+from aether import IdConflictError as IdConflictError
 from aether import IngestError as IngestError
+from aether import IngestOutcome as IngestOutcome
 from aether import IngestStats as IngestStats
 from aether import InvalidIdError as InvalidIdError
 from aether import LoopInUseError as LoopInUseError
@@ -53,6 +55,7 @@ from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
 from aether.nats.server_process import ServerProcess
+from aether.store.base import OnConflict
 
 __all__ = [
     "AccessDeniedError",
@@ -70,8 +73,10 @@ __all__ = [
     "EventBatch",
     "EventBus",
     "EventStore",
+    "IdConflictError",
     "InMemoryEventStore",
     "IngestError",
+    "IngestOutcome",
     "IngestPipeline",
     "IngestStats",
     "InvalidIdError",
@@ -447,16 +452,34 @@ class EventStore(Protocol):
         pending_bytes_max: int = 67108864,
         in_flight_max: int = 4096,
         commit_events_max: int = 256,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
+        commit_bytes_max: int | None = None,
+        linger_s: float = 0.0,
+        skip_known: bool = False,
+        known_ids_max: int = 2000000,
+        on_conflict: OnConflict = "fail",
+        on_failure: Callable[[Any, AetherError], object] | None = None,
     ) -> IngestPipeline:
         """Return a pipeline for many events of many actors: `async with store.ingest() as pipeline`.
+
+        It takes events, which keep their versions, and pairs of an actor id and a `NewEvent`, which are numbered as `append`
+        does when their commit is made.
 
         Args:
             pending_max: events put and not settled before `put` waits, at most 1,000,000.
             pending_bytes_max: their bytes before `put` waits.
             in_flight_max: commits on their way at once, each of another actor, at most 65,536.
             commit_events_max: events of one actor that waited together and become one commit.
-            on_failure: called with each event that is not stored, and its error; it must not raise.
+            commit_bytes_max: the bytes of a commit that events share; one event alone may pass it. None: what the server takes.
+            linger_s: how long to let events gather before they are sent, in seconds, 0 to 60: nothing is sent within this time
+                of what was sent last, unless a commit is full, `put` waits for room, or somebody flushes.
+            skip_known: read the ids that an actor holds before its first commit. An event whose id is there with the same
+                content (type, time, data, metadata) is "already_stored", and one with other content a conflict. So new events
+                may be put again, in whatever process.
+            known_ids_max: how many ids are remembered for that, about 64 bytes each; the actors used longest ago are read anew.
+            on_conflict: what becomes of an event whose version another event has. "fail": it is told as a failure; "skip": it
+                is counted, and told to `on_failure` and as an outcome, and no `IngestError` is raised for it; "renumber": it is
+                appended with a new version. An id that is known with other content is a conflict in any case.
+            on_failure: called with each event that is not stored, as it was put, and its error; it must not raise.
         """
 
 class InMemoryEventStore:
@@ -496,11 +519,17 @@ class InMemoryEventStore:
         pending_bytes_max: int = 67108864,
         in_flight_max: int = 4096,
         commit_events_max: int = 256,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
+        commit_bytes_max: int | None = None,
+        linger_s: float = 0.0,
+        skip_known: bool = False,
+        known_ids_max: int = 2000000,
+        on_conflict: OnConflict = "fail",
+        on_failure: Callable[[Any, AetherError], object] | None = None,
     ) -> IngestPipeline:
         """Return a pipeline for many events of many actors; see `EventStore.ingest`.
 
-        Each event is stored when it is put, as a commit of its own, so nothing is ever pending and no bound is met.
+        Each event is stored when it is put, as a commit of its own, so nothing is ever pending and no bound is met, but for
+        outcomes that nobody reads.
         """
 
     def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
@@ -548,14 +577,14 @@ class IngestPipeline(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Flush, and end."""
 
-    def put(self, event: Event) -> None:
-        """Take one event; wait while too much is pending.
+    def put(self, event: Event | tuple[str, NewEvent]) -> None:
+        """Take one event, or an actor id and a new event to be numbered; wait while too much is pending.
 
         Raises:
             IngestError: the server did not answer, or took nothing; what failed since the last `flush`.
         """
 
-    def put_many(self, events: Iterable[Event]) -> None:
+    def put_many(self, events: Iterable[Event | tuple[str, NewEvent]]) -> None:
         """Take events, from a list or a generator of any length; wait while too much is pending.
 
         Raises:
@@ -568,6 +597,16 @@ class IngestPipeline(Protocol):
 
         Raises:
             IngestError: some of the events put since the last `flush` are not stored; the pipeline can go on.
+        """
+
+    def outcomes(self) -> Iterator[IngestOutcome]:
+        """Iterate over what becomes of each event, in the order in which it comes to be known, until the pipeline has ended.
+
+        Ask for it once, before the first event is put, and read it in a task or thread of its own: what is not read counts as
+        pending. What is told here is not raised as `IngestError` by `flush` or at the end.
+
+        Raises:
+            AetherError: events were put already, or it was asked for before.
         """
 
     def stats(self) -> IngestStats:
@@ -635,7 +674,12 @@ class JetStreamEventStore:
         pending_bytes_max: int = 67108864,
         in_flight_max: int = 4096,
         commit_events_max: int = 256,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
+        commit_bytes_max: int | None = None,
+        linger_s: float = 0.0,
+        skip_known: bool = False,
+        known_ids_max: int = 2000000,
+        on_conflict: OnConflict = "fail",
+        on_failure: Callable[[Any, AetherError], object] | None = None,
     ) -> IngestPipeline:
         """Return a pipeline for many events of many actors; see `EventStore.ingest`.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import Appended, EventBatch, IngestStats
+    from aether.store.base import Appended, EventBatch, IngestOutcome, IngestStats
     from aether.sync import EventStore, IngestPipeline, SnapshotStore
 
 __all__ = ["AsyncFace", "as_async"]
@@ -143,17 +143,26 @@ class AsyncPipeline:
     ) -> None:
         await self._call(self._pipeline.__exit__, kind, error, traceback)
 
-    async def put(self, event: Event) -> None:
+    async def put(self, event: Event | tuple[str, NewEvent]) -> None:
         """See `IngestPipeline.put`."""
         await self._call(self._pipeline.put, event)
 
-    async def put_many(self, events: Iterable[Event]) -> None:
+    async def put_many(self, events: Iterable[Event | tuple[str, NewEvent]]) -> None:
         """See `IngestPipeline.put_many`."""
         await self._call(self._pipeline.put_many, events)
 
     async def flush(self) -> None:
         """See `IngestPipeline.flush`."""
         await self._call(self._pipeline.flush)
+
+    def outcomes(self) -> AsyncIterator[IngestOutcome]:
+        """See `IngestPipeline.outcomes`."""
+        return self._each(self._pipeline.outcomes())
+
+    async def _each(self, outcomes: Iterator[IngestOutcome]) -> AsyncIterator[IngestOutcome]:
+        # It waits for what others put, so it never runs in their thread.
+        while (outcome := await asyncio.to_thread(next, outcomes, None)) is not None:
+            yield outcome
 
     def stats(self) -> IngestStats:
         """See `IngestPipeline.stats`."""
