@@ -17,10 +17,10 @@ from aether._native import number_events
 from aether.bus.base import EventBus
 from aether.errors import AetherError, NotPublishedError
 from aether.event import Event, NewEvent
-from aether.store.base import COMMIT_EVENTS_MAX, IN_FLIGHT_MAX, PENDING_BYTES_MAX, PENDING_MAX, EventStore, SnapshotStore
+from aether.store.base import EventStore, SnapshotStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from types import TracebackType
 
     from aether.event import Snapshot
@@ -143,21 +143,12 @@ class PublishingEventStore:
         except Exception as error:
             raise NotPublishedError(position, tuple(events)) from error
 
-    def ingest(
-        self,
-        *,
-        pending_max: int = PENDING_MAX,
-        pending_bytes_max: int = PENDING_BYTES_MAX,
-        in_flight_max: int = IN_FLIGHT_MAX,
-        commit_events_max: int = COMMIT_EVENTS_MAX,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
-    ) -> NoReturn:
+    def ingest(self, **_options: object) -> NoReturn:
         """Refuse: a pipeline acknowledges many commits at once, and in no order that could be published.
 
         Raises:
             AetherError: always; it says what to do instead.
         """
-        del pending_max, pending_bytes_max, in_flight_max, commit_events_max, on_failure
         raise AetherError(
             "ingested events are not published: ingest into the store itself, and await bus.publish_many(events) when the "
             "pipeline's flush has returned"

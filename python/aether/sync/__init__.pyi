@@ -948,15 +948,7 @@ class PublishingEventStore:
     def append(self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None) -> Appended:
         """Number the events, store them as one commit, then publish them; see `EventStore.append`."""
 
-    def ingest(
-        self,
-        *,
-        pending_max: int = 65536,
-        pending_bytes_max: int = 67108864,
-        in_flight_max: int = 4096,
-        commit_events_max: int = 256,
-        on_failure: Callable[[Event, AetherError], object] | None = None,
-    ) -> NoReturn:
+    def ingest(self, **_options: object) -> NoReturn:
         """Refuse: a pipeline acknowledges many commits at once, and in no order that could be published.
 
         Raises:
