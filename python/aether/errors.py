@@ -14,6 +14,7 @@
     ├── OutcomeUnknownError                    sent, but nobody can say whether it was stored
     ├── IngestError                            events of an ingestion that were not stored; carries each
     ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
+    │   └── NotDrainedError                    a drained subscription's events were not all handled or read in time
     ├── SubscriptionLaggedError                a subscription fell behind, and events were dropped; says how many
     ├── SubscriptionInterruptedError           a subscription's connection was lost; events may have been missed
     ├── NoSubscriberError                      a request that nobody is subscribed to
@@ -51,6 +52,7 @@ __all__ = [
     "MissingExtraError",
     "NamespaceMismatchError",
     "NoSubscriberError",
+    "NotDrainedError",
     "NotPublishedError",
     "OutcomeUnknownError",
     "PublishInterruptedError",
@@ -313,6 +315,27 @@ class DeadlineError(AetherError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.what}: no answer within {self.timeout_s:g} s; try again, or allow more with timeout_s="
+
+
+class NotDrainedError(DeadlineError):
+    """A subscription was to end once what waits in it was handled or read, and that took too long. It has ended.
+
+    Attributes:
+        what: the subscription.
+        left: how many events nobody has read, or whose handlers had not begun or not finished.
+        timeout_s: the time that it had, in seconds.
+    """
+
+    def __init__(self, what: str, left: int, timeout_s: float) -> None:
+        super().__init__(what, timeout_s)
+        self.args = (what, left, timeout_s)
+        self.left = left
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} was drained, and {self.left:,} events were left when {self.timeout_s:g} s had passed; read or handle "
+            "them faster, or allow more with timeout_s="
+        )
 
 
 class SubscriptionLaggedError(AetherError):

@@ -160,9 +160,9 @@ class BusWithHandling(PlainBus):
 class Impatient(handling.Handling):
     """Cancels what runs."""
 
-    async def finish(self, timeout_s: float) -> None:
+    async def finish(self, timeout_s: float) -> int:
         """Do not wait."""
-        await super().finish(0)
+        return await super().finish(0)
 
 
 @bus_caught_by("test_closing_waits_for_handlers_that_run")
@@ -279,9 +279,9 @@ class LastAnswerCounts(PlainBus):
                 await reply(key, body)
 
         self._reply = count
-        for subscription in self._subscriptions.values():
-            if subscription._handling is not None:
-                subscription._handling._reply = count
+        for lifetime in self._subscriptions.values():
+            if lifetime.handling is not None:
+                lifetime.handling._reply = count
         await super()._request(event, timeout_s)
         return read_answer(bodies[-1])
 

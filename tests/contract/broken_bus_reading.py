@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from plain_bus import PlainBus, PlainExchange, PlainMailbox
 from planted import bus_caught_by
@@ -214,6 +214,47 @@ class ClosesOnce(BusOf):
     """Fails when it is closed again."""
 
     subscription_type = OnceOnly
+
+
+class Hasty(BusSubscription):
+    """Takes draining for closing."""
+
+    async def drain(self) -> None:
+        """Close."""
+        await self.aclose()
+
+
+@bus_caught_by(
+    "test_draining_handles_what_is_pending",
+    "test_a_drained_reader_reads_to_the_end",
+    "test_members_that_are_drained_lose_nothing",
+    "test_leaving_a_handlers_block_drains",
+    "test_a_handler_may_drain_what_calls_it",
+)
+class DrainsByClosing(BusOf):
+    """Drops what is pending in a drained subscription."""
+
+    subscription_type = Hasty
+
+
+@bus_caught_by("test_a_bus_is_drained", "test_leaving_the_bus_drains_its_handlers")
+class ClosesAtOnce(PlainBus):
+    """Drains nothing when it is left or drained."""
+
+    async def _drain_subscriptions(self, is_drained: object) -> list[BaseException]:
+        return []
+
+
+@bus_caught_by("test_a_dropped_subscription_is_released")
+class KeepsWhatIsDropped(PlainBus):
+    """Holds subscriptions that their readers have dropped."""
+
+    held: ClassVar[list[BusSubscription]] = []
+
+    async def _subscribe(self, options: SubscribeOptions, *, registered: bool = False) -> BusSubscription:
+        made = await super()._subscribe(options, registered=registered)
+        self.held.append(made)
+        return made
 
 
 class Elsewhere(PlainMailbox):

@@ -266,11 +266,13 @@ async def test_nothing_is_left_behind():
             await asyncio.sleep(0)
             return event.version
 
+        readers = []
         for _ in range(3):
             await bus.subscribe(handler=handler)
-            await bus.subscribe()
+            readers.append(await bus.subscribe())
         await bus.publish_many(events("a", range(1, 50)))
         assert await bus.request(*events("a", [50])) == 50
+    del readers
     await asyncio.sleep(0)
     gc.collect()
     assert {task.get_name() for task in asyncio.all_tasks()} == {asyncio.current_task().get_name()}

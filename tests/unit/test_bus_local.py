@@ -88,12 +88,13 @@ async def test_a_cancelled_publisher_has_sent_a_beginning():
 async def test_a_request_ends_with_its_bus():
     """Who waits for an answer when the bus is closed is told so."""
     bus = LocalEventBus()
-    await bus.subscribe()
+    subscription = await bus.subscribe()
     asking = asyncio.create_task(bus.request(*events("a", [1])))
     await asyncio.sleep(0)
     await bus.aclose()
     with pytest.raises(AetherError, match="closed"):
         await soon(asking)
+    await subscription.wait_closed()
 
 
 async def test_late_answers_are_nobodys():

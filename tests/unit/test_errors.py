@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "NoSubscriberError": ("PlaceOrder", "order-1"),
     "RequestFailedError": ("ValueError: no such order",),
     "PublishInterruptedError": (12,),
+    "NotDrainedError": ("the subscription to everything", 12, 10.0),
     "NotPublishedError": (42, ()),
     "ServersUnreachableError": (("nats://b:4222", "nats://c:4222"), "connection refused"),
 }
@@ -55,6 +56,7 @@ REMEDIES = {
     "NoSubscriberError": "subscribe a handler that answers it",
     "RequestFailedError": "its own process has logged where",
     "PublishInterruptedError": "save in a store what must not be lost",
+    "NotDrainedError": "read or handle them faster",
     "NotPublishedError": "await bus.publish_many(error.events)",
     "ServersUnreachableError": 'ready="server"',
     "LoopInUseError": "asyncio.to_thread",

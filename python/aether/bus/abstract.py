@@ -6,6 +6,7 @@ A bus derives from this and says how messages travel. It must not deliver anythi
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
@@ -13,6 +14,7 @@ from aether.bus.arguments import SubscribeOptions, check_event, check_timeout
 from aether.bus.base import CONCURRENCY, MAX_PENDING, MAX_PENDING_BYTES
 from aether.bus.handling import Handling, forget_caller
 from aether.bus.intake import Intake
+from aether.bus.lifetime import Lifetime
 from aether.bus.pulling import chunks
 from aether.bus.registering import check_kind, typed_handler
 from aether.bus.subscription import BusSubscription
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from aether.event import Event
 
 __all__ = ["AbstractEventBus"]
+
+_LOG = logging.getLogger("aether.bus")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,7 +48,7 @@ class AbstractEventBus(ABC):
     def __init__(self, timeout_s: float) -> None:
         check_timeout("timeout_s", timeout_s)
         self._timeout_s = timeout_s
-        self._subscriptions: dict[Intake, BusSubscription] = {}
+        self._subscriptions: dict[Intake, Lifetime] = {}
         self._registered: list[SubscribeOptions] = []
         self._registrations: list[Intake] = []
         self._opening = asyncio.Lock()
@@ -66,7 +70,10 @@ class AbstractEventBus(ABC):
 
     @abstractmethod
     async def _detach(self, intake: Intake) -> None:
-        """Let the intake hear nothing more, whether it was attached or not. Raise nothing because of a lost connection."""
+        """Let the intake hear nothing more, whether it is attached or not; what was sent to it before is in its mailbox then.
+
+        Raise nothing because of a lost connection.
+        """
 
     @abstractmethod
     async def _send(self, events: list[Event], before: int) -> None:
@@ -115,10 +122,12 @@ class AbstractEventBus(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
-        if error is None:
-            for intake in self._registrations:
-                intake.raise_failure()
+        if error is not None:
+            await self.aclose()
+            return
+        await self._until_closed(self._begin_closing(lambda lifetime: lifetime.handling is not None))
+        for intake in self._registrations:
+            intake.raise_failure()
 
     async def start(self) -> None:
         """Open the bus, and subscribe the handlers registered by `on`; see `EventBus.start`."""
@@ -154,20 +163,34 @@ class AbstractEventBus(ABC):
 
     async def aclose(self) -> None:
         """Flush, and close every subscription; see `EventBus.aclose`."""
+        if self._closing is not None:
+            for intake in self._subscriptions:
+                intake.close()  # what is still being drained
+        await self._until_closed(self._begin_closing(lambda _: False))
+
+    async def drain(self) -> None:
+        """Hear nothing new, let what is pending be handled or read, and close; see `EventBus.drain`."""
+        await self._until_closed(self._begin_closing(lambda _: True))
+
+    def _begin_closing(self, is_drained: Callable[[Lifetime], bool]) -> asyncio.Task[None]:
         if self._closing is None:
             if self._loop is not None:
                 self._check_owner(asyncio.get_running_loop())
             self._closed = True
-            self._closing = asyncio.create_task(self._end(), name="aether-bus-closing")
-        if not any(subscription.is_called_from_here() for subscription in self._subscriptions.values()):
-            await asyncio.shield(self._closing)
+            self._closing = asyncio.create_task(self._end(is_drained), name="aether-bus-closing")
+        return self._closing
 
-    async def _end(self) -> None:
+    async def _until_closed(self, closing: asyncio.Task[None]) -> None:
+        if not any(lifetime.is_called_from_here() for lifetime in self._subscriptions.values()):
+            await asyncio.shield(closing)
+
+    async def _end(self, is_drained: Callable[[Lifetime], bool]) -> None:
         forget_caller()
         if self._loop is None:
             await self._give_up_opening()
         async with self._opening:
             try:
+                undrained = await self._drain_subscriptions(is_drained)
                 await self._close_subscriptions()
                 if self._loop is not None:
                     # Last, as handlers may publish until they end; and then nobody may any more.
@@ -176,10 +199,20 @@ class AbstractEventBus(ABC):
             finally:
                 self._loop = None
                 await self._close()
+        for error in undrained:
+            raise error
+
+    async def _drain_subscriptions(self, is_drained: Callable[[Lifetime], bool]) -> list[BaseException]:
+        drained = [lifetime for lifetime in self._subscriptions.values() if is_drained(lifetime)]
+        results = await asyncio.gather(*(lifetime.drain_and_wait() for lifetime in drained), return_exceptions=True)
+        undrained = [result for result in results if result is not None]
+        for error in undrained:
+            _LOG.warning("%r: %s", self, error)  # each, as only the first is raised
+        return undrained
 
     async def _close_subscriptions(self) -> None:
         results = await asyncio.gather(
-            *(subscription.aclose() for subscription in list(self._subscriptions.values())), return_exceptions=True
+            *(lifetime.aclose() for lifetime in list(self._subscriptions.values())), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
@@ -267,28 +300,27 @@ class AbstractEventBus(ABC):
     async def _subscribe(self, options: SubscribeOptions, *, registered: bool = False) -> BusSubscription:
         intake = self._make_intake(options)
         handling = None if options.handler is None else Handling(intake, self._reply)
-        subscription = BusSubscription(intake, handling, self._drop, self._timeout_s)
-        self._subscriptions[intake] = subscription
+        lifetime = Lifetime(intake, handling, self._detach, self._forget, self._timeout_s)
+        self._subscriptions[intake] = lifetime
         try:
             intake.ready = await self._attach(intake, self._deadline())
             if self._closed:
                 self._refuse_closed()
         except BaseException:
-            await subscription.aclose()
+            await lifetime.aclose()
             raise
         if registered:
             self._registrations.append(intake)
         if handling is not None:
             handling.begin()
-        return subscription
+        return BusSubscription(lifetime)
 
     def _note_unsent(self, reply: str, error: Exception) -> bool:
         """Take it that an answer (to where, in lower case) was refused after it was sent; say whether it was a handler's here."""
-        return any(subscription.note_unsent(reply, error) for subscription in self._subscriptions.values())
+        return any(lifetime.note_unsent(reply, error) for lifetime in self._subscriptions.values())
 
-    async def _drop(self, intake: Intake) -> None:
+    def _forget(self, intake: Intake) -> None:
         self._subscriptions.pop(intake, None)
-        await self._detach(intake)
 
     # Publishing.
 

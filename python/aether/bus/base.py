@@ -129,11 +129,24 @@ class Subscription(Protocol):
         """
         ...
 
+    async def drain(self) -> None:
+        """Hear nothing new, and let what is pending be handled, or read; then it ends.
+
+        A member of a group that leaves so loses nothing: what reached it, it handles, and what comes later goes to the others.
+        With a handler this returns when all is handled. Without one it returns when nothing comes any more: go on reading, up
+        to the end. Called by the handler itself, it does not wait for it.
+
+        Raises:
+            NotDrainedError: events were left when the bus's `timeout_s` had passed.
+        """
+        ...
+
     async def aclose(self) -> None:
         """End it: nothing more is delivered, what is pending is dropped, and who reads comes to the end.
 
-        Handlers that run may finish within the bus's `timeout_s`; then they are cancelled, and that is logged. Called by the
-        handler itself, it does not wait for it.
+        Handlers that run may finish within the bus's `timeout_s`; then they are cancelled, and that is logged. One that goes on
+        although it is cancelled is logged a second later, and left to itself. Called by the handler itself, it does not wait
+        for it.
         """
         ...
 
@@ -144,7 +157,7 @@ class Subscription(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close it; raise what ended it before, as `wait_closed` does."""
+        """Close it; drain it first, if it has a handler and no error is under way. Raise what ended it, as `wait_closed` does."""
         ...
 
 
@@ -163,7 +176,10 @@ class EventBus(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the bus; raise what a handler registered with `on_error="stop"` raised."""
+        """Close the bus; drain subscriptions with handlers first, if no error is under way.
+
+        Raise what a handler registered with `on_error="stop"` raised.
+        """
         ...
 
     async def start(self) -> None:
@@ -306,8 +322,18 @@ class EventBus(Protocol):
         """Say what this bus is."""
         ...
 
+    async def drain(self) -> None:
+        """Hear nothing new, let what is pending be handled, or read up to the end by those who read; then close.
+
+        Handlers may publish until then.
+
+        Raises:
+            NotDrainedError: events were left when `timeout_s` had passed; the bus is closed all the same.
+        """
+        ...
+
     async def aclose(self) -> None:
-        """Flush, and close every subscription.
+        """Flush, and close every subscription; what is pending is dropped. Also one that is being drained ends at once.
 
         Raises:
             AetherError: as `flush` does; it is closed all the same.

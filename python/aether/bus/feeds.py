@@ -78,15 +78,19 @@ class Feeds:
         """
         channel = self._channel(subject, queue, namespace)
         channel.users += 1
+        # A member of a group gets its share from the moment the server knows it, and nobody else gets that.
+        seat = None if queue is None else channel.seat(taker)
         try:
             await self._until_live(channel, deadline)
             self._check_open()
         except BaseException:
+            if seat is not None:
+                channel.leave(seat.number)
             await self._release(channel, None)
             raise
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self._keep(), name="aether-bus-feeds")
-        return channel.seat(taker)
+        return channel.seat(taker) if seat is None else seat
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -39,6 +39,9 @@ ANSWERED_MAX = 1_024
 _CALLING: ContextVar[Handling | None] = ContextVar("aether.bus.handling", default=None)
 """Whose handler it is that runs: a handler that closes its own subscription must not wait for itself."""
 
+CANCEL_S = 1.0
+"""How long a handler that was cancelled may take to end, in seconds."""
+
 TAKE_MAX = 256
 """Events taken out of the mailbox at once."""
 
@@ -77,6 +80,8 @@ class Handling:
         self._queues: dict[str, deque[tuple[Event, str | None]]] = {}
         self._turns: deque[str] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._driver: asyncio.Task[None] | None = None
+        self._stubborn: set[asyncio.Task[None]] = set()
         self._answered: deque[str] = deque(maxlen=ANSWERED_MAX)
         self._workers = 0
         self._room = asyncio.Event()
@@ -86,32 +91,50 @@ class Handling:
 
     def begin(self) -> None:
         """Call the handler for what comes from now on."""
-        self._spawn(self._drive_by_actor() if is_async(self._handler) else self._drive_in_order(), "aether-bus-handling")
+        work = self._drive_by_actor() if is_async(self._handler) else self._drive_in_order()
+        self._driver = self._spawn(work, "aether-bus-handling")
 
     def is_called_from_here(self) -> bool:
         """Say whether this is called by the handler, also through tasks or threads of its own."""
         return _CALLING.get() is self
 
-    async def finish(self, timeout_s: float) -> None:
-        """Wait for the handlers that run; cancel those that have not finished in time, and log that."""
+    async def finish(self, timeout_s: float) -> int:
+        """Wait for what runs; cancel what has not finished in time, and log that. Return how many events were left then.
+
+        A handler that goes on although it was cancelled is waited for `CANCEL_S` more, and then left to itself.
+        """
+        left = 0
         self._room.set()
         give_up_at = asyncio.get_running_loop().time() + timeout_s
-        while running := set(self._tasks):
+        while running := self._tasks - self._stubborn:
             _, late = await asyncio.wait(running, timeout=max(0.0, give_up_at - asyncio.get_running_loop().time()))
             if late:
+                # The driver has no event of its own, where workers have them.
+                left = self._intake.mailbox.pending + self.staged + len(late - ({self._driver} if self._workers else set()))
+                self._intake.close()
                 text = "%s was closed: %d of its tasks had not finished within %g s, and were cancelled"
                 _LOG.warning(text, self._intake.options, len(late), timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+                await self._cancel(late)
+        return left
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    async def _cancel(self, late: set[asyncio.Task[None]]) -> None:
+        for task in late:
+            task.cancel()
+        _, stubborn = await asyncio.wait(late, timeout=CANCEL_S)
+        if stubborn:
+            self._stubborn |= stubborn
+            text = "%s was closed, but %d of its handlers go on though they were cancelled %g s ago; nobody waits for them"
+            _LOG.error(text, self._intake.options, len(stubborn), CANCEL_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._stubborn.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._stop(error if isinstance(error, Exception) else AetherError(f"a handler raised {error!r}"))
 

@@ -33,7 +33,8 @@ class Intake:
         ready: how far the subscription is proven to reach: "process", "server" or "cluster".
         failure: what ended it, if it was not closed.
         ended: set when all is over: it hears nothing, and no handler runs.
-        on_failure: called once when it fails, so that whoever owns it takes it off the bus.
+        is_leaving: whether it is being taken off the bus, while what is pending can still be had.
+        on_end: called when it fails, or all that it heard was given, so that whoever owns it takes it off the bus.
     """
 
     def __init__(self, options: SubscribeOptions) -> None:
@@ -43,7 +44,8 @@ class Intake:
         self.ready = ""
         self.failure: Exception | None = None
         self.ended = asyncio.Event()
-        self.on_failure: Callable[[], object] | None = None
+        self.is_leaving = False
+        self.on_end: Callable[[], object] | None = None
         self._told = False
         self._waiting: set[asyncio.Future[None]] = set()
         self._kept_out: set[asyncio.Future[None]] = set()
@@ -53,7 +55,7 @@ class Intake:
     @property
     def is_live(self) -> bool:
         """Whether it hears what is published now."""
-        return not self._closed and self.failure is None and not self._holds
+        return not (self._closed or self.is_leaving or self._holds) and self.failure is None
 
     @property
     def is_closed(self) -> bool:
@@ -78,6 +80,8 @@ class Intake:
                 await asyncio.sleep(0)
             return True
         if self.mailbox.is_ended():
+            if self.on_end is not None:
+                self.on_end()
             return False
         await _released(self._waiting)
         return True
@@ -104,11 +108,15 @@ class Intake:
         self.failure = error
         if self._closed:
             return
-        self.mailbox.close()  # an interruption holds nothing up any more
+        self.hear_no_more()
+        if self.on_end is not None:
+            self.on_end()
+
+    def hear_no_more(self) -> None:
+        """Take nothing any more: what is pending is given, then it ends. No interruption holds that up."""
+        self.mailbox.close()
         self.wake()
         self.tell_room()
-        if self.on_failure is not None:
-            self.on_failure()
 
     def close(self) -> None:
         """End it: what is pending is not given any more."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from aether.bus.base import SubscriptionStats
 from aether.errors import AetherError
 from aether.store.arguments import check_batch_size
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from types import TracebackType
 
-    from aether.bus.handling import Handling
+    from aether.bus.base import SubscriptionStats
     from aether.bus.intake import Intake
+    from aether.bus.lifetime import Lifetime
     from aether.event import Event
 
 __all__ = ["BusSubscription", "Reading"]
@@ -62,26 +63,27 @@ class Reading(Generic[T]):
 
 
 class BusSubscription:
-    """A `Subscription`.
+    """A `Subscription`, as its caller holds it.
 
     Args:
-        intake: where its events come in.
-        handling: what calls its handler, if it has one.
-        detach: takes it off the bus; called once.
-        timeout_s: what handlers that run get for finishing when it is closed.
+        lifetime: its end, and what the bus holds of it.
     """
 
-    def __init__(
-        self, intake: Intake, handling: Handling | None, detach: Callable[[Intake], Awaitable[None]], timeout_s: float
-    ) -> None:
-        self._intake, self._handling, self._detach, self._timeout_s = intake, handling, detach, timeout_s
-        self._mailbox = intake.mailbox
+    def __init__(self, lifetime: Lifetime) -> None:
+        intake = lifetime.intake
+        self._lifetime, self._intake, self._mailbox = lifetime, intake, intake.mailbox
         self._take_next = self._next_for_publishers if intake.options.policy == "block" else intake.mailbox.next
-        if handling is not None:
+        if lifetime.handling is not None:
             self._take_next = self._refuse
-        self._closing: asyncio.Task[None] | None = None
-        self._final: SubscriptionStats | None = None
-        intake.on_failure = self._begin_closing
+
+    def __del__(self) -> None:
+        lifetime = self._lifetime
+        if lifetime.handling is not None or lifetime.is_closing:
+            return  # a handler goes on until the bus is closed, without anyone who holds this
+        if not lifetime.is_draining:
+            text = f"{self._intake.options} was never closed; use async with, or await aclose()"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+        lifetime.abandon()
 
     @property
     def ready(self) -> str:
@@ -94,7 +96,8 @@ class BusSubscription:
         return self._intake.is_live
 
     def __repr__(self) -> str:
-        state = "live" if self.is_live else "closed" if self._closing is not None else "interrupted"
+        states = {"live": self.is_live, "closed": self._lifetime.is_closing, "draining": self._lifetime.is_draining}
+        state = next((state for state, holds in states.items() if holds), "interrupted")
         return f"<{str(self._intake.options).removeprefix('the ')}: {state}, {self._mailbox.pending:,} pending>"
 
     # Reading.
@@ -141,16 +144,12 @@ class BusSubscription:
         )
 
     def _refuse_beside_handler(self) -> None:
-        if self._handling is not None:
+        if self._lifetime.handling is not None:
             self._refuse()
 
     def stats(self) -> SubscriptionStats:
         """Say how many events became what; see `SubscriptionStats`."""
-        if self._final is not None:
-            return self._final
-        box = self._mailbox
-        staged, failed = (0, 0) if self._handling is None else (self._handling.staged, self._handling.failed)
-        return SubscriptionStats(box.delivered - staged, box.pending + staged, box.missed, box.damaged, failed)
+        return self._lifetime.stats()
 
     # The end.
 
@@ -160,6 +159,8 @@ class BusSubscription:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None and self._lifetime.handling is not None:
+            await self.drain()
         await self.aclose()
         if error is None:
             self._intake.raise_failure()
@@ -169,43 +170,10 @@ class BusSubscription:
         await self._intake.ended.wait()
         self._intake.raise_failure(again=True)
 
+    async def drain(self) -> None:
+        """Hear nothing new, and let what is pending be handled, or read; see `Subscription.drain`."""
+        await self._lifetime.drain()
+
     async def aclose(self) -> None:
         """End it; see `Subscription.aclose`."""
-        self._intake.close()
-        closing = self._begin_closing()
-        if self.is_called_from_here():
-            return
-        # Who is cancelled here stops waiting; the closing goes on.
-        await asyncio.shield(closing)
-        self._settle()
-
-    def note_unsent(self, reply: str, error: Exception) -> bool:
-        """Take it that an answer was refused; say whether its handler gave it."""
-        return self._handling is not None and self._handling.note_unsent(reply, error)
-
-    def is_called_from_here(self) -> bool:
-        """Say whether the task that runs now is one of its handler's, which cannot wait for its own end."""
-        return self._handling is not None and self._handling.is_called_from_here()
-
-    def _begin_closing(self) -> asyncio.Task[None]:
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name="aether-bus-closing")
-        return self._closing
-
-    async def _close(self) -> None:
-        try:
-            try:
-                await self._detach(self._intake)
-            finally:
-                if self._handling is not None:
-                    await self._handling.finish(self._timeout_s)
-        finally:
-            if self._intake.is_closed:
-                self._settle()
-            self._intake.ended.set()
-
-    def _settle(self) -> None:
-        """Let go of what will never be read, and keep the counters as they stand."""
-        if self._final is None:
-            self._final = self.stats()
-            self._mailbox.clear()
+        await self._lifetime.aclose()

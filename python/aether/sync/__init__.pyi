@@ -35,6 +35,7 @@ from aether import MissingExtraError as MissingExtraError
 from aether import NamespaceMismatchError as NamespaceMismatchError
 from aether import NewEvent as NewEvent
 from aether import NoSubscriberError as NoSubscriberError
+from aether import NotDrainedError as NotDrainedError
 from aether import NotPublishedError as NotPublishedError
 from aether import OutcomeUnknownError as OutcomeUnknownError
 from aether import PublishInterruptedError as PublishInterruptedError
@@ -88,6 +89,7 @@ __all__ = [
     "NamespaceMismatchError",
     "NewEvent",
     "NoSubscriberError",
+    "NotDrainedError",
     "NotPublishedError",
     "OutcomeUnknownError",
     "PublishInterruptedError",
@@ -221,7 +223,10 @@ class EventBus(Protocol):
         """Open the bus, and subscribe the handlers registered by `on`."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Close the bus; raise what a handler registered with `on_error="stop"` raised."""
+        """Close the bus; drain subscriptions with handlers first, if no error is under way.
+
+        Raise what a handler registered with `on_error="stop"` raised.
+        """
 
     def start(self) -> None:
         """Open the bus, and subscribe the handlers registered by `on`, as `async with` and the first use do."""
@@ -355,8 +360,17 @@ class EventBus(Protocol):
     def info(self) -> BusInfo:
         """Say what this bus is."""
 
+    def drain(self) -> None:
+        """Hear nothing new, let what is pending be handled, or read up to the end by those who read; then close.
+
+        Handlers may publish until then.
+
+        Raises:
+            NotDrainedError: events were left when `timeout_s` had passed; the bus is closed all the same.
+        """
+
     def close(self) -> None:
-        """Flush, and close every subscription.
+        """Flush, and close every subscription; what is pending is dropped. Also one that is being drained ends at once.
 
         Raises:
             AetherError: as `flush` does; it is closed all the same.
@@ -772,6 +786,9 @@ class LocalEventBus:
     def close(self) -> None:
         """Flush, and close every subscription; see `EventBus.aclose`."""
 
+    def drain(self) -> None:
+        """Hear nothing new, let what is pending be handled or read, and close; see `EventBus.drain`."""
+
     def on(
         self,
         kind: type[T],
@@ -864,6 +881,9 @@ class NATSEventBus:
 
     def close(self) -> None:
         """Flush, and close every subscription; see `EventBus.aclose`."""
+
+    def drain(self) -> None:
+        """Hear nothing new, let what is pending be handled or read, and close; see `EventBus.drain`."""
 
     def on(
         self,
@@ -1048,15 +1068,27 @@ class Subscription(Protocol):
                 `AccessDeniedError`.
         """
 
+    def drain(self) -> None:
+        """Hear nothing new, and let what is pending be handled, or read; then it ends.
+
+        A member of a group that leaves so loses nothing: what reached it, it handles, and what comes later goes to the others.
+        With a handler this returns when all is handled. Without one it returns when nothing comes any more: go on reading, up
+        to the end. Called by the handler itself, it does not wait for it.
+
+        Raises:
+            NotDrainedError: events were left when the bus's `timeout_s` had passed.
+        """
+
     def close(self) -> None:
         """End it: nothing more is delivered, what is pending is dropped, and who reads comes to the end.
 
-        Handlers that run may finish within the bus's `timeout_s`; then they are cancelled, and that is logged. Called by the
-        handler itself, it does not wait for it.
+        Handlers that run may finish within the bus's `timeout_s`; then they are cancelled, and that is logged. One that goes on
+        although it is cancelled is logged a second later, and left to itself. Called by the handler itself, it does not wait
+        for it.
         """
 
     def __enter__(self) -> Self:
         """Return the subscription."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Close it; raise what ended it before, as `wait_closed` does."""
+        """Close it; drain it first, if it has a handler and no error is under way. Raise what ended it, as `wait_closed` does."""

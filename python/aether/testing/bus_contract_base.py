@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
 
@@ -26,7 +26,11 @@ WAIT_S = 20.0
 class BusCase:
     """The fixtures of every part of the contract. See `BusContract`."""
 
-    pytestmark = pytest.mark.asyncio
+    # What a test leaves open its bus closes.
+    pytestmark: ClassVar = [
+        pytest.mark.asyncio,
+        pytest.mark.filterwarnings("ignore:the subscription to .* was never closed:ResourceWarning"),
+    ]
 
     event_bytes_max = 1_048_576
     """What one event may take as a message, in bytes; override it for a bus with another bound."""

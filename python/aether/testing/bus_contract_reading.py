@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -182,6 +183,40 @@ class ReadingContract(BusCase):
         assert leaves.stats() == (1, 0, 0, 0, 0)
         with pytest.raises(StopAsyncIteration):
             await soon(anext(leaves))
+
+    async def test_a_dropped_subscription_is_released(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """A subscription that is dropped without being closed warns of that, and gathers nothing more."""
+
+        async def first() -> Event:
+            async for event in await bus.subscribe(actor_id=actor, group="g"):
+                return event
+            raise AssertionError
+
+        async def forget() -> None:
+            hearing = asyncio.create_task(soon(first()))
+            version = 0
+            while not hearing.done():
+                version += 1
+                await peer.publish(*events(actor, [version]))
+                await asyncio.wait([hearing], timeout=0.01)
+            await hearing
+            del hearing
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match="the subscription to .* was never closed"):
+            await soon(forget())
+        # Another one in the group: what is published goes to him alone, once the dropped one is gone.
+        async with await bus.subscribe(actor_id=actor, group="g") as other:
+            async with asyncio.timeout(20):
+                alone = 0
+                while alone < 10:
+                    before = other.stats()
+                    await peer.publish_many(events(actor, range(1001, 1011)))
+                    await peer.flush()
+                    await bus.flush()
+                    await asyncio.sleep(0.01)
+                    alone = other.stats().pending - before.pending
+            assert alone == 10
 
     async def test_closing_ends_who_reads(self, bus: EventBus, peer: EventBus, actor: str) -> None:
         """Readers that wait, by event, batch or pair, come to their end; what was pending is not given any more."""

@@ -117,6 +117,10 @@ class AsyncBus:
         """See `EventBus.info`."""
         return await self._call(self._bus.info)
 
+    async def drain(self) -> None:
+        """See `EventBus.drain`."""
+        await self._call(self._bus.drain)
+
     async def aclose(self) -> None:
         """See `EventBus.aclose`."""
         await self._call(self._bus.close)
@@ -163,6 +167,10 @@ class AsyncSubscription:
     async def wait_closed(self) -> None:
         """See `Subscription.wait_closed`."""
         await self._call(self._subscription.wait_closed)
+
+    async def drain(self) -> None:
+        """See `Subscription.drain`."""
+        await self._call(self._subscription.drain)
 
     async def aclose(self) -> None:
         """See `Subscription.aclose`."""
