@@ -149,8 +149,10 @@ class Handling:
     async def _take(self, limit: int) -> list[tuple[Event, str | None]]:
         """Return what comes next; nothing at the end. What stands in the way goes to `on_error`."""
         while True:
+            taken: list[tuple[Event, str | None]] = []
             try:
-                taken = self._take_now(limit)
+                # What a worker met stands before what is there now.
+                taken = self._take_now(limit) if self._met is None else []
             except AetherError as error:
                 self._met = error
             if self._met is not None:
