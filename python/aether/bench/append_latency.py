@@ -52,12 +52,16 @@ async def lines(setting: Setting) -> list[Line]:
         versions = {"ours": 0, "bare": 0}
 
         def side(name: str, key: str, save: Callable[[Event], Awaitable[int]]) -> Side:
+            samples: list[int] = []
+
             async def run(_: None) -> None:
                 for version in range(versions[key] + 1, versions[key] + SAVES + 1):
+                    begin = WALL()
                     await save(Event("order-1", "OrderPlaced", version, DATA))
+                    samples.append(WALL() - begin)
                 versions[key] += SAVES
 
-            return Side(name, run, SAVES)
+            return Side(name, run, SAVES, samples=samples)
 
         found = await compare(
             "append-latency",
@@ -65,6 +69,7 @@ async def lines(setting: Setting) -> list[Line]:
             [side("nats-py request", "bare", bare.save)],
             repetitions=repetitions,
             clock=WALL,
+            server_cpu_ns=setting.server_cpu_ns,
             targets=[[Target("slower", 1.0)]],
         )
         check(holds=await store.get_latest_version("order-1") == versions["ours"], what="the store lacks saves")

@@ -118,6 +118,7 @@ async def _lines(setting: Setting, actors: int) -> list[Line]:
             sides,
             repetitions=repetitions,
             clock=WALL,
+            server_cpu_ns=setting.server_cpu_ns,
             targets=targets,
         )
         check(holds=not inbox.refused, what=f"{inbox.refused} publishes of the baseline were refused")

@@ -73,7 +73,9 @@ async def _receiving(
             targets.append([])
         many = "1 subscriber" if subscribers == 1 else f"{subscribers} subscribers"
         scenario = f"bus, 1 publisher to {many}, {count:,} events"
-        return await compare(scenario, ours, sides, repetitions=repetitions, clock=WALL, targets=targets)
+        return await compare(
+            scenario, ours, sides, repetitions=repetitions, clock=WALL, targets=targets, server_cpu_ns=setting.server_cpu_ns
+        )
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ import asyncio
 import importlib.util
 import logging
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aether._native import Event
-from aether.bench.measure import WALL, Line, Side, Target, compare
+from aether.bench.measure import WALL, Side, Target, compare
 from aether.bench.setting import PAYLOAD, check
 from aether.bus.local import LocalEventBus
 
 if TYPE_CHECKING:
+    from aether.bench.measure import Line
     from aether.bench.setting import Setting
     from aether.bus.base import Subscription
 
@@ -57,9 +57,7 @@ async def lines(setting: Setting) -> list[Line]:
     ours = Side("aether", run, count, prepare)
     if importlib.util.find_spec("eventsource") is None:
         setting.say("bus: eventsource-py, the baseline of the local bus, is not installed: pip install 'aether-events[bench]'")
-        (line,) = await compare(scenario, ours, [ours], repetitions=repetitions, clock=WALL)
-        alone = Line(scenario, line.ours, line.unit, cpu_us=line.cpu_us, fastest=line.fastest)
-        return [replace(alone, targets=(Target("most", NS_MAX),))]
+        return await compare(scenario, ours, [], repetitions=repetitions, clock=WALL, targets=[[Target("most", NS_MAX)]])
     theirs, targets = [_eventsource(count)], [[Target("faster", 5), Target("most", NS_MAX)]]
     lines = await compare(scenario, ours, theirs, repetitions=repetitions, clock=WALL, targets=targets)
     # The same as theirs: a coroutine function called for each event.

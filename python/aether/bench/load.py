@@ -112,6 +112,7 @@ async def lines(setting: Setting) -> list[Line]:
             [side(f"aether, {few:,} messages", small.get_events), searching],
             repetitions=repetitions,
             clock=WALL,
+            server_cpu_ns=setting.server_cpu_ns,
             targets=[[Target("slower", 1.3)], targets],
         )
         return warm + await compare(
@@ -120,5 +121,6 @@ async def lines(setting: Setting) -> list[Line]:
             [searching],
             repetitions=repetitions,
             clock=WALL,
+            server_cpu_ns=setting.server_cpu_ns,
             targets=[[Target("most", COLD_NS_MAX), *targets]],
         )

@@ -14,16 +14,21 @@ import contextlib
 import gc
 import inspect
 import math
+import resource
 import statistics
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aether.bench.lines import Line, Target, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CPU", "WALL", "Line", "Side", "Target", "compare", "repeated", "timed"]
+__all__ = ["CPU", "WALL", "Line", "Side", "Target", "compare", "repeated", "resident_mib", "timed"]
 
 CPU = time.thread_time_ns
 WALL = time.perf_counter_ns
@@ -39,6 +44,9 @@ class Side:
         operations: how many operations one run does; times are per operation.
         prepare: called before each run, outside the clock; a plain function or a coroutine function.
         tells: `run` returns the nanoseconds that one operation took, because another process did the work.
+        samples: nanoseconds of single operations, where `run` measures each and appends it here.
+        bytes_held: tells how many bytes hold what this side has written so far.
+        differs: what it promises otherwise than ours.
     """
 
     name: str
@@ -46,86 +54,9 @@ class Side:
     operations: int = 1
     prepare: Callable[[], Any] = lambda: None
     tells: bool = False
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a line must reach.
-
-    Attributes:
-        kind: "faster": at least `bound` times the baseline's speed; "slower": at most `bound` times the baseline's time;
-            "cpu": at least `bound` times less CPU time of this process; "most": our own figure is at most `bound`.
-        bound: the figure.
-    """
-
-    kind: Literal["faster", "slower", "cpu", "most"]
-    bound: float
-
-    def met(self, line: Line) -> bool:
-        """Whether the line reaches it."""
-        match self.kind:
-            case "most":
-                return line.ours <= self.bound
-            case "cpu":
-                return line.cpu_ratio is not None and line.cpu_ratio >= self.bound
-            case "faster":
-                return line.ratio is not None and line.ratio >= self.bound
-            case "slower":
-                return line.ratio is not None and 1 / line.ratio <= self.bound
-
-    def __str__(self) -> str:
-        match self.kind:
-            case "faster":
-                return f"≥ {self.bound:g}x as fast"
-            case "slower":
-                return f"≤ {self.bound:g}x the time"
-            case "cpu":
-                return f"≤ 1/{self.bound:g} of the CPU"
-            case "most":
-                return f"≤ {self.bound:g}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a report: a scenario, our figure, and beside it the baseline's.
-
-    Attributes:
-        scenario: what was done.
-        ours: our figure, a median over the repetitions; where the unit is "ns", nanoseconds for one operation.
-        unit: of the figures, "ns" or what else.
-        baseline: what stands beside it.
-        theirs: its figure, a median too.
-        ratio: the median of theirs through ours within each repetition.
-        quartiles: the quartiles of that.
-        fastest: our fastest repetition.
-        cpu_us: CPU time of this process for one of our operations, in microseconds, a median.
-        their_cpu_us: the same of the baseline.
-        cpu_ratio: the median of theirs through ours within each repetition.
-        targets: what must be reached.
-    """
-
-    scenario: str
-    ours: float
-    unit: str
-    baseline: str = ""
-    theirs: float | None = None
-    ratio: float | None = None
-    quartiles: tuple[float, float] | None = None
-    fastest: float | None = None
-    cpu_us: float | None = None
-    their_cpu_us: float | None = None
-    cpu_ratio: float | None = None
-    targets: tuple[Target, ...] = ()
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the targets are reached; None if there is none."""
-        return all(target.met(self) for target in self.targets) if self.targets else None
-
-    @property
-    def rate_per_s(self) -> float | None:
-        """Our operations a second."""
-        return 1e9 / self.ours if self.unit == "ns" else None
+    samples: list[int] = field(default_factory=list)
+    bytes_held: Callable[[], Any] | None = None
+    differs: str = ""
 
 
 def repeated(function: Callable[[Any], object], argument: object, operations: int, name: str) -> Side:
@@ -138,6 +69,23 @@ def repeated(function: Callable[[Any], object], argument: object, operations: in
     return Side(name, run, operations)
 
 
+class Spent(NamedTuple):
+    """What one operation took in one run: nanoseconds by the clock, microseconds of this process's CPU and of the servers'.
+
+    NaN stands for what cannot be known.
+    """
+
+    ns: float
+    cpu_us: float
+    server_us: float
+    disk_bytes: float
+
+
+def no_server() -> int | None:
+    """Know no server whose CPU time could be told."""
+    return None
+
+
 async def compare(
     scenario: str,
     ours: Side,
@@ -146,66 +94,107 @@ async def compare(
     repetitions: int,
     clock: Callable[[], int],
     targets: Sequence[Sequence[Target]] = (),
+    server_cpu_ns: Callable[[], int | None] = no_server,
 ) -> list[Line]:
-    """Let the sides take turns; one line for each baseline, with its targets if it has any. `clock` is `CPU` or `WALL`."""
+    """Let the sides take turns; one line for each baseline, with its targets if it has any, or ours alone if there is none.
+
+    Args:
+        scenario: what the lines are called.
+        ours: our side.
+        baselines: the others.
+        repetitions: how often each side runs, at least 2, after a run to warm up.
+        clock: `CPU` or `WALL`.
+        targets: for each baseline what must be reached; of ours alone if there is no baseline.
+        server_cpu_ns: what the servers have used so far; see `Setting.server_cpu_ns`.
+    """
     sides = [ours, *baselines]
     for side in sides:
-        await timed(side, clock)
-    times: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
+        await timed(side, clock, server_cpu_ns)
+        side.samples.clear()
+    runs: dict[str, list[Spent]] = {side.name: [] for side in sides}
     for turn in range(repetitions):
         for place in range(len(sides)):
             side = sides[(turn + place) % len(sides)]
-            times[side.name].append(await timed(side, clock))
-    return [
-        _line(scenario, times[ours.name], side.name, times[side.name], tuple(targets[place]) if place < len(targets) else ())
-        for place, side in enumerate(baselines)
-    ]
+            runs[side.name].append(await timed(side, clock, server_cpu_ns))
+    aims = [tuple(targets[place]) if place < len(targets) else () for place in range(len(sides))]
+    if not baselines:
+        return [_alone(scenario, ours, runs[ours.name], aims[0])]
+    alone = _alone(scenario, ours, runs[ours.name], ())
+    return [_beside(alone, runs[ours.name], side, runs[side.name], aims[place]) for place, side in enumerate(baselines)]
 
 
-def _line(
-    scenario: str,
-    ours: Sequence[tuple[float, float]],
-    name: str,
-    theirs: Sequence[tuple[float, float]],
-    targets: tuple[Target, ...],
-) -> Line:
-    pairs = [*zip(theirs, ours, strict=True)]
-    lower, middle, upper = statistics.quantiles([their / our for (their, _), (our, _) in pairs], n=4)
+def _alone(scenario: str, side: Side, runs: Sequence[Spent], targets: tuple[Target, ...]) -> Line:
+    times = [run.ns for run in runs]
     return Line(
         scenario,
-        statistics.median(our for our, _ in ours),
+        statistics.median(times),
         "ns",
-        name,
-        statistics.median(their for their, _ in theirs),
-        middle,
-        (lower, upper),
-        min(our for our, _ in ours),
-        _median([cpu for _, cpu in ours]),
-        _median([cpu for _, cpu in theirs]),
-        _median([their / our for (_, their), (_, our) in pairs if our]),
-        targets,
+        spread=(min(times), max(times)),
+        cpu_us=_median([run.cpu_us for run in runs]),
+        server_us=_median([run.server_us for run in runs]),
+        latency=percentiles(side.samples) if side.samples else None,
+        disk_bytes=_median([run.disk_bytes for run in runs]),
+        targets=targets,
+    )
+
+
+def _beside(ours: Line, our_runs: Sequence[Spent], side: Side, runs: Sequence[Spent], targets: tuple[Target, ...]) -> Line:
+    pairs = [*zip(runs, our_runs, strict=True)]
+    lower, middle, upper = statistics.quantiles([their.ns / our.ns for their, our in pairs], n=4)
+    theirs = _alone(ours.scenario, side, runs, targets)
+    return replace(
+        ours,
+        baseline=side.name,
+        theirs=theirs.ours,
+        ratio=middle,
+        quartiles=(lower, upper),
+        their_spread=theirs.spread,
+        their_cpu_us=theirs.cpu_us,
+        cpu_ratio=_median([their.cpu_us / our.cpu_us for their, our in pairs if our.cpu_us]),
+        their_server_us=theirs.server_us,
+        their_latency=theirs.latency,
+        their_disk_bytes=theirs.disk_bytes,
+        differs=side.differs,
+        targets=targets,
     )
 
 
 def _median(values: Sequence[float]) -> float | None:
-    """Return the median; None where another process did the work."""
+    """Return the median; None where it cannot be known."""
     return None if not values or math.isnan(values[0]) else statistics.median(values)
 
 
-async def timed(side: Side, clock: Callable[[], int]) -> tuple[float, float]:
-    """Nanoseconds by the clock, and microseconds of this process's CPU, for one operation, in one run."""
-    given = side.prepare()
-    if inspect.isawaitable(given):
-        given = await given
+async def timed(side: Side, clock: Callable[[], int], server_cpu_ns: Callable[[], int | None] = no_server) -> Spent:
+    """Run one side once; return what one operation took."""
+    given = await _settled(side.prepare())
+    held = await _settled(side.bytes_held()) if side.bytes_held else math.nan
     with collector_off():
+        begin_server = server_cpu_ns()
         begin, begin_cpu = clock(), time.process_time_ns()
         outcome = side.run(given)
         if inspect.isawaitable(outcome):
             outcome = await outcome
         spent, spent_cpu = clock() - begin, time.process_time_ns() - begin_cpu
+        end_server = server_cpu_ns()
+    grown = (await _settled(side.bytes_held()) - held) / side.operations if side.bytes_held else math.nan
+    server_us = math.nan
+    if begin_server is not None and end_server is not None:
+        server_us = (end_server - begin_server) / side.operations / 1000
     if side.tells:
-        return float(outcome), math.nan  # type: ignore[arg-type]  # as the attribute says
-    return spent / side.operations, spent_cpu / side.operations / 1000
+        return Spent(float(outcome), math.nan, server_us, grown)  # type: ignore[arg-type]  # as the attribute says
+    return Spent(spent / side.operations, spent_cpu / side.operations / 1000, server_us, grown)
+
+
+async def _settled(value: Any) -> Any:  # noqa: ANN401 - whatever a side gives
+    return await value if inspect.isawaitable(value) else value
+
+
+def resident_mib() -> float:
+    """Return what this process holds in memory now, in MiB; at most so far where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @contextlib.contextmanager

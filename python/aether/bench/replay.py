@@ -51,6 +51,7 @@ async def lines(setting: Setting) -> list[Line]:
             sides,
             repetitions=repetitions,
             clock=WALL,
+            server_cpu_ns=setting.server_cpu_ns,
             targets=targets,
         )
         setting.say("replay: once more in a process of its own, for its memory")

@@ -7,21 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
-from pathlib import Path
 
+from aether.bench.measure import resident_mib
 from aether.store.jetstream import JetStreamEventStore
-
-PAGE = resource.getpagesize()
-
-
-def resident_mib() -> float:
-    """Return what this process holds in memory now, in MiB; at most so far where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * PAGE / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 async def measure(url: str, namespace: str) -> dict[str, float]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import nats
+from nats.js.api import StorageType
 
 from aether.errors import AetherError
 from aether.store.jetstream import JetStreamEventStore
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PAYLOAD", "Setting", "check"]
 
 TIMEOUT_S = 30.0
+DEFAULT_SYNC = "every 120 s"
 PAYLOAD = {"v": "x" * 123}
 """128 bytes as msgpack."""
 
@@ -34,6 +38,10 @@ class Setting:
         say: tells what is being done, for whoever waits.
         nats_command: the official command-line tool, where there is one; it is a further baseline then.
         messages: among how many messages `load` looks; None: as many as the size says.
+        server_pids: the servers' processes, where they are ours and run on this machine; their CPU time is told then.
+        storage: of streams that are made.
+        replicas: of streams that are made.
+        sync: when acked data is on the disk itself, in words; "" where that is not known.
     """
 
     url: str
@@ -41,6 +49,24 @@ class Setting:
     say: Callable[[str], None]
     nats_command: str | None = None
     messages: int | None = None
+    server_pids: tuple[int, ...] = ()
+    storage: Literal["file", "memory"] = "file"
+    replicas: int = 1
+    sync: str = ""
+
+    def server_cpu_ns(self) -> int | None:
+        """Return the CPU time that the servers have used so far, to a tick of 10 ms; None where that cannot be known."""
+        stats = [Path(f"/proc/{pid}/stat") for pid in self.server_pids]
+        if not stats or not all(stat.exists() for stat in stats):
+            return None
+        # The second field, a name in brackets, may hold blanks; user and system time are the 14th and 15th.
+        fields = [stat.read_text().rpartition(")")[2].split() for stat in stats]
+        return sum(int(each[11]) + int(each[12]) for each in fields) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is what targets are for: one server, file storage, its default sync interval, as much as to count."""
+        return (self.storage, self.replicas, self.sync) == ("file", 1, DEFAULT_SYNC) and self.size != "once"
 
     def count(self, quick: int, ci: int, full: int) -> int:
         """Return how much is done."""
@@ -64,19 +90,35 @@ class Setting:
         """Yield a store on a namespace of its own, whose streams are deleted afterwards."""
         namespace = f"bench-{secrets.token_hex(4)}"
         try:
-            async with JetStreamEventStore(self.url, namespace=namespace, timeout_s=TIMEOUT_S) as store:
+            async with self._made_store(namespace) as store:
                 yield store
         finally:
             async with self.client() as client:
                 for stream in (f"AETHER-EVENTS-{namespace}", f"AETHER-SNAPSHOTS-{namespace}"):
                     await client.jetstream().delete_stream(stream)
 
+    def _made_store(self, namespace: str) -> JetStreamEventStore:
+        return JetStreamEventStore(
+            self.url, namespace=namespace, timeout_s=TIMEOUT_S, storage=self.storage, replicas=self.replicas
+        )
+
+    async def stream_bytes(self, stream: str) -> int:
+        """Return how many bytes a stream holds, as its leader counts them: messages, subjects, headers and records of each."""
+        async with self.client() as client:
+            return int((await client.jetstream().stream_info(stream)).state.bytes)
+
     @contextlib.asynccontextmanager
     async def bare_stream(self) -> AsyncIterator[str]:
         """Yield the name of a plain stream, which takes NAME.>, for what does without a store; deleted afterwards."""
         name = f"BENCH-{secrets.token_hex(4)}"
         async with self.client() as client:
-            await client.jetstream().add_stream(name=name, subjects=[f"{name}.>"], allow_direct=True)
+            await client.jetstream().add_stream(
+                name=name,
+                subjects=[f"{name}.>"],
+                allow_direct=True,
+                storage=StorageType(self.storage),
+                num_replicas=self.replicas,
+            )
             try:
                 yield name
             finally:

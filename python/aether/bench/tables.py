@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aether.bench.lines import percentiles_from
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aether.bench.measure import Line
+    from aether.bench.lines import Line
 
 __all__ = ["about", "as_json", "as_text"]
 
-COLUMNS = ("scenario", "ours", "CPU", "baseline", "theirs", "CPU", "ratio (quartiles)", "CPU ratio", "target", "met")
+SIDE = ("CPU", "server CPU", "p50 / p99 / p99.9", "on disk")
+COLUMNS = (
+    "scenario",
+    "ours (min-max)",
+    *SIDE,
+    "baseline",
+    "theirs (min-max)",
+    *SIDE,
+    "ratio (quartiles)",
+    "CPU ratio",
+    "target",
+    "met",
+    "the baseline promises otherwise",
+)
 GAP = "  "
+GIT_S = 10
 
 
 def about(title: str, command: str, packages: Iterable[str]) -> dict[str, str]:
-    """Return what figures were taken on: machine, interpreter, versions, date, command."""
+    """Return what figures were taken on: machine, interpreter, versions, commit, date, command."""
     model = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -34,8 +52,23 @@ def about(title: str, command: str, packages: Iterable[str]) -> dict[str, str]:
         "machine": f"{model}, {os.cpu_count()} cores, {memory} GiB, {platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": commit(),
         "versions": ", ".join(f"{package} {version(package)}" for package in packages),
+        "figures": f"medians; percentiles from {percentiles_from()}",
     }
+
+
+def commit() -> str:
+    """Return what `git describe` says of the tree that this runs from; the version where it is installed without one."""
+    here = Path(__file__).resolve()
+    root = next((parent for parent in here.parents if (parent / ".git").exists()), None)
+    git = shutil.which("git")
+    if root is not None and git is not None and here.is_relative_to(root / "python" / "aether"):
+        asked = [git, "-C", str(root), "describe", "--always", "--dirty", "--tags"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=GIT_S)  # noqa: S603 - as in PATH
+        if said.returncode == 0:
+            return said.stdout.strip()
+    return f"none; aether-events {version('aether-events')}"
 
 
 def as_json(told: dict[str, str], lines: Sequence[Line]) -> dict[str, Any]:
@@ -47,13 +80,22 @@ def _fields(line: Line) -> dict[str, Any]:
     return {
         "scenario": line.scenario,
         "ours": line.ours,
+        "ours_min_max": line.spread,
         "unit": line.unit,
         "rate_per_s": line.rate_per_s,
         "client_cpu_us": line.cpu_us,
+        "server_cpu_us": line.server_us,
+        "latency_ns": line.latency._asdict() if line.latency else None,
+        "disk_bytes": line.disk_bytes,
         "baseline": line.baseline or None,
         "theirs": line.theirs,
+        "theirs_min_max": line.their_spread,
         "baseline_rate_per_s": 1e9 / line.theirs if line.theirs and line.unit == "ns" else None,
         "baseline_cpu_us": line.their_cpu_us,
+        "baseline_server_cpu_us": line.their_server_us,
+        "baseline_latency_ns": line.their_latency._asdict() if line.their_latency else None,
+        "baseline_disk_bytes": line.their_disk_bytes,
+        "baseline_differs": line.differs or None,
         "ratio": line.ratio,
         "ratio_quartiles": line.quartiles,
         "cpu_ratio": line.cpu_ratio,
@@ -74,17 +116,38 @@ def as_text(told: dict[str, str], lines: Sequence[Line], *, rates: bool = False)
 
 def _cells(line: Line, *, rates: bool) -> tuple[str, ...]:
     spread = f" ({line.quartiles[0]:.2f}-{line.quartiles[1]:.2f})" if line.quartiles else ""
+    theirs = () if line.theirs is None else _half(line, theirs=True, rates=rates)
     return (
         line.scenario,
-        amount(line.ours, line.unit, rates=rates),
-        "" if line.cpu_us is None else f"{line.cpu_us:.2f} µs",
+        *_half(line, theirs=False, rates=rates),
         line.baseline,
-        "" if line.theirs is None else amount(line.theirs, line.unit, rates=rates),
-        "" if line.their_cpu_us is None else f"{line.their_cpu_us:.2f} µs",
+        *(theirs or [""] * 5),
         "" if line.ratio is None else f"{line.ratio:.2f}{spread}",
         "" if line.cpu_ratio is None else f"{line.cpu_ratio:.2f}",
         ", ".join(str(target) for target in line.targets),
         {True: "yes", False: "NO", None: ""}[line.met],
+        line.differs,
+    )
+
+
+def _half(line: Line, *, theirs: bool, rates: bool) -> tuple[str, ...]:
+    """Return the cells of one side: figure with extremes, CPU here and of the server, percentiles, bytes."""
+    figure, spread, cpu, server, latency, disk = (
+        (line.theirs, line.their_spread, line.their_cpu_us, line.their_server_us, line.their_latency, line.their_disk_bytes)
+        if theirs
+        else (line.ours, line.spread, line.cpu_us, line.server_us, line.latency, line.disk_bytes)
+    )
+    told = amount(figure or 0.0, line.unit, rates=rates)
+    if spread:
+        # The slowest repetition has the longest time and the lowest rate; the lower figure stands first.
+        low, high = sorted(spread, reverse=rates and line.unit == "ns")
+        told += f" ({amount(low, line.unit, rates=rates)}-{amount(high, line.unit, rates=rates)})"
+    return (
+        told,
+        "" if cpu is None else f"{cpu:.2f} µs",
+        ("n/a" if spread and rates else "") if server is None else f"{server:.2f} µs",
+        "" if latency is None else " / ".join(amount(each, "ns") for each in latency),
+        "" if disk is None else f"{disk:.0f} B",
     )
 
 

@@ -76,8 +76,8 @@ async def _run(
     names: list[str], url: str, nats_command: str | None, size: Literal["quick", "ci", "full"], messages: int | None
 ) -> tuple[list[Line], str]:
     lines: list[Line] = []
-    async with _server(url) as (running, sync):
-        setting = Setting(running, size, _saying(), nats_command, messages)
+    async with _server(url) as (running, sync, pids):
+        setting = Setting(running, size, _saying(), nats_command, messages, pids, sync=sync or "")
         async with setting.store() as store:
             info = await store.info()
         for name in names:
@@ -86,14 +86,14 @@ async def _run(
 
 
 @contextlib.asynccontextmanager
-async def _server(url: str) -> AsyncIterator[tuple[str, str | None]]:
-    """Yield a running server's URL, and its sync interval in words where that is known."""
+async def _server(url: str) -> AsyncIterator[tuple[str, str | None, tuple[int, ...]]]:
+    """Yield a running server's URL, its sync interval in words and its process, where they are known."""
     directory = parse_embedded_url(url) if url != "embedded" else None
     if url != "embedded" and directory is None:
-        yield url, None
+        yield url, None, ()
         return
     async with EmbeddedServer(directory, sync=120) as server:
-        yield server.url, server.sync
+        yield server.url, server.sync, (server.pid,)
 
 
 def _saying() -> Callable[[str], None]:
