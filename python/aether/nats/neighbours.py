@@ -19,7 +19,7 @@ __all__ = ["check_alone", "named_servers", "neighbour"]
 
 
 def named_servers(source: Lane, own: str) -> dict[str, ParseResult]:
-    """Return the addresses that a server names, each with its URL, but its own.
+    """Return the addresses that a server names, each with its URL, but its own; none: it is alone, or no server advertises any.
 
     Args:
         source: a lane to the server.
@@ -30,8 +30,6 @@ def named_servers(source: Lane, own: str) -> dict[str, ParseResult]:
     """
     urls, info = [_parsed(url) for url in source.info.connect_urls], source.info
     named = {url.netloc: url for url in urls}
-    if not named:
-        raise ServersUnreachableError((f"the servers of the cluster {info.cluster!r}, which advertise no addresses",))
     shared = [f"nats://{netloc}" for netloc in named if sum(url.netloc == netloc for url in urls) > 1]
     if shared:
         raise ServersUnreachableError(tuple(f"{url}, which several servers give as their address" for url in shared))

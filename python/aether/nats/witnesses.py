@@ -14,6 +14,7 @@ proof reached before its deadline is watched even if it did not reach all.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Tally
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from aether.nats.transport import Transport
 
 __all__ = ["Witnesses"]
+
+_LOG = logging.getLogger("aether.nats")
 
 PROBE_FIRST_S, PROBE_MAX_S = 0.001, 0.05
 """How long a probe may stay away before another goes out: twice as long each time, from the first to the second."""
@@ -64,6 +67,9 @@ class Proof(NamedTuple):
 class Witnesses:
     """A connection to each other server of the own server's cluster, kept for the next proof.
 
+    Attributes:
+        are_blind: the own server has a cluster and names none of its servers, so the last proof was by the own one alone.
+
     Args:
         timeout_s: what a call may take, in seconds.
         interrupted: called with the reason when what was proven may no longer hold: what is published on some server may be
@@ -81,6 +87,7 @@ class Witnesses:
         self._proven: frozenset[str] | None = None
         self._watched: frozenset[int] = frozenset()
         self._waking: set[asyncio.Event] = set()
+        self.are_blind = False
 
     async def prove(self, transport: Transport, deadline: float) -> None:
         """Return when every server of the cluster has what was subscribed on `transport` before.
@@ -218,6 +225,13 @@ class Witnesses:
         if self._source is not None:
             self._source.on_info = None
         self._source, self._proven = proof.source, frozenset(proof.source.info.connect_urls)
+        if not self._proven and not self.are_blind:
+            _LOG.warning(
+                "%s is of the cluster %r and names no other server: it is alone, or no_advertise is set; subscriptions are "
+                "proven on this one only",
+                *(proof.source.server.shown, proof.source.info.cluster),
+            )
+        self.are_blind = not self._proven
         proof.source.on_info = self._look
 
     def _look(self) -> None:
