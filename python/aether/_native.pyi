@@ -1175,10 +1175,10 @@ class Exchange:
 
 @final
 class Records:
-    """The records of a chunk of NDJSON: an iterator.
+    """The records of a chunk of NDJSON, on their way into a pipeline: `while records.read(): ...; records.pour(pending)`.
 
-    A record is (number, actor id, event, version, size); a line that is none, or is written in a rare way, is (number, line), for
-    `parse_record` to judge.
+    `read` and `odd` are for a pipeline; or iterate: a record is (number, actor id, event, version, size); a line that is none, or
+    is written in a rare way, is (number, line), for `parse_record` to judge.
 
     Args:
         content: the lines.
@@ -1189,6 +1189,30 @@ class Records:
     def __new__(cls, content: bytes, number: int, commit_bytes_max: int, /) -> Self: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> tuple[int, str, NewEvent, int | None, int] | tuple[int, bytes]: ...
+    def __len__(self) -> int: ...
+    @property
+    def number(self) -> int:
+        """The number of the last line that was read; 0: none was."""
+
+    @property
+    def first(self) -> int | None:
+        """The number of the first record that was read and not poured; None: there is none."""
+
+    def read(self) -> bool:
+        """Reads on, up to the next line that has to be judged (see `odd`) or the end; False: there was nothing left."""
+
+    def odd(self) -> tuple[int, bytes] | None:
+        """The line that `read` stopped at, with its number, once; None: it stopped at the end."""
+
+    def add(self, number: int, actor_id: str, event: NewEvent, version: int | None, /) -> None:
+        """Adds a record that was judged by itself.
+
+        Raises:
+            InvalidIdError: `actor_id` is none.
+        """
+
+    def pour(self, pending: Pending, /) -> int:
+        """Puts into a pipeline what there is room for, its numbers as tags; returns how many events that were."""
 
 def read_record(line: bytes, commit_bytes_max: int, /) -> tuple[str, NewEvent, int | None, int] | None:
     """Reads one line as `aether.ingest.records.parse_record` would: (actor id, event, version, size).

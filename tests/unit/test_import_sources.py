@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from aether import AetherError, InMemoryEventStore, codec
 from aether.ingest import csv_rows, reading, tables
-from aether.ingest.importer import Fault, Importer, ImportReport
+from aether.ingest.importer import Importer
 from aether.ingest.mapping import Mapping
 from aether.ingest.quarantine import Quarantine
+from aether.ingest.reports import Fault, ImportReport
 from aether.ingest.sources import Form, form_of, open_source
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import datetime as dt
 import gzip
 import importlib.resources
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
@@ -16,17 +16,15 @@ from aether.cli.audit import Stored
 from aether.cli.flights import Aircraft, fold
 from aether.errors import VersionConflictError
 from aether.event import NewEvent
-from aether.ingest.chunks import Chunk
-from aether.ingest.importer import Importer
+from aether.ingest.records import parse_record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from aether.cli.audit import Audit
     from aether.event import Event
-    from aether.ingest.importer import ActorCommit
     from aether.nats.server import EmbeddedServer
-    from aether.store.base import StoreInfo
+    from aether.store.base import IngestOutcome, StoreInfo
     from aether.store.jetstream import JetStreamEventStore
 
 __all__ = ["Conflict", "DemoRun", "Ingestion", "Kill", "Replay"]
@@ -34,6 +32,10 @@ __all__ = ["Conflict", "DemoRun", "Ingestion", "Kill", "Replay"]
 SAMPLE = "flights-sample.ndjson.gz"
 LOADS_MAX = 32
 """How many aircraft are loaded at a time."""
+
+PENDING_MAX = 1000
+IN_FLIGHT_MAX = 64
+"""Little enough that there is something left to do when the server is killed."""
 
 GATE_AFTER = dt.timedelta(minutes=15)
 
@@ -140,19 +142,19 @@ class DemoRun:
 
     async def ingest(self) -> Ingestion:
         """Import the sample, and kill the server when half of it is acknowledged."""
-        limit = (await self._store.info()).commit_bytes_max
-        importer = Importer(self._store, commit_bytes_max=limit, on_commit=self._note_acked)
-        killing = asyncio.create_task(self._kill_at_half())
+        loop = asyncio.get_running_loop()
+        killing, started = asyncio.create_task(self._kill_at_half()), loop.time()
         try:
-            report = await importer.run(self._chunks())
+            async with self._store.ingest(pending_max=PENDING_MAX, in_flight_max=IN_FLIGHT_MAX) as pipeline:
+                noting = asyncio.create_task(self._note_acked(pipeline.outcomes()))
+                await pipeline.put_many(_drafts(self._sample))
+            await noting
             kill = await killing
         finally:
             killing.cancel()
         actors = {stored.actor_id for _, stored in self.acked.values()}
-        return Ingestion(report.saved, len(actors), report.commits, report.seconds, kill)
-
-    async def _chunks(self) -> AsyncIterator[Chunk]:
-        yield Chunk(1, self._sample)
+        commits = {position for position, _ in self.acked.values()}
+        return Ingestion(pipeline.stats().saved, len(actors), len(commits), loop.time() - started, kill)
 
     async def _kill_at_half(self) -> Kill:
         await self._half.wait()
@@ -168,13 +170,13 @@ class DemoRun:
         self.killed = False
         return Kill(acked, pid, self.server.pid, time.perf_counter() - started)
 
-    def _note_acked(self, commit: ActorCommit) -> None:
-        for event in commit.events:
-            # Only id and version are what the ack is about; the rest is as the sample has it, not as Aether read it.
-            meant = self._meant[event.id]
-            self.acked[event.id] = (commit.position, meant._replace(version=event.version))
-        if 2 * len(self.acked) >= self.total:
-            self._half.set()
+    async def _note_acked(self, outcomes: AsyncIterator[IngestOutcome]) -> None:
+        async for outcome in outcomes:
+            # Only id, version and position are what the ack is about; the rest is as the sample has it, not as Aether read it.
+            event = cast("Event", outcome.event)
+            self.acked[event.id] = (outcome.position or 0, self._meant[event.id]._replace(version=event.version))
+            if 2 * len(self.acked) >= self.total:
+                self._half.set()
 
     async def conflict(self) -> Conflict:
         """Let two dispatchers assign a gate to the same aircraft, both knowing the same version."""
@@ -229,6 +231,13 @@ def _busiest(acked: dict[str, tuple[int, Stored]]) -> str:
 
 def _sample() -> bytes:
     return gzip.decompress((importlib.resources.files("aether") / "data" / SAMPLE).read_bytes())
+
+
+def _drafts(lines: bytes) -> Iterator[tuple[str, NewEvent]]:
+    """Yield the sample's events for a pipeline, which numbers them."""
+    for number, line in enumerate(lines.splitlines(), 1):
+        record = parse_record(number, line, len(lines))
+        yield record.actor_id, record.event
 
 
 def _as_meant(lines: bytes) -> dict[str, Stored]:

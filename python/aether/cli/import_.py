@@ -20,18 +20,19 @@ from aether.cli.output import Output
 from aether.cli.progress import progress
 from aether.cli.session import look, new_store, running_server
 from aether.errors import AetherError
+from aether.ingest.checking import DryRun
 from aether.ingest.importer import Importer
-from aether.ingest.known import IDS_MAX
 from aether.ingest.mapping import Mapping
 from aether.ingest.quarantine import Quarantine
 from aether.ingest.sources import FORMS, form_of, open_source
+from aether.store.base import KNOWN_IDS_MAX
 from aether.store.memory import InMemoryEventStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from aether.ingest.chunks import Source
-    from aether.ingest.importer import Fault, ImportReport
+    from aether.ingest.reports import Fault, ImportReport
     from aether.ingest.sources import Form
     from aether.store.base import EventStore
 
@@ -79,10 +80,10 @@ class _Command(click.Command):
 @click.option(
     "--ids-max",
     type=click.IntRange(min=1),
-    default=IDS_MAX,
+    default=KNOWN_IDS_MAX,
     show_default=True,
     metavar="N",
-    help="How many stored ids are remembered; about 250 bytes each, and one actor's must fit.",
+    help="How many stored ids are remembered; about 64 bytes each (250 in a dry run), and one actor's must fit.",
 )
 @shared_options()
 def import_(
@@ -117,8 +118,8 @@ def import_(
         descriptor = files.enter_context(_opened(file))
         source = open_source(descriptor, "stdin" if file == "-" else file, form or form_of(file), Mapping(rules), delimiter)
         bad = None if dry_run or quarantine is None else files.enter_context(_opened_quarantine(quarantine, descriptor, source))
-        options = {"skip_bad": on_error != "stop", "quarantine": bad, "dry_run": dry_run, "ids_max": ids_max}
-        return asyncio.run(_Import(settings, source, dry_run=dry_run).run(options))
+        command = _Import(settings, source, bad, dry_run=dry_run)
+        return asyncio.run(command.run({"skip_bad": on_error != "stop", "ids_max": ids_max}))
 
 
 @contextlib.contextmanager
@@ -145,19 +146,23 @@ def _opened(file: str) -> Iterator[int]:
 class _Import:
     """One run of the command."""
 
-    def __init__(self, settings: Settings, source: Source, *, dry_run: bool) -> None:
+    def __init__(self, settings: Settings, source: Source, quarantine: Quarantine | None, *, dry_run: bool) -> None:
         self._settings = settings
         self._source = source
+        self._quarantine = quarantine
         self._dry_run = dry_run
         self._output = Output(as_json=settings.as_json)
         self._faults: list[dict[str, Any]] = []
+        self._cpu_s = 0.0
 
     async def run(self, options: dict[str, Any]) -> int:
         async with self._store() as (store, commit_bytes_max):
-            importer = Importer(store, commit_bytes_max=commit_bytes_max, on_fault=self._tell_fault, **options)
+            options |= {"commit_bytes_max": commit_bytes_max, "on_fault": self._tell_fault}
+            importer = DryRun(store, **options) if self._dry_run else Importer(store, **options, quarantine=self._quarantine)
             failure: AetherError | OSError | None = None
+            self._cpu_s = sum(os.times()[:2])
             try:
-                async with progress(importer.report, self._source):
+                async with progress(importer, self._source):
                     with _stopped_by_signals(importer):
                         await importer.run(self._source.chunks())
             except (AetherError, OSError) as error:
@@ -189,8 +194,9 @@ class _Import:
     def _tell(self, report: ImportReport, failure: AetherError | OSError | None) -> int:
         for line in _summary(report, dry_run=self._dry_run):
             self._output.line(line, indent=0)
-        code = FAILED if report.conflicts or report.stopped else 0
-        result = {"dry_run": self._dry_run, **dataclasses.asdict(report), "faults": self._faults}
+        code = FAILED if report.conflicts or report.failed or report.stopped else 0
+        cpu_s = sum(os.times()[:2]) - self._cpu_s
+        result = {"dry_run": self._dry_run, **dataclasses.asdict(report), "client_cpu_s": cpu_s, "faults": self._faults}
         if report.stopped == "interrupted":
             code = INTERRUPTED
         elif failure is not None:
@@ -203,9 +209,8 @@ class _Import:
 def _summary(report: ImportReport, *, dry_run: bool) -> Iterator[str]:
     """Yield what the import did, and where it stands if it did not reach the end."""
     saved = "would be saved" if dry_run else "saved"
-    faults = "".join(
-        f", {count:,} {name}" for count, name in ((report.conflicts, "in conflict"), (report.bad, "bad lines")) if count
-    )
+    kinds = ((report.conflicts, "in conflict"), (report.failed, "failed"), (report.bad, "bad lines"))
+    faults = "".join(f", {count:,} {name}" for count, name in kinds if count)
     counts = f"{report.read:,} read, {report.saved:,} {saved}, {report.already_there:,} already there{faults}"
     settled = report.saved + report.already_there + report.conflicts
     yield f"{counts} ({report.seconds:.1f} s, {settled / max(report.seconds, 0.001):,.0f} events/s)"
@@ -220,7 +225,7 @@ def _summary(report: ImportReport, *, dry_run: bool) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(importer: Importer) -> Iterator[None]:
+def _stopped_by_signals(importer: Importer | DryRun) -> Iterator[None]:
     """Let the first Ctrl-C (or SIGTERM) finish what is in flight; the second ends the import at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

@@ -15,8 +15,10 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aether.ingest.checking import DryRun
     from aether.ingest.chunks import Source
-    from aether.ingest.importer import ImportReport
+    from aether.ingest.importer import Importer
+    from aether.ingest.reports import ImportReport
 
 __all__ = ["progress"]
 
@@ -26,9 +28,9 @@ LINE_EVERY_S = 5.0
 
 
 @contextlib.asynccontextmanager
-async def progress(report: ImportReport, source: Source) -> AsyncIterator[None]:
+async def progress(importer: Importer | DryRun, source: Source) -> AsyncIterator[None]:
     """Show how far an import is while this is entered."""
-    showing = asyncio.create_task(_show(report, source, time.monotonic()))
+    showing = asyncio.create_task(_show(importer, source, time.monotonic()))
     try:
         yield
     finally:
@@ -36,16 +38,16 @@ async def progress(report: ImportReport, source: Source) -> AsyncIterator[None]:
         await asyncio.gather(showing, return_exceptions=True)
 
 
-async def _show(report: ImportReport, source: Source, started: float) -> None:
+async def _show(importer: Importer | DryRun, source: Source, started: float) -> None:
     await asyncio.sleep(QUIET_S)
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:
         while True:
-            sys.stderr.write(f"aether: {_state(report, source, time.monotonic() - started)}\n")
+            sys.stderr.write(f"aether: {_state(importer.report, source, time.monotonic() - started)}\n")
             await asyncio.sleep(LINE_EVERY_S)
     with Live(console=console, transient=True, auto_refresh=False) as live:
         while True:
-            live.update(Text(_state(report, source, time.monotonic() - started), "cyan"), refresh=True)
+            live.update(Text(_state(importer.report, source, time.monotonic() - started), "cyan"), refresh=True)
             await asyncio.sleep(REDRAW_S)
 
 

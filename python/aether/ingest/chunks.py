@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["NO_RECORD", "RECORD_BYTES_MAX", "Chunk", "Source"]
 
@@ -54,7 +54,7 @@ class Source(Protocol):
         """What stands before bad lines that are put elsewhere, as the header of a CSV file; known once a chunk was given."""
         ...
 
-    def chunks(self) -> AsyncIterator[Chunk]:
+    def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield its records as they come, in bounded pieces.
 
         Raises:

@@ -19,7 +19,7 @@ from aether.errors import AetherError
 from aether.ingest.chunks import NO_RECORD, Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from aether.ingest.lines import LineSource
 
@@ -56,7 +56,7 @@ class CloudEventSource:
         """How many of them were read."""
         return self._lines.done
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the events that are there, as `Source.chunks` does."""
         async for chunk in self._lines.chunks():
             yield _converted(chunk)

@@ -10,7 +10,7 @@ from aether.ingest.chunks import NO_RECORD, RECORD_BYTES_MAX, Chunk
 from aether.ingest.lines import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from aether.ingest.mapping import Columns, Mapping
     from aether.ingest.reading import Reading
@@ -52,7 +52,7 @@ class CsvSource:
         """How many of them were read."""
         return self._reading.done
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the rows that are there, as `Source.chunks` does."""
         async for piece in self._reading.pieces():
             rows = self._rows.feed(piece)

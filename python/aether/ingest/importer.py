@@ -1,102 +1,34 @@
-"""Imports: numbered lines into a store, once each, in the order of each actor's lines, many actors at a time.
+"""Imports: the records of an input into a store, once each, in the order of each actor's lines, many actors at a time.
 
-A feeder reads lines and queues their records by actor; workers take an actor in turn, decide with `make_plan` what of its
-queue is new, and store that as one commit. While an actor's commit is in flight its next records gather, so the slower the
-store, the larger the commits. An actor is worked on by one worker at a time, which keeps its order; the queue of all actors
-together is bounded, which keeps memory bounded and makes the feeder wait.
-
-Every commit has versions of its own and is guarded, so an import that was cut off anywhere, or that runs beside another one of
-the same file, stores no event twice.
+Records go natively from the lines into a pipeline (`store.ingest`), each with its line's number for a tag. The pipeline reads
+what an actor holds before its first commit, leaves out what is there, and numbers and guards what is not: so an import that was
+cut off anywhere, or that runs beside another one of the same input, stores no event twice. What is pending is bounded, which
+keeps memory bounded and makes the reader wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
 from aether._native import Records
-from aether.errors import AetherError, VersionConflictError
-from aether.ingest.known import IDS_MAX, KnownActors
-from aether.ingest.plan import make_plan
-from aether.ingest.records import COMMIT_OVERHEAD_BYTES, BadRecordError, judge_record, record_of
+from aether.errors import AetherError, IdConflictError, IngestError, VersionConflictError
+from aether.ingest.judging import judged
+from aether.ingest.records import BadRecordError
+from aether.ingest.reports import Fault, ImportReport
+from aether.store.base import KNOWN_IDS_MAX
+from aether.store.ingesting import is_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable
 
-    from aether.event import Event
+    from aether.event import Event, NewEvent
     from aether.ingest.chunks import Chunk
-    from aether.ingest.plan import Plan
     from aether.ingest.quarantine import Quarantine
-    from aether.ingest.records import Record
     from aether.store.base import EventStore
 
-__all__ = ["ActorCommit", "Fault", "ImportReport", "Importer"]
-
-ACTORS_MAX = 64
-COMMIT_EVENTS_MAX = 500
-COMMIT_BYTES_MAX = 512 * 2**10
-WINDOW_EVENTS_MAX = 20_000
-WINDOW_BYTES_MAX = 64 * 2**20
-
-CONFLICTS_MAX = 100
-"""How often in a row other writers may come first at one actor; each time they have made progress and we have not."""
-
-
-class Fault(NamedTuple):
-    """A line that was not stored.
-
-    Attributes:
-        kind: "bad": it is no record; "conflict": something else is where it belongs.
-        line: its number, from 1.
-        reason: what is wrong.
-    """
-
-    kind: Literal["bad", "conflict"]
-    line: int
-    reason: str
-
-
-class ActorCommit(NamedTuple):
-    """What was stored and acknowledged as one commit.
-
-    Attributes:
-        position: its place in the namespace.
-        events: its events.
-    """
-
-    position: int
-    events: list[Event]
-
-
-@dataclass
-class ImportReport:
-    """Where an import stands, and at the end what it did.
-
-    Attributes:
-        lines: lines read, blank ones included.
-        read: records read.
-        saved: events stored; in a dry run, those that would be.
-        already_there: events that the store had, or that the input has twice.
-        conflicts: records that something else in the store stands against.
-        bad: lines that are no records.
-        commits: commits that the stored events made.
-        settled_line: every line up to this one is stored, already there, or reported.
-        seconds: how long it took.
-        stopped: why it ended before the input did, or None.
-    """
-
-    lines: int = 0
-    read: int = 0
-    saved: int = 0
-    already_there: int = 0
-    conflicts: int = 0
-    bad: int = 0
-    commits: int = 0
-    settled_line: int = 0
-    seconds: float = 0.0
-    stopped: Literal["bad line", "interrupted", "failed"] | None = None
+__all__ = ["Importer"]
 
 
 class Importer:
@@ -107,14 +39,8 @@ class Importer:
         commit_bytes_max: the largest commit it takes, in bytes: `(await store.info()).commit_bytes_max`.
         skip_bad: go on behind a bad line; otherwise nothing behind the first one is stored.
         quarantine: where bad lines go, if they are skipped.
-        dry_run: check everything and store nothing. Of inputs with more ids than `ids_max`, ids that come twice may be missed.
-        actors_max: how many actors are worked on at a time.
-        ids_max: how many stored ids are remembered; see `KnownActors`.
+        ids_max: how many stored ids are remembered; see `known_ids_max` of `EventStore.ingest`.
         on_fault: is called for each line that is not stored.
-        on_commit: is called for each commit when it is acknowledged.
-
-    Attributes:
-        report: where it stands.
     """
 
     def __init__(
@@ -124,32 +50,36 @@ class Importer:
         commit_bytes_max: int,
         skip_bad: bool = False,
         quarantine: Quarantine | None = None,
-        dry_run: bool = False,
-        actors_max: int = ACTORS_MAX,
-        ids_max: int = IDS_MAX,
+        ids_max: int = KNOWN_IDS_MAX,
         on_fault: Callable[[Fault], None] | None = None,
-        on_commit: Callable[[ActorCommit], None] | None = None,
     ) -> None:
-        self.report = ImportReport()
-        self._store = store
-        self._known = KnownActors(store, ids_max)
+        # A store's pipelines have a private way in for imports, which their protocol does not name.
+        self._pipeline: Any = store.ingest(
+            skip_known=True,
+            known_ids_max=ids_max,
+            on_conflict="skip",
+        )
+        self._report = ImportReport()
         self._commit_bytes_max = commit_bytes_max
-        self._group_bytes_max = min(COMMIT_BYTES_MAX, commit_bytes_max - COMMIT_OVERHEAD_BYTES)
         self._skip_bad = skip_bad
         self._quarantine = quarantine
-        self._dry_run = dry_run
-        self._actors_max = actors_max
         self._on_fault = on_fault
-        self._on_commit = on_commit
-        self._queues: dict[str, deque[Record]] = {}
-        self._ready: asyncio.Queue[str | None] = asyncio.Queue()
-        self._room = asyncio.Event()
-        self._pending = self._pending_bytes = 0
-        self._fed = self._halted = False
+        self._records: Records | None = None
+        self._lost: int | None = None
         self._failure: AetherError | OSError | None = None
         self._feeding: asyncio.Task[None] | None = None
 
-    async def run(self, chunks: AsyncIterable[Chunk]) -> ImportReport:
+    @property
+    def report(self) -> ImportReport:
+        """Where it stands."""
+        stats = self._pipeline.stats()
+        report = self._report
+        report.read, report.saved, report.already_there = stats.put, stats.saved, stats.already_stored
+        report.conflicts, report.failed, report.commits = stats.conflicts, stats.failed + stats.unknown, stats.commits
+        report.settled_line = self._settled_line(stats.pending)
+        return report
+
+    async def run(self, chunks: AsyncGenerator[Chunk]) -> ImportReport:
         """Import records until they end, the first bad one, `stop()`, or a failure.
 
         Raises:
@@ -157,18 +87,16 @@ class Importer:
                 and the same import can be run again.
             OSError: the input cannot be read; likewise.
         """
-        started = asyncio.get_running_loop().time()
-        self._feeding = asyncio.create_task(self._feed(chunks))
-        workers = [asyncio.create_task(self._work()) for _ in range(self._actors_max)]
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._pipeline._ledger.on_tagged = self._take_end  # noqa: SLF001 - for this use
+        self._feeding = asyncio.create_task(self._import(chunks))
         try:
-            await asyncio.gather(*workers)
             await asyncio.wait([self._feeding])
         finally:
-            for task in (self._feeding, *workers):
-                task.cancel()
-            await asyncio.gather(self._feeding, *workers, return_exceptions=True)
-            self.report.seconds = asyncio.get_running_loop().time() - started
-            self._note_settled()
+            self._feeding.cancel()
+            await asyncio.wait([self._feeding])
+            self._report.seconds = loop.time() - started
         if self._failure is not None:
             raise self._failure
         if not self._feeding.cancelled():
@@ -177,148 +105,93 @@ class Importer:
 
     def stop(self) -> None:
         """Finish what is in flight and begin nothing more; `run` then returns."""
-        self._halt("interrupted")
+        if self._report.stopped is None:
+            self._report.stopped = "interrupted"
+        if self._feeding is not None:
+            self._feeding.cancel()
 
-    def _halt(self, why: Literal["interrupted", "failed"]) -> None:
-        if not self._halted:
-            self._halted, self.report.stopped = True, why
-            if self._feeding is not None:
-                self._feeding.cancel()
-            self._dismiss()
+    async def _import(self, chunks: AsyncGenerator[Chunk]) -> None:
+        try:
+            async with aclosing(chunks), self._pipeline:
+                await self._feed(chunks)
+        except IngestError as error:
+            if self._failure is None and any(not is_verdict(cause) for _, cause in error.failures):
+                self._fail(error)
 
-    def _dismiss(self) -> None:
-        for _ in range(self._actors_max):
-            self._ready.put_nowait(None)
-
-    async def _feed(self, chunks: AsyncIterable[Chunk]) -> None:
+    async def _feed(self, chunks: AsyncGenerator[Chunk]) -> None:
         try:
             async for chunk in chunks:
-                for record in self._records(chunk):
-                    self._take_in(record)
-                    if self._pending >= WINDOW_EVENTS_MAX or self._pending_bytes >= WINDOW_BYTES_MAX:
-                        self._room.clear()
-                        await self._room.wait()
-                if self.report.stopped is not None:
+                self._records = records = Records(chunk.content, chunk.number, self._commit_bytes_max)
+                while self._report.stopped is None and records.read():
+                    self._judge(records, chunk)
+                    await self._pipeline._put_tagged(records)  # noqa: SLF001
+                    self._report.lines = records.number
+                if self._report.stopped is not None:
                     return
+        except IngestError:
+            raise
         except (AetherError, OSError) as error:
             # Lines in front of the damage are stored as they would be at the input's end.
-            self.report.stopped, self._failure = "failed", error
-        finally:
-            self._fed = True
-            if not self._pending:
-                self._dismiss()
+            self._fail(error)
 
-    def _records(self, chunk: Chunk) -> Iterator[Record]:
-        """Yield a chunk's records, up to the bad line that stops the import."""
-        number: int
-        found: list[Any]
-        for number, *found in Records(chunk.content, chunk.number, self._commit_bytes_max):
-            self.report.lines = number
-            try:
-                yield self._record(number, found, chunk)
-            except BadRecordError as error:
-                self._take_bad(error, chunk.originals.get(number, found[0]))
-                if self.report.stopped is not None:
-                    return
-
-    def _record(self, number: int, found: list[Any], chunk: Chunk) -> Record:
-        if len(found) > 1:
-            return record_of(number, *found)
-        if number in chunk.problems:
-            raise BadRecordError(number, chunk.problems[number])
-        return judge_record(number, found[0], self._commit_bytes_max)
+    def _judge(self, records: Records, chunk: Chunk) -> None:
+        """Judge the line that the native parser has left, if it has."""
+        if (odd := records.odd()) is None:
+            return
+        number, line = odd
+        try:
+            record = judged(number, line, chunk, self._commit_bytes_max)
+        except BadRecordError as error:
+            self._take_bad(error, chunk.originals.get(number, line))
+        else:
+            records.add(number, record.actor_id, record.event, record.version)
 
     def _take_bad(self, error: BadRecordError, line: bytes | None) -> None:
         if not self._skip_bad:
-            self.report.stopped = "bad line"
+            self._report.stopped = "bad line"
         elif self._quarantine is not None:
             self._quarantine.take(error.line, line, error.reason)
-        self.report.bad += 1
+        self._report.bad += 1
         self._tell(Fault("bad", error.line, error.reason))
 
-    def _take_in(self, record: Record) -> None:
-        """Queue a record."""
-        self.report.read += 1
-        self._pending += 1
-        self._pending_bytes += record.size
-        queue = self._queues.get(record.actor_id)
-        if queue is None:
-            queue = self._queues[record.actor_id] = deque()
-            self._ready.put_nowait(record.actor_id)
-        queue.append(record)
-
-    async def _work(self) -> None:
-        while (actor_id := await self._ready.get()) is not None and not self._halted:
-            queue = self._queues[actor_id]
-            records = self._take_out(queue)
-            try:
-                await self._settle(actor_id, records)
-            except AetherError as error:
-                queue.extendleft(reversed(records))
-                self._failure = self._failure or error
-                self._halt("failed")
-                return
-            self._pending -= len(records)
-            self._pending_bytes -= sum(record.size for record in records)
-            self._room.set()
-            if queue:
-                self._ready.put_nowait(actor_id)
-            else:
-                del self._queues[actor_id]
-            if self._fed and not self._pending:
-                self._dismiss()
-
-    def _take_out(self, queue: deque[Record]) -> list[Record]:
-        """Return the records at the queue's front that make one commit."""
-        records = [queue.popleft()]
-        size = records[0].size
-        while queue and len(records) < COMMIT_EVENTS_MAX and size + queue[0].size <= self._group_bytes_max:
-            records.append(queue.popleft())
-            size += records[-1].size
-        return records
-
-    async def _settle(self, actor_id: str, records: list[Record]) -> None:
-        """Store what is new of these records, and count what became of each."""
-        holdings = await self._known.of(actor_id)
-        plans: list[Plan] = []
-        while True:
-            plan = make_plan(actor_id, holdings, records)
-            plans.append(plan)
-            try:
-                position = await self._save(plan.events)
-            except VersionConflictError:
-                if len(plans) == CONFLICTS_MAX:
-                    raise
-                await self._known.refresh(actor_id, holdings)
-                records = plan.records
-                continue
-            self._known.add(actor_id, holdings, plan.events)
-            self._count(plans)
-            if position and self._on_commit is not None:
-                self._on_commit(ActorCommit(position, plan.events))
+    def _take_end(self, number: int, status: str, event: Event | tuple[str, NewEvent], error: AetherError) -> None:
+        """Take it that a record is not stored."""
+        if status == "conflict":
+            self._tell(Fault("conflict", number, reason_of(event, error)))
             return
+        if status == "failed" and is_verdict(error):
+            self._tell(Fault("failed", number, str(error)))
+            return
+        # Stopped, or the store has failed: what comes behind meets the same, so it is told once, at the end.
+        self._lost = number if self._lost is None else min(number, self._lost)
+        if self._report.stopped is None:
+            self._fail(error)
 
-    async def _save(self, events: list[Event]) -> int:
-        """Store the events; return their position, 0 where there is nothing to store."""
-        if not events or self._dry_run:
-            return 0
-        position = await self._store.save_events(events)
-        self.report.commits += 1
-        return position
-
-    def _count(self, plans: list[Plan]) -> None:
-        """Count what the first plan and those after a conflict have decided; only the last one's events were stored."""
-        self.report.saved += len(plans[-1].events)
-        for plan in plans:
-            self.report.already_there += plan.already_there
-            self.report.conflicts += len(plan.conflicts)
-            for conflict in plan.conflicts:
-                self._tell(Fault("conflict", conflict.line, conflict.reason))
+    def _fail(self, error: AetherError | OSError) -> None:
+        self._report.stopped = "failed"
+        self._failure = self._failure or error
 
     def _tell(self, fault: Fault) -> None:
         if self._on_fault is not None:
             self._on_fault(fault)
 
-    def _note_settled(self) -> None:
-        first_open = [queue[0].line for queue in self._queues.values() if queue]
-        self.report.settled_line = min(first_open) - 1 if first_open else self.report.lines
+    def _settled_line(self, pending: int) -> int:
+        """Return the last line up to which every one is stored, already there, or reported."""
+        records = self._records
+        if records is None:
+            return 0
+        line = self._pipeline._settled_tag() if pending else records.number  # noqa: SLF001
+        for first in (records.first, self._lost):
+            if first is not None:
+                line = min(line, first - 1)
+        return line
+
+
+def reason_of(event: Event | tuple[str, NewEvent], error: AetherError) -> str:
+    """Say what stands against a record, and what can be done about it."""
+    if isinstance(error, IdConflictError) or not isinstance(error, VersionConflictError) or isinstance(event, tuple):
+        return str(error)
+    return (
+        f"the event {event.id!a} wants version {event.version} of {event.actor_id!a}, "
+        f"which is at {error.actual} with other events; leave the version out to add it behind them"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aether.ingest.chunks import NO_RECORD, RECORD_BYTES_MAX, Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from aether.ingest.reading import Reading
 
@@ -45,7 +45,7 @@ class LineSource:
         """How many of them were read."""
         return self._reading.done
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the lines that are there, as `Source.chunks` does, a chunk for what one read has brought."""
         async for piece in self._reading.pieces():
             for chunk in self._feed(piece):

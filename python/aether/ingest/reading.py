@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aether.ingest.unpacking import MAGIC_BYTES, unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from aether.ingest.unpacking import Unpacker
 
@@ -43,7 +43,7 @@ class Reading:
         self.size = about.st_size if self._regular else None
         self.done = 0
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """Yield the bytes that are there, in pieces of bounded size.
 
         Raises:

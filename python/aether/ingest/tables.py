@@ -13,7 +13,7 @@ from aether.errors import AetherError
 from aether.ingest.chunks import NO_RECORD, Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from aether.ingest.mapping import Columns, Mapping
 
@@ -50,7 +50,7 @@ class TableSource:
         self.size: int | None = None
         self.done = 0
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the rows, as `Source.chunks` does."""
         batches = self._rows(self._path, self._form)
         while True:
