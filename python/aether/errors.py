@@ -139,10 +139,10 @@ class UnknownFormatError(DecodeError):
 
 
 class CommitTooLargeError(AetherError, ValueError):
-    """A commit that does not fit one message.
+    """A commit, or an event on a bus, that does not fit one message.
 
     Attributes:
-        actor_id: whose commit it is.
+        actor_id: whose commit or event it is.
         size: its bytes, headers included.
         limit: the bytes that fit: the server's max_payload, or 1 MiB in memory.
     """
@@ -153,8 +153,8 @@ class CommitTooLargeError(AetherError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.actor_id!r}: the commit has {self.size:,} bytes, the limit is {self.limit:,}; save fewer events at once, "
-            "keep large blobs elsewhere and store their address, or raise the server's max_payload"
+            f"{self.actor_id!r}: a message of {self.size:,} bytes, and the limit is {self.limit:,}; keep large blobs elsewhere "
+            "and store their address, raise the server's max_payload, or, where it is a commit of several, save fewer events at once"
         )
 
 

@@ -179,6 +179,7 @@ async def in_flight(bus: NATSEventBus, tap: Tap) -> list[asyncio.Task[Any]]:
         asyncio.create_task(read(readers[0])),
         asyncio.create_task(read(readers[0])),
         asyncio.create_task(read_batches(readers[1])),
+        asyncio.create_task(read(readers[2])),
     ]
     work.append(asyncio.create_task(publish()))
     await until(lambda: readers[0].stats().delivered > 1_000)

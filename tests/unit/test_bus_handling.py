@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from aether import AetherError, Event, LocalEventBus
+from aether import AetherError, Event, LocalEventBus, NotDrainedError
 from aether.bus.arguments import SubscribeOptions
 from aether.bus.handling import STAGED_MAX, Handling, is_async
 from aether.bus.intake import Intake
@@ -298,3 +298,49 @@ def test_what_is_async_is_told_apart(async_):
 
     given = [function, AsyncCall(), AsyncCall().method] if async_ else [plain, Call(), Call().method, print, list.append, dict]
     assert [is_async(one) for one in given] == [async_] * len(given)
+
+
+async def test_a_handler_that_never_ends_is_left_to_itself(bus, caplog, monkeypatch):
+    """A handler that swallows its cancellation keeps neither `aclose` nor the bus waiting, and that is logged."""
+    monkeypatch.setattr("aether.bus.handling.CANCEL_S", 0.05)
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(_):
+        began.set()
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                continue
+
+    subscription = await bus.subscribe(handler=handler)
+    await bus.publish(*events("a", [1]))
+    await began.wait()
+    async with asyncio.timeout(20):
+        await subscription.aclose()
+        await bus.aclose()
+    assert "1 of its handlers go on though they were cancelled" in caplog.text
+    go_on.set()
+    await until(lambda: {asyncio.current_task()} == asyncio.all_tasks())
+
+
+async def test_what_a_drained_handler_leaves_is_said():
+    """Where handlers do not finish in the bus's time `drain` says how many events were left, and it has ended."""
+    bus = LocalEventBus(timeout_s=0.05)
+    began = asyncio.Event()
+
+    async def handler(_):
+        began.set()
+        await asyncio.Event().wait()
+
+    subscription = await bus.subscribe(actor_id="a", handler=handler)
+    reader = await bus.subscribe(actor_id="b")
+    await bus.publish_many([*events("a", range(1, 11)), *events("b", [1, 2])])
+    await began.wait()
+    with pytest.raises(NotDrainedError, match=r"10 events were left when 0\.05 s had passed") as caught:
+        await subscription.drain()
+    assert (caught.value.left, caught.value.timeout_s) == (10, 0.05)
+    await subscription.wait_closed()
+    with pytest.raises(NotDrainedError, match="actor_id='b' was drained, and 2 events were left"):
+        await bus.drain()
+    assert not reader.is_live

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,7 +16,7 @@ from aether.store.arguments import COUNT_MAX, check_int
 if TYPE_CHECKING:
     from aether.bus.base import Handler, OnError
 
-__all__ = ["SubscribeOptions", "check_event", "check_timeout"]
+__all__ = ["SubscribeOptions", "check_event", "check_no_generator", "check_timeout"]
 
 NAME_BYTES_MAX = 255
 TIMEOUT_S_MAX = 86_400
@@ -53,6 +55,8 @@ class SubscribeOptions:
             _check_group(self.group)
         if self.handler is not None and not callable(self.handler):
             raise TypeError(f"handler must be a function of one event, sync or async, not {type(self.handler).__name__}")
+        check_no_generator("handler", self.handler)
+        check_no_generator("on_error", self.on_error)
         check_int("max_pending", self.max_pending, 1, COUNT_MAX, "1 to 2**63 - 1 events")
         check_int("max_pending_bytes", self.max_pending_bytes, 1, COUNT_MAX, "1 to 2**63 - 1 bytes")
         check_int("concurrency", self.concurrency, 1, CONCURRENCY_MAX, f"1 to {CONCURRENCY_MAX:,} actors at once")
@@ -96,6 +100,14 @@ def _check_group(group: str) -> None:
         raise InvalidIdError("group", group, "has a character that UTF-8 cannot write") from None
     if not 1 <= size <= NAME_BYTES_MAX:
         raise InvalidIdError("group", group, f"has {size:,} bytes; 1 to {NAME_BYTES_MAX} are allowed")
+
+
+def check_no_generator(name: str, function: object) -> None:
+    """Refuse what has a `yield` in it: calling it would run nothing of it."""
+    plain = functools.partial(function).func if callable(function) else function
+    for called in (plain, getattr(plain, "__call__", None)):  # noqa: B004 - what is called where it is an object
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            raise TypeError(f"{name} has a yield in it, so nothing of it would run when it is called; take a function without")
 
 
 def check_event(call: str, event: Any) -> None:  # noqa: ANN401 - whatever it was given

@@ -112,7 +112,7 @@ class Handling:
                 # The driver has no event of its own, where workers have them.
                 left = self._intake.mailbox.pending + self.staged + len(late - ({self._driver} if self._workers else set()))
                 self._intake.close()
-                text = "%s was closed: %d of its tasks had not finished within %g s, and were cancelled"
+                text = "%s was closed: %d of its tasks had not finished within %.3g s, and were cancelled"
                 _LOG.warning(text, self._intake.options, len(late), timeout_s)
                 await self._cancel(late)
         return left

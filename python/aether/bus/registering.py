@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aether.bus.arguments import check_no_generator
 from aether.bus.handling import is_async
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def typed_handler(handler: Callable[[T, Event], Any], kind: type[T]) -> Callable
     """Return a handler of events, async if the given one is, that decodes the data first."""
     if not callable(handler):
         raise TypeError(f"on decorates a function of a {kind.__name__} and its event, not {handler!r}")
+    check_no_generator("handler", handler)
     if is_async(handler):
 
         async def handle_async(event: Event) -> Any:  # noqa: ANN401 - what the handler returns

@@ -348,7 +348,8 @@ class EventBus(Protocol):
             timeout: how long an answer may take, in seconds; None: the bus's `timeout_s`.
 
         Raises:
-            NoSubscriberError: nobody is subscribed to it.
+            NoSubscriberError: nobody is subscribed to it. On NATS this is not known where only subscriptions with an
+                `actor_prefix` that does not match are there: then it is `DeadlineError`, after the whole `timeout`.
             RequestFailedError: the handler raised.
             DeadlineError: nobody answered in time; whether a handler acted, it alone knows.
             PublishInterruptedError: the connection was lost before the answer came.

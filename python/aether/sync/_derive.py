@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nats.aio.client import Client
 
+from aether.bus.arguments import check_no_generator
 from aether.sync._runner import handler_threads
 
 if TYPE_CHECKING:
@@ -181,12 +182,14 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a coroutine function that calls a function of the caller's in a thread, where it may block.
 
     Raises:
-        TypeError: it is a coroutine function, which has no loop of the caller's to run on.
+        TypeError: it is a coroutine function, which has no loop of the caller's to run on, or has a `yield` in it.
     """
     if inspect.iscoroutinefunction(function):
         raise TypeError(
             f"aether.sync calls plain functions, and {function!r} is a coroutine function; those are for aether itself"
         )
+
+    check_no_generator("the function", function)
 
     @functools.wraps(function)
     async def call(*args: Any) -> Any:  # noqa: ANN401 - passed on

@@ -14,7 +14,7 @@ from aether.testing.bus_contract_base import BusCase, events, read
 from aether.testing.contract_ids import INVALID_IDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 __all__ = ["MisuseContract"]
 
@@ -114,3 +114,19 @@ class MisuseContract(BusCase):
             bus.on(dict, max_pending=0)(print)
         with pytest.raises(TypeError, match="decorates a function"):
             bus.on(dict)("print")  # type: ignore[arg-type]  # wrong on purpose
+
+    async def test_a_handler_with_a_yield_is_refused(self, bus: EventBus, actor: str) -> None:
+        """A generator is no handler, sync or async: calling it would run nothing, so it is refused at once."""
+
+        def generator(event: Event) -> Iterator[Event]:
+            yield event
+
+        async def async_generator(event: Event) -> AsyncIterator[Event]:
+            yield event
+
+        functions: list[Any] = [generator, async_generator]
+        for function in functions:
+            with pytest.raises(TypeError, match="yield"):
+                await bus.subscribe(actor_id=actor, handler=function)
+            with pytest.raises(TypeError, match="yield"):
+                await bus.subscribe(actor_id=actor, handler=print, on_error=function)

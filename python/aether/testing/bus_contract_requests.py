@@ -184,3 +184,11 @@ class RequestsContract(BusCase):
         async with await bus.subscribe(actor_id=actor) as beside, await peer.subscribe(actor_id=actor, handler=lambda _: 1):
             assert await soon(peer.request(sent)) == 1
             assert await read(beside, 1) == [sent]
+
+    async def test_a_prefix_that_does_not_match_answers_nothing(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """A request that only another prefix's handler could get fails: at once where that can be known, or when time is up."""
+        called: list[Event] = []
+        async with await bus.subscribe(actor_prefix=f"{actor}-other-", handler=called.append):
+            with pytest.raises((NoSubscriberError, DeadlineError)):
+                await soon(peer.request(Event(f"{actor}-1", "Asked", 1), 0.3))
+        assert called == []

@@ -45,8 +45,8 @@ class AsyncBus:
 
     def _plain(self, function: Any) -> Any:  # noqa: ANN401 - a function, or what stands in its place
         """Return a plain function that has the caller's function run on the caller's loop, and waits for it."""
-        if not callable(function):
-            return function
+        if not callable(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            return function  # for the bus to refuse
         loop = asyncio.get_running_loop()
 
         async def run(*args: Any) -> Any:  # noqa: ANN401 - passed on
