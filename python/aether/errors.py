@@ -154,7 +154,7 @@ class CommitTooLargeError(AetherError, ValueError):
     def __str__(self) -> str:
         return (
             f"{self.actor_id!r}: a message of {self.size:,} bytes, and the limit is {self.limit:,}; keep large blobs elsewhere "
-            "and store their address, raise the server's max_payload, or, where it is a commit of several, save fewer events at once"
+            "and store their address, raise the server's max_payload, or, where it is a commit, save fewer events at once"
         )
 
 
