@@ -9,7 +9,7 @@ import pytest
 
 from aether import NATSEventBus, sync
 from aether.testing import BusContract, as_async
-from aether.testing.servers import _free_ports, running_server
+from aether.testing.servers import free_ports, running_server
 
 
 class Owned(BusContract):
@@ -97,7 +97,7 @@ class TestThreeServersBorrowed(Borrowed):
 @pytest.fixture(scope="module")
 def websocket_url():
     """Run a server with a WebSocket port; return where that is."""
-    place = f"127.0.0.1:{_free_ports(1)[0]}"
+    place = f"127.0.0.1:{free_ports(1)[0]}"
     with running_server({"websocket": {"listen": place, "no_tls": True}}):
         yield f"ws://{place}"
 

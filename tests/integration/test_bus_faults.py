@@ -24,7 +24,7 @@ from aether import (
     SubscriptionInterruptedError,
 )
 from aether.bus.channels import Channel
-from aether.testing.servers import _free_ports, running_server
+from aether.testing.servers import free_ports, running_server
 
 if TYPE_CHECKING:
     from conftest import Size
@@ -305,7 +305,7 @@ async def test_a_borrowed_client_that_reconnects_is_an_interruption(fresh_nats_s
 @pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")
 async def test_a_restart_is_told_over_websocket(namespace: str) -> None:
     """Over WebSocket too each restart is one interruption, and all that is published after it arrives."""
-    place = f"127.0.0.1:{_free_ports(1)[0]}"
+    place = f"127.0.0.1:{free_ports(1)[0]}"
     with running_server({"websocket": {"listen": place, "no_tls": True}}) as server:
         async with NATSEventBus(f"ws://{place}", namespace=namespace) as ours, await ours.subscribe() as subscription:
             for start in (1, 1_001):

@@ -18,7 +18,7 @@ from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane_socket import HIGH_WATER
 from aether.nats.portable import NatsPyTransport
 from aether.nats.transport import PUBLISH_BYTES_MAX
-from aether.testing.servers import _free_ports, running_server
+from aether.testing.servers import free_ports, running_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -38,7 +38,7 @@ KINDS = ("lane", "borrowed", "websocket")
 def server() -> Iterator[EmbeddedServer]:
     """A server with a WebSocket port too, that takes no large messages."""
     with running_server(
-        {"max_payload": 65_536, "websocket": {"listen": f"127.0.0.1:{_free_ports(1)[0]}", "no_tls": True}}
+        {"max_payload": 65_536, "websocket": {"listen": f"127.0.0.1:{free_ports(1)[0]}", "no_tls": True}}
     ) as server:
         yield server
 
@@ -199,7 +199,7 @@ def users(permissions: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def strict_server() -> Iterator[EmbeddedServer]:
     """A server whose user may do little."""
-    listen = {"websocket": {"listen": f"127.0.0.1:{_free_ports(1)[0]}", "no_tls": True}}
+    listen = {"websocket": {"listen": f"127.0.0.1:{free_ports(1)[0]}", "no_tls": True}}
     with running_server({**users(ALLOWED), **listen}) as server:
         yield server
 
@@ -309,7 +309,7 @@ async def test_a_subscription_too_many_is_refused_alone() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_server_that_restarts_ends_feeds_and_others_begin(kind: str) -> None:
     """A restart ends each feed once; begun again on the next connection, everything that is published comes, and once."""
-    listen = {"websocket": {"listen": f"127.0.0.1:{_free_ports(1)[0]}", "no_tls": True}}
+    listen = {"websocket": {"listen": f"127.0.0.1:{free_ports(1)[0]}", "no_tls": True}}
     with running_server(listen) as server:
         async with connected(url_of(server, kind), kind) as connection, connected(server.url) as other:
             listener = Listener("ns")

@@ -14,7 +14,7 @@ from aether import AccessDeniedError, ConnectOptions, EmbeddedServer, JetStreamE
 from aether.testing.contract_appending import AppendingContract
 from aether.testing.contract_reading import ReadingContract
 from aether.testing.contract_saving import SavingContract
-from aether.testing.servers import _free_ports, running_server
+from aether.testing.servers import free_ports, running_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,7 @@ BY_NKEY = {"authorization": {"users": [{"nkey": USER.public}]}}
 
 def listening(**settings: object) -> dict[str, Any]:
     """Settings of a server with a WebSocket port, which stays the same over restarts."""
-    return {"websocket": {"listen": f"127.0.0.1:{_free_ports(1)[0]}", **settings}}
+    return {"websocket": {"listen": f"127.0.0.1:{free_ports(1)[0]}", **settings}}
 
 
 def url_of(server: EmbeddedServer, scheme: str = "ws", who: str = "") -> str:

@@ -20,7 +20,7 @@ from aether._native import Tally
 from aether.nats.errors import UnansweredError
 from aether.nats.portable import NatsPyTransport
 from aether.nats.witnesses import Witnesses
-from aether.testing.servers import _free_ports, running_cluster
+from aether.testing.servers import free_ports, running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -222,7 +222,7 @@ async def test_a_server_that_goes_and_comes_interrupts_each_time(nats_cluster: N
 @asynccontextmanager
 async def two_servers_apart() -> AsyncIterator[tuple[EmbeddedServer, EmbeddedServer, tuple[Tap, Tap]]]:
     """Two servers of a cluster, and what their routes go through."""
-    ports = _free_ports(2)
+    ports = free_ports(2)
     async with Tap(f"nats://127.0.0.1:{ports[0]}") as first, Tap(f"nats://127.0.0.1:{ports[1]}") as second:
         taps, servers = (first, second), []
         for port, other in zip(ports, reversed(taps), strict=True):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import append_latency, append_pipelined, bus, load, replay
+from aether.bench import append_latency, append_pipelined, bus, ingest, load, replay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aether.bench.measure import Line
+    from aether.bench.lines import Line
     from aether.bench.setting import Setting
 
 __all__ = ["SCENARIOS"]
@@ -18,6 +18,7 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "append-latency": append_latency.lines,
     "append-pipelined": append_pipelined.lines,
     "bus": bus.lines,
+    "ingest": ingest.lines,
     "load": load.lines,
     "replay": replay.lines,
 }

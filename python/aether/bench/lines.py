@@ -104,6 +104,7 @@ class Line:
         their_latency: the same of the baseline.
         disk_bytes: what the stream grew by for one of our operations, as its server counts it.
         their_disk_bytes: the same of the baseline.
+        peak_mib: how far our memory rose above idle, in a process of its own.
         differs: what the baseline promises otherwise, where that is not what the scenario is about.
         targets: what must be reached.
     """
@@ -126,6 +127,7 @@ class Line:
     their_latency: Percentiles | None = None
     disk_bytes: float | None = None
     their_disk_bytes: float | None = None
+    peak_mib: float | None = None
     differs: str = ""
     targets: tuple[Target, ...] = ()
 

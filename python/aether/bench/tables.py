@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["about", "as_json", "as_text"]
 
-SIDE = ("CPU", "server CPU", "p50 / p99 / p99.9", "on disk")
+SIDE = ("CPU", "server CPU", "p50 / p99 / p99.9", "stored")
 COLUMNS = (
     "scenario",
     "ours (min-max)",
     *SIDE,
+    "our peak memory",
     "baseline",
     "theirs (min-max)",
     *SIDE,
@@ -87,6 +88,7 @@ def _fields(line: Line) -> dict[str, Any]:
         "server_cpu_us": line.server_us,
         "latency_ns": line.latency._asdict() if line.latency else None,
         "disk_bytes": line.disk_bytes,
+        "peak_mib": line.peak_mib,
         "baseline": line.baseline or None,
         "theirs": line.theirs,
         "theirs_min_max": line.their_spread,
@@ -120,6 +122,7 @@ def _cells(line: Line, *, rates: bool) -> tuple[str, ...]:
     return (
         line.scenario,
         *_half(line, theirs=False, rates=rates),
+        "" if line.peak_mib is None else f"{line.peak_mib:.1f} MiB",
         line.baseline,
         *(theirs or [""] * 5),
         "" if line.ratio is None else f"{line.ratio:.2f}{spread}",

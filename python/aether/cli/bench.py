@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import sys
 import time
@@ -13,14 +12,14 @@ import click
 import msgspec
 
 from aether.bench import SCENARIOS
+from aether.bench.servers import check_servers, running
 from aether.bench.setting import Setting
 from aether.bench.tables import about, as_json, as_text
-from aether.nats.server import EmbeddedServer, parse_embedded_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-    from aether.bench.measure import Line
+    from aether.bench.lines import Line
 
 __all__ = ["bench"]
 
@@ -34,7 +33,7 @@ PACKAGES = ("aether-events", "nats-py")
     default="embedded",
     show_default=True,
     metavar="URL",
-    help="The server: nats://HOST:PORT, or embedded for one of its own, with the server's default sync interval.",
+    help="The server: nats://HOST:PORT, or embedded for one of its own.",
 )
 @click.option(
     "--size",
@@ -51,6 +50,25 @@ PACKAGES = ("aether-events", "nats-py")
     metavar="FILE",
     help="The official command nats, as a further baseline; without, the one in PATH if there is one.",
 )
+@click.option(
+    "--storage",
+    type=click.Choice(["file", "memory"]),
+    default="file",
+    show_default=True,
+    help="What holds the streams.",
+)
+@click.option(
+    "--sync",
+    type=click.Choice(["default", "always"]),
+    help="When a server of its own syncs what it acks: every 2 minutes, as by default, or always before the ack.",
+)
+@click.option(
+    "--replicas",
+    type=click.Choice(["1", "3"]),
+    default="1",
+    show_default=True,
+    help="How many servers hold the streams; with 3 and no --url it starts a cluster of three.",
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON only, for programs.")
 def bench(scenarios: tuple[str, ...], url: str, as_json_: bool, nats_command: str | None, **rest: Any) -> int:  # noqa: ANN401 - click's
     """Measure the stores on a real server, each beside its baseline.
@@ -58,6 +76,11 @@ def bench(scenarios: tuple[str, ...], url: str, as_json_: bool, nats_command: st
     The sides take turns within every repetition, and a ratio is the median of theirs through ours within each: 2.00 is twice as
     fast as the baseline. Ends with 1 if a target is missed.
     """
+    rest["replicas"] = int(rest["replicas"])
+    try:
+        check_servers(url, rest["sync"], rest["replicas"])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     names = [name for name in SCENARIOS if name in scenarios or not scenarios]
     lines, ack_means = asyncio.run(_run(names, url, nats_command or shutil.which("nats"), **rest))
     told = {**about("aether bench", _typed(), PACKAGES), "an ack means": ack_means}
@@ -73,27 +96,22 @@ def _typed() -> str:
 
 
 async def _run(
-    names: list[str], url: str, nats_command: str | None, size: Literal["quick", "ci", "full"], messages: int | None
+    names: list[str],
+    url: str,
+    nats_command: str | None,
+    sync: Literal["default", "always"] | None,
+    **rest: Any,  # noqa: ANN401 - the setting's
 ) -> tuple[list[Line], str]:
     lines: list[Line] = []
-    async with _server(url) as (running, sync, pids):
-        setting = Setting(running, size, _saying(), nats_command, messages, pids, sync=sync or "")
+    async with running(url, sync, rest["replicas"]) as servers:
+        setting = Setting(
+            servers.url, say=_saying(), nats_command=nats_command, server_pids=servers.pids, sync=servers.sync, **rest
+        )
         async with setting.store() as store:
             info = await store.info()
         for name in names:
             lines += await SCENARIOS[name](setting)
-    return lines, f"{info._replace(sync=sync or info.sync).ack_means}; nats-server {info.server_version}"
-
-
-@contextlib.asynccontextmanager
-async def _server(url: str) -> AsyncIterator[tuple[str, str | None, tuple[int, ...]]]:
-    """Yield a running server's URL, its sync interval in words and its process, where they are known."""
-    directory = parse_embedded_url(url) if url != "embedded" else None
-    if url != "embedded" and directory is None:
-        yield url, None, ()
-        return
-    async with EmbeddedServer(directory, sync=120) as server:
-        yield server.url, server.sync, (server.pid,)
+    return lines, f"{info._replace(sync=servers.sync or info.sync).ack_means}; nats-server {info.server_version}"
 
 
 def _saying() -> Callable[[str], None]:
