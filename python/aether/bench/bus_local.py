@@ -37,6 +37,7 @@ async def lines(setting: Setting) -> list[Line]:
         bus, subscription = given
         await bus.publish_many(events)
         await read(subscription, count)
+        await subscription.aclose()
 
     async def call(_: None) -> None:
         heard = 0
