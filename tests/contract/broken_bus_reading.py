@@ -106,7 +106,7 @@ class Peeking(PlainMailbox):
         return [event for event, _ in taken]
 
 
-@bus_caught_by("test_readers_share_a_subscription", "test_batches_hold_what_is_there")
+@bus_caught_by("test_both_ways_of_reading_share_a_subscription", "test_batches_hold_what_is_there")
 class GivesSomeTwice(PlainBus):
     """Gives the last event of a batch to the next reader too."""
 

@@ -78,6 +78,18 @@ class ReadingContract(BusCase):
         await soon(asyncio.gather(*readers))
         assert sorted(versions(found)) == [*range(1, 1001)]
 
+    async def test_both_ways_of_reading_share_a_subscription(self, bus: EventBus, peer: EventBus, actor: str) -> None:
+        """Read by event and by batch in turn, a subscription gives each event once, in order."""
+        found: list[Event] = []
+        async with await bus.subscribe(actor_id=actor) as subscription:
+            batches = aiter(subscription.batches(7))
+            await peer.publish_many(events(actor, range(1, 101)))
+            while len(found) < 100:
+                found.append(await soon(anext(subscription)))
+                if len(found) < 100:
+                    found += await soon(anext(batches))
+        assert versions(found) == [*range(1, 101)]
+
     async def test_a_read_given_up_takes_nothing(self, bus: EventBus, peer: EventBus, actor: str) -> None:
         """A read that is cancelled, before, while or after its event comes, loses none, by event and by batch."""
         async with await bus.subscribe(actor_id=actor) as subscription:
