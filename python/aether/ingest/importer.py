@@ -68,6 +68,7 @@ class Importer:
         self._lost: int | None = None
         self._failure: AetherError | OSError | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._fed = False
 
     @property
     def report(self) -> ImportReport:
@@ -113,7 +114,10 @@ class Importer:
     async def _import(self, chunks: AsyncGenerator[Chunk]) -> None:
         try:
             async with aclosing(chunks), self._pipeline:
-                await self._feed(chunks)
+                try:
+                    await self._feed(chunks)
+                finally:
+                    self._fed = True
         except IngestError as error:
             if self._failure is None and any(not is_verdict(cause) for _, cause in error.failures):
                 self._fail(error)
@@ -166,6 +170,8 @@ class Importer:
         self._lost = number if self._lost is None else min(number, self._lost)
         if self._report.stopped is None:
             self._fail(error)
+            if self._feeding is not None and not self._fed:
+                self._feeding.cancel()  # it may be waiting for an input that says nothing
 
     def _fail(self, error: AetherError | OSError) -> None:
         self._report.stopped = "failed"

@@ -1,0 +1,246 @@
+"""Imports while processes die and connections break: run again, every event of the input is stored once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections import defaultdict
+from contextlib import AsyncExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command_line import aether, running, stock_client, stock_dump
+from faults.proxy import Frame, Proxy, is_ack
+from faults.waiting import until
+
+from aether import AetherError, JetStreamEventStore
+from aether.ingest.importer import Importer
+from aether.ingest.lines import LineSource
+from aether.ingest.reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from conftest import Size
+
+    from aether import EmbeddedServer
+    from aether.ingest.reports import ImportReport
+
+ACTORS = 500
+
+
+class Input:
+    """A file of events in a mixed order, and what must be stored of it: each actor's ids, in their order."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path, self.count = path, count
+        self.expected: dict[str, list[str]] = defaultdict(list)
+        chance = random.Random(count)
+        with path.open("w") as file:
+            for number in range(count):
+                actor = f"actor-{chance.randrange(ACTORS)}"
+                event_id = f"{actor}-{len(self.expected[actor])}"
+                self.expected[actor].append(event_id)
+                fields = {"id": event_id, "actor_id": actor, "event_type": "T", "timestamp": "2013-01-01T10:17:00Z"}
+                file.write(json.dumps({**fields, "data": {"n": number}}) + "\n")
+
+    async def complaints(self, url: str, namespace: str) -> list[str]:
+        """Return what is wrong with what is stored, as a stock client reads it."""
+        found = defaultdict[str, list[str]](list)
+        versions = defaultdict[str, list[int]](list)
+        for commit in await stock_dump(url, namespace):
+            found[commit["actor"]] += [event["id"] for event in commit["events"]]
+            versions[commit["actor"]] += [event["version"] for event in commit["events"]]
+        wrong = [
+            f"{actor}: other events" for actor in found.keys() | self.expected.keys() if found[actor] != self.expected[actor]
+        ]
+        return wrong + [f"{actor}: gaps" for actor, of in versions.items() if of != list(range(1, len(of) + 1))]
+
+
+@pytest.fixture
+def given(tmp_path: Path, size: Size) -> Input:
+    """An input, as large as the tests are."""
+    return Input(tmp_path / "input.ndjson", size.pick(5_000, 100_000, 1_000_000))
+
+
+async def stored(url: str, namespace: str) -> int:
+    """Return how many messages the namespace has; 0 before it is there."""
+    async with stock_client(url) as client:
+        streams = await client.jetstream().streams_info()
+        return sum(stream.state.messages for stream in streams if stream.config.name == f"AETHER-EVENTS-{namespace}")
+
+
+async def until_more(url: str, namespace: str, than: int) -> None:
+    """Wait until more messages than these are stored."""
+    async with asyncio.timeout(20):
+        while await stored(url, namespace) <= than:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.002)
+
+
+async def test_an_import_that_is_killed_again_and_again_stores_each_event_once(
+    nats_server: EmbeddedServer, namespace: str, given: Input, size: Size
+) -> None:
+    """SIGKILL while commits are on their way: the same command goes on, and a raw dump has every event once, in its order."""
+    target = ("--url", nats_server.url, "--namespace", namespace)
+    lines, chance = given.path.read_bytes().splitlines(keepends=True), random.Random(1)
+    for round_ in range(size.pick(2, 2, 10)):
+        with running("import", "-", *target) as importing:
+            place = chance.randrange(len(lines) // 2)
+            before = await stored(nats_server.url, namespace)
+            importing.type(b"".join(lines[:place]))
+            if round_ == 0:
+                await until_more(nats_server.url, namespace, before)
+            importing.type(b"".join(lines[place:]))
+            importing.process.kill()
+    assert await stored(nats_server.url, namespace) > 0
+    done = aether("import", str(given.path), *target, "--json")
+    assert done.code == 0, done.err
+    assert (done.told["read"], done.told["conflicts"]) == (given.count, 0)
+    assert done.told["saved"] + done.told["already_there"] == given.count
+    assert await given.complaints(nats_server.url, namespace) == []
+
+
+class Going:
+    """An import in this process that can be harmed, and is run again where it ended early."""
+
+    def __init__(self, store: JetStreamEventStore, given: Input, commit_bytes_max: int) -> None:
+        self.store, self.given, self.commit_bytes_max = store, given, commit_bytes_max
+        self.importer: Any = None
+        self.saved = self.runs = 0
+
+    @property
+    def settled(self) -> int:
+        """How many events are stored, as the import counts them."""
+        report = self.importer.report if self.importer is not None else None
+        return 0 if report is None else report.saved + report.already_there
+
+    async def until_through(self) -> ImportReport:
+        """Import until a run comes through."""
+        while True:
+            self.runs += 1
+            with closing(self.given.path.open("rb")) as file:
+                self.importer = Importer(self.store, commit_bytes_max=self.commit_bytes_max)
+                try:
+                    return await self.importer.run(LineSource(Reading(file.fileno(), "input")).chunks())
+                except AetherError:
+                    assert self.runs < 50
+                finally:
+                    self.saved += self.importer.report.saved
+
+
+def every_nth(n: int, what: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
+    """Choose each n-th of the frames for which `what` holds."""
+    count = 0
+
+    def choose(frame: Frame) -> bool:
+        nonlocal count
+        count += what(frame)
+        return what(frame) and count % n == 0
+
+    return choose
+
+
+@pytest.mark.parametrize("harm", ["kill", "cut", "reset", "lose"])
+async def test_an_import_through_breakage_stores_each_event_once(
+    fresh_nats_server: EmbeddedServer, given: Input, size: Size, harm: str
+) -> None:
+    """Servers killed, connections cut or reset, acks lost: a raw dump has every event once, and a further run changes nothing."""
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy(fresh_nats_server.url))
+        if harm == "lose":
+            proxy.lose_from_server = every_nth(97, is_ack)
+        store = await stack.enter_async_context(JetStreamEventStore(proxy.url, namespace="n", timeout_s=20))
+        going = Going(store, given, (await store.info()).commit_bytes_max)
+        work = asyncio.ensure_future(going.until_through())
+        if harm != "lose":
+            await harm_again_and_again(going, work, size.pick(2, 2, 10), harms(proxy, fresh_nats_server)[harm])
+        report = await work
+        assert report.saved + report.already_there == given.count == report.settled_line
+        assert (report.conflicts, report.failed, report.bad) == (0, 0, 0)
+        assert await given.complaints(fresh_nats_server.url, "n") == []
+        again = await Going(store, given, going.commit_bytes_max).until_through()
+        assert (again.saved, again.already_there) == (0, given.count)
+
+
+def harms(proxy: Proxy, server: EmbeddedServer) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Return what can be done to an import's server and connections."""
+
+    async def kill() -> None:
+        await server.kill()
+        await server.restart()
+
+    async def cut() -> None:
+        proxy.cut()
+
+    async def reset() -> None:
+        proxy.reset()
+
+    return {"kill": kill, "cut": cut, "reset": reset}
+
+
+async def harm_again_and_again(going: Going, work: asyncio.Future[Any], times: int, harm: Callable[[], Awaitable[None]]) -> None:
+    """Do harm, spread over the import."""
+    for number in range(times):
+        seen = going.given.count * number // (times + 1)
+        await until(lambda seen=seen: going.settled > seen or work.done(), 120)
+        await harm()
+
+
+async def test_a_failing_import_says_up_to_which_line_all_is_settled(
+    nats_server: EmbeddedServer, namespace: str, tmp_path: Path
+) -> None:
+    """Where the server stays away the import ends, and everything up to the line that it names is in a raw dump."""
+    given = Input(tmp_path / "input", 3000)
+    reading, writing = os.pipe()
+    async with (
+        Proxy(nats_server.url) as proxy,
+        JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=0.6) as store,
+    ):
+        importer = Importer(store, commit_bytes_max=(await store.info()).commit_bytes_max)
+        lines = given.path.read_bytes().splitlines(keepends=True)
+        work = asyncio.ensure_future(importer.run(LineSource(Reading(reading, "pipe")).chunks()))
+        try:
+            os.write(writing, b"".join(lines[:200]))
+            await until(lambda: importer.report.saved == 200)
+            assert importer.report.settled_line == 200
+            proxy.silent = True
+            os.write(writing, b"".join(lines[200:500]))
+            with pytest.raises(AetherError):
+                await asyncio.wait_for(work, 20)
+        finally:
+            os.close(writing)
+            os.close(reading)
+        report = importer.report
+        assert (report.stopped, report.settled_line, report.saved, report.failed) == ("failed", 200, 200, 300)
+        proxy.silent = False
+    done = aether("import", str(given.path), "--url", nats_server.url, "--namespace", namespace, "--json")
+    assert done.code == 0, done.err
+    assert await given.complaints(nats_server.url, namespace) == []
+
+
+async def test_a_stop_finishes_what_is_on_its_way_and_names_where_it_stands(
+    nats_server: EmbeddedServer, namespace: str, tmp_path: Path
+) -> None:
+    """After `stop` nothing is half done: all up to the settled line is stored, and what was never sent is not."""
+    given = Input(tmp_path / "input", 3000)
+    reading, writing = os.pipe()
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        importer = Importer(store, commit_bytes_max=(await store.info()).commit_bytes_max)
+        work = asyncio.ensure_future(importer.run(LineSource(Reading(reading, "pipe")).chunks()))
+        try:
+            os.write(writing, b"".join(given.path.read_bytes().splitlines(keepends=True)[:400]))
+            await until(lambda: importer.report.read == 400)
+            importer.stop()
+            report = await asyncio.wait_for(work, 20)
+        finally:
+            os.close(writing)
+            os.close(reading)
+    assert report.stopped == "interrupted"
+    assert report.saved + report.failed == 400
+    ids = {event["id"] for commit in await stock_dump(nats_server.url, namespace) for event in commit["events"]}
+    assert len(ids) == report.saved
+    settled = [json.loads(line)["id"] for line in given.path.read_bytes().splitlines()[: report.settled_line]]
+    assert ids >= set(settled)
