@@ -15,7 +15,7 @@ from command_line import aether, running, stock_client, stock_dump
 from faults.proxy import Frame, Proxy, is_ack
 from faults.waiting import until
 
-from aether import AetherError, JetStreamEventStore
+from aether import AetherError, Event, JetStreamEventStore
 from aether.ingest.importer import Importer
 from aether.ingest.lines import LineSource
 from aether.ingest.reading import Reading
@@ -244,3 +244,35 @@ async def test_a_stop_finishes_what_is_on_its_way_and_names_where_it_stands(
     assert len(ids) == report.saved
     settled = [json.loads(line)["id"] for line in given.path.read_bytes().splitlines()[: report.settled_line]]
     assert ids >= set(settled)
+
+
+async def test_a_malformed_line_far_into_a_file_is_told_by_its_number(
+    nats_server: EmbeddedServer, namespace: str, given: Input, size: Size, tmp_path: Path
+) -> None:
+    """It is reported with number and reason, what is in front of it is stored, and with quarantine all the rest is too."""
+    number = size.pick(3_204, 73_204, 731_204)
+    lines = given.path.read_bytes().splitlines(keepends=True)
+    lines.insert(number - 1, b'{"id": "x", "actor_id": "a"\n')
+    given.path.write_bytes(b"".join(lines))
+    target, aside = (str(given.path), "--url", nats_server.url, "--namespace", namespace), tmp_path / "aside"
+    done = aether("import", *target)
+    assert done.code == 1
+    assert f"aether: line {number:,}: Input data was truncated" in done.err
+    assert sum(len(commit["events"]) for commit in await stock_dump(nats_server.url, namespace)) == number - 1
+    done = aether("import", *target, "--on-error", "quarantine", str(aside), "--json")
+    assert (done.code, done.told["bad"], done.told["faults"][0]["line"]) == (0, 1, number)
+    assert aside.read_bytes() == lines[number - 1]
+    assert await given.complaints(nats_server.url, namespace) == []
+
+
+@pytest.mark.parametrize("bug", ["twice", "lost", "order", "gap"])
+async def test_the_check_finds_what_it_is_for(nats_server: EmbeddedServer, namespace: str, tmp_path: Path, bug: str) -> None:
+    """An event that is stored twice, is missing, or out of order, and a version that is passed over, are complained of."""
+    given = Input(tmp_path / "input", 2 * ACTORS)
+    actor = next(actor for actor, ids in given.expected.items() if len(ids) > 1)
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
+        for other, ids in given.expected.items():
+            stored = {"twice": [*ids, ids[0]], "lost": ids[:-1], "order": ids[::-1], "gap": ids}[bug] if other == actor else ids
+            gap = int(bug == "gap" and other == actor)
+            await store.save_events([Event(other, "T", version + gap, id=one) for version, one in enumerate(stored, 1)])
+    assert await given.complaints(nats_server.url, namespace) == [f"{actor}: {'gaps' if bug == 'gap' else 'other events'}"]
