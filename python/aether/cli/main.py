@@ -12,6 +12,7 @@ import click
 from aether.cli.bench import bench
 from aether.cli.demo import demo
 from aether.cli.dev import dev
+from aether.cli.export import export
 from aether.cli.faults import PIPE_CLOSED, report_fault
 from aether.cli.import_ import import_
 from aether.cli.repair import repair
@@ -27,7 +28,7 @@ def aether() -> None:
     """Event-sourcing primitives on NATS JetStream."""
 
 
-for _command in (demo, import_, show, repair, dev, bench):
+for _command in (demo, import_, export, show, repair, dev, bench):
     aether.add_command(_command)
 
 

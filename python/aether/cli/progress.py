@@ -1,4 +1,4 @@
-"""How far an import is, on stderr: a bar on a terminal, now and then a line elsewhere, nothing for what is done in a moment."""
+"""How far an import or export is, on stderr: a bar on a terminal, now and then a line elsewhere, nothing if it is quick."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.live import Live
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aether.ingest.checking import DryRun
     from aether.ingest.chunks import Source
     from aether.ingest.importer import Importer
     from aether.ingest.reports import ImportReport
 
-__all__ = ["progress"]
+__all__ = ["progress", "progress_of"]
 
 QUIET_S = 2.0
 REDRAW_S = 0.2
@@ -30,7 +30,18 @@ LINE_EVERY_S = 5.0
 @contextlib.asynccontextmanager
 async def progress(importer: Importer | DryRun, source: Source) -> AsyncIterator[None]:
     """Show how far an import is while this is entered."""
-    showing = asyncio.create_task(_show(importer, source, time.monotonic()))
+    async with progress_of(lambda elapsed_s: _state(importer.report, source, elapsed_s)):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def progress_of(state: Callable[[float], str]) -> AsyncIterator[None]:
+    """Show how far something is while this is entered.
+
+    Args:
+        state: says it in one line, given the seconds since this was entered.
+    """
+    showing = asyncio.create_task(_show(state, time.monotonic()))
     try:
         yield
     finally:
@@ -38,16 +49,16 @@ async def progress(importer: Importer | DryRun, source: Source) -> AsyncIterator
         await asyncio.gather(showing, return_exceptions=True)
 
 
-async def _show(importer: Importer | DryRun, source: Source, started: float) -> None:
+async def _show(state: Callable[[float], str], started: float) -> None:
     await asyncio.sleep(QUIET_S)
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:
         while True:
-            sys.stderr.write(f"aether: {_state(importer.report, source, time.monotonic() - started)}\n")
+            sys.stderr.write(f"aether: {state(time.monotonic() - started)}\n")
             await asyncio.sleep(LINE_EVERY_S)
     with Live(console=console, transient=True, auto_refresh=False) as live:
         while True:
-            live.update(Text(_state(importer.report, source, time.monotonic() - started), "cyan"), refresh=True)
+            live.update(Text(state(time.monotonic() - started), "cyan"), refresh=True)
             await asyncio.sleep(REDRAW_S)
 
 

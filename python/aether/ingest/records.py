@@ -30,9 +30,11 @@ __all__ = [
     "Record",
     "format_record",
     "is_json",
+    "json_data",
     "judge_record",
     "parse_record",
     "record_of",
+    "timestamp_text",
 ]
 
 COMMIT_OVERHEAD_BYTES = 1024
@@ -217,25 +219,33 @@ def format_record(event: Event) -> bytes:
         "actor_id": event.actor_id,
         "event_type": event.event_type,
         "version": event.version,
-        "timestamp": _timestamp(event.time_ns),
+        "timestamp": timestamp_text(event.time_ns),
     }
-    payload = event.payload
-    try:
-        data = event.data
-        exact = is_json(data) and codec.encode(data) == payload
-    except (DecodeError, EncodeError):
-        exact = False
-    if exact:
-        fields["data"] = data
+    data = json_data(event)
+    if data is None:
+        fields["payload"] = base64.b64encode(event.payload).decode()
     else:
-        # Bytes, moments in time, and what other libraries wrote: JSON would make something else of it.
-        fields["payload"] = base64.b64encode(payload).decode()
+        fields["data"] = msgspec.Raw(data)
     if event.metadata:
         fields["metadata"] = event.metadata
     return msgspec.json.encode(fields)
 
 
-def _timestamp(time_ns: int) -> str:
+def json_data(event: Event) -> bytes | None:
+    """Return an event's data as JSON; None: it holds what JSON would make something else of.
+
+    Such are bytes, moments in time, and what other libraries wrote.
+    """
+    try:
+        data = event.data
+        exact = is_json(data) and codec.encode(data) == event.payload
+    except (DecodeError, EncodeError):
+        return None
+    return msgspec.json.encode(data) if exact else None
+
+
+def timestamp_text(time_ns: int) -> str:
+    """Return a moment in nanoseconds since 1970 as ISO 8601 in UTC, as short as it can be."""
     seconds, nanoseconds = divmod(time_ns, 10**NANOSECOND_DIGITS)
     fraction = f".{nanoseconds:0{NANOSECOND_DIGITS}}".rstrip("0").rstrip(".")
     return f"{_EPOCH + dt.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -107,10 +107,11 @@ def _by_pyarrow(path: str, form: str) -> Iterator[tuple[list[str], list[list[Any
 
 def _rows(pyarrow: Any, batch: Any) -> tuple[list[str], list[list[Any]]]:  # noqa: ANN401
     """Return a batch's names and rows; moments in time as text, as Python's own have no nanoseconds."""
+    computing = importlib.import_module("pyarrow.compute")
     columns = []
     for column in batch.columns:
         if pyarrow.types.is_timestamp(column.type) and column.type.tz is not None:
-            text = pyarrow.compute.strftime(column.cast(pyarrow.timestamp(column.type.unit, "UTC")), "%Y-%m-%dT%H:%M:%S")
+            text = computing.strftime(column.cast(pyarrow.timestamp(column.type.unit, "UTC")), "%Y-%m-%dT%H:%M:%S")
             columns.append([None if moment is None else f"{moment}Z" for moment in text.to_pylist()])
         else:
             columns.append(column.to_pylist())

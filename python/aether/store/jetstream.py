@@ -276,11 +276,23 @@ class JetStreamEventStore:
         check_after(after)
         check_batch_size(batch_size)
         wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
-        await self._open()
-        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
-        async with aclosing(replaying.batches(after, batch_size)) as batches:
+        async with aclosing(self._replay(wanted, after, batch_size)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def _replay(
+        self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None
+    ) -> AsyncGenerator[EventBatch]:
+        """Yield what is wanted, as `read_all` does; not behind the position `last`."""
+        await self._open()
+        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        async with aclosing(replaying.batches(after, batch_size, last)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _last_position(self) -> int:
+        """Return the namespace's last position, from the leader."""
+        return await self._events.last_position(await self._open())
 
     async def _read(self, actor_id: str, from_version: int, window: int) -> AsyncGenerator[list[Event]]:
         """Yield the actor's events in parts of bounded size; the first has the events of `window` commits."""

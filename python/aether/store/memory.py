@@ -29,7 +29,7 @@ from aether.store.base import (
 from aether.store.memory_pipeline import MemoryPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
     from typing import Any
 
     from aether.errors import AetherError
@@ -155,11 +155,22 @@ class InMemoryEventStore:
         check_after(after)
         check_batch_size(batch_size)
         wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
-        through = self._log.position()
+        async for batch in self._replay(wanted, after, batch_size):
+            yield batch
+
+    async def _replay(
+        self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None
+    ) -> AsyncGenerator[EventBatch]:
+        """Yield what is wanted, as `read_all` does; not behind the position `last`."""
+        through = self._log.position() if last is None else min(last, self._log.position())
         while after < through:
             events, after = self._log.page(after, through, batch_size, wanted)
             if events:
                 yield EventBatch(events, after)
+
+    async def _last_position(self) -> int:
+        """Return the namespace's last position."""
+        return self._log.position()
 
     async def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version; 0 means it has no event yet."""

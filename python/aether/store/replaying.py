@@ -40,10 +40,12 @@ class Replaying:
     def __init__(self, log: StreamLog, namespace: str, wanted: EventFilter, deadline: Callable[[], float]) -> None:
         self._log, self._namespace, self._wanted, self._deadline = log, namespace, wanted, deadline
 
-    async def batches(self, after: int, batch_size: int) -> AsyncGenerator[EventBatch]:
-        """Yield the events behind `after` in batches of whole commits, up to the last position there is now."""
+    async def batches(self, after: int, batch_size: int, last: int | None = None) -> AsyncGenerator[EventBatch]:
+        """Yield the events behind `after` in batches of whole commits, up to the last position there is now, or to `last`."""
         deadline = self._deadline()
         through = await self._log.last_position(deadline)
+        if last is not None:
+            through = min(through, last)
         replay = Replay(self._namespace, after, through, self._wanted)
         feed = self._log.feed(replay)
         received = 0
