@@ -85,6 +85,25 @@ async def test_flush_tells_what_may_be_lost_with_the_connection(fresh_nats_serve
         await bus.flush()
 
 
+async def test_an_error_in_the_block_is_not_hidden_by_what_closing_tells(
+    fresh_nats_server: EmbeddedServer, namespace: str
+) -> None:
+    """What a block raises comes out of it; what closing the bus had to tell is a note on it."""
+
+    async def block() -> None:
+        async with Tap(fresh_nats_server.url) as tap, NATSEventBus(tap.url, namespace=namespace) as bus:
+            await bus.publish_many(counted("p", 1, 100))
+            await bus.flush()
+            tap.lane.plan.stalled = True
+            await bus.publish_many(counted("p", 101, 7))
+            tap.lane.cut()
+            raise LookupError("of the block")
+
+    with pytest.raises(LookupError) as error:
+        await block()
+    assert "up to 7 events" in " ".join(error.value.__notes__)
+
+
 async def test_a_flush_that_waits_is_told_of_the_loss(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
     """Each `flush` that waits when the connection is lost is told, and closing the bus tells what nobody was told."""
     async with Tap(fresh_nats_server.url) as tap:

@@ -123,7 +123,11 @@ class AbstractEventBus(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            await self.aclose()
+            try:
+                await self.aclose()
+            except AetherError as hidden:
+                # What happened in the block is the cause that its caller has to know.
+                error.add_note(f"and closing the bus: {hidden}")
             return
         await self._until_closed(self._begin_closing(lambda lifetime: lifetime.handling is not None))
         for intake in self._registrations:
