@@ -20,6 +20,7 @@ from aether.testing.servers import running_cluster
 EVENTS = 20
 """How many events each publisher publishes at once."""
 AGAIN_S = 0.02
+IDLE_S = 5.0
 TURNS = {"quick": 100, "ci": 300, "full": 1_000}
 
 
@@ -61,6 +62,14 @@ async def heard(subscription: Subscription, publishers: list[NATSEventBus], last
     return count
 
 
+async def idle(urls: list[str], ready: Literal["server", "cluster"], seconds: float) -> float:
+    """Return what a bus with one subscription costs when nothing is published, in CPU milliseconds a second."""
+    async with NATSEventBus(urls[0], namespace=f"bench-{secrets.token_hex(4)}", ready=ready) as bus, await bus.subscribe():
+        began, cpu = time.perf_counter(), time.process_time()
+        await asyncio.sleep(seconds)
+        return (time.process_time() - cpu) / (time.perf_counter() - began) * 1_000
+
+
 async def test_witnesses_miss_nothing():
     """With witnesses no event is missed, on three nodes."""
     with running_cluster() as cluster:
@@ -75,9 +84,11 @@ async def main() -> None:
     with running_cluster() as cluster:
         for ready in ("server", "cluster"):
             missing, median_ms = await missed(cluster.urls, ready, turns)
+            cpu_ms = await idle(cluster.urls, ready, IDLE_S)
             total = turns * EVENTS * (len(cluster.urls) - 1)
             sys.stdout.write(
-                f"ready={ready!r}: {missing:,} of {total:,} events missed, subscribe took {median_ms:.2f} ms (median)\n"
+                f"ready={ready!r}: {missing:,} of {total:,} events missed, subscribe took {median_ms:.2f} ms (median), "
+                f"idle {cpu_ms:.1f} CPU ms a second\n"
             )
 
 
