@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether import EmbeddedServer, Event, JetStreamEventStore
-from aether.bench import SCENARIOS
+from aether.bench import AGAINST, SCENARIOS
 from aether.bench.setting import Setting
 
 if TYPE_CHECKING:
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 DATA = {"customer": "c-17", "total_cents": 9950, "lines": 3}
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+MEASURES = {**SCENARIOS, **AGAINST}
+
+
+@pytest.mark.parametrize("scenario", MEASURES)
 def test_both_sides_do_the_same(scenario: str) -> None:
     """Every scenario runs to its end, which checks that each side stored or read all of it, and compares them."""
 
     async def run() -> list[Line]:
         async with EmbeddedServer(sync=120) as server:
-            return await SCENARIOS[scenario](Setting(server.url, "once", lambda _: None))
+            return await MEASURES[scenario](Setting(server.url, "once", lambda _: None))
 
     found = asyncio.run(run())
     assert found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import append_latency, append_pipelined, bus, ingest, load, replay
+from aether.bench import append_latency, append_pipelined, bus, ingest, load, peers, replay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aether.bench.lines import Line
     from aether.bench.setting import Setting
 
-__all__ = ["SCENARIOS"]
+__all__ = ["AGAINST", "SCENARIOS"]
 
 SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "append-latency": append_latency.lines,
@@ -23,3 +23,6 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "replay": replay.lines,
 }
 """Every scenario by its name on the command line."""
+
+AGAINST = {"peers": peers.lines}
+"""What `--against` runs: our stores beside others."""

@@ -47,6 +47,7 @@ class Side:
         samples: nanoseconds of single operations, where `run` measures each and appends it here.
         bytes_held: tells how many bytes hold what this side has written so far.
         differs: what it promises otherwise than ours.
+        server_cpu_ns: what its own servers have used so far; None: its servers are the comparison's.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Side:
     samples: list[int] = field(default_factory=list)
     bytes_held: Callable[[], Any] | None = None
     differs: str = ""
+    server_cpu_ns: Callable[[], int | None] | None = None
 
 
 def repeated(function: Callable[[Any], object], argument: object, operations: int, name: str) -> Side:
@@ -140,7 +142,7 @@ def _alone(scenario: str, side: Side, runs: Sequence[Spent], targets: tuple[Targ
 
 def _beside(ours: Line, our_runs: Sequence[Spent], side: Side, runs: Sequence[Spent], targets: tuple[Target, ...]) -> Line:
     pairs = [*zip(runs, our_runs, strict=True)]
-    lower, middle, upper = statistics.quantiles([their.ns / our.ns for their, our in pairs], n=4)
+    lower, middle, upper = statistics.quantiles([their.ns / our.ns for their, our in pairs], n=4, method="inclusive")
     theirs = _alone(ours.scenario, side, runs, targets)
     return replace(
         ours,
@@ -166,6 +168,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 async def timed(side: Side, clock: Callable[[], int], server_cpu_ns: Callable[[], int | None] = no_server) -> Spent:
     """Run one side once; return what one operation took."""
+    server_cpu_ns = side.server_cpu_ns or server_cpu_ns
     given = await _settled(side.prepare())
     held = await _settled(side.bytes_held()) if side.bytes_held else math.nan
     with collector_off():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-__all__ = ["PAYLOAD", "Setting", "check"]
+__all__ = ["PAYLOAD", "Setting", "check", "cpu_ns_of"]
 
 TIMEOUT_S = 30.0
 DEFAULT_SYNC = "every 120 s"
@@ -55,13 +55,8 @@ class Setting:
     sync: str = ""
 
     def server_cpu_ns(self) -> int | None:
-        """Return the CPU time that the servers have used so far, to a tick of 10 ms; None where that cannot be known."""
-        stats = [Path(f"/proc/{pid}/stat") for pid in self.server_pids]
-        if not stats or not all(stat.exists() for stat in stats):
-            return None
-        # The second field, a name in brackets, may hold blanks; user and system time are the 14th and 15th.
-        fields = [stat.read_text().rpartition(")")[2].split() for stat in stats]
-        return sum(int(each[11]) + int(each[12]) for each in fields) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        """Return the CPU time that the servers have used so far; see `cpu_ns_of`."""
+        return cpu_ns_of(self.server_pids)
 
     @property
     def plain(self) -> bool:
@@ -123,6 +118,16 @@ class Setting:
                 yield name
             finally:
                 await client.jetstream().delete_stream(name)
+
+
+def cpu_ns_of(pids: tuple[int, ...]) -> int | None:
+    """Return the CPU time that processes have used so far, to a tick of 10 ms; None where that cannot be known."""
+    stats = [Path(f"/proc/{pid}/stat") for pid in pids]
+    if not stats or not all(stat.exists() for stat in stats):
+        return None
+    # The second field, a name in brackets, may hold blanks; user and system time are the 14th and 15th.
+    fields = [stat.read_text().rpartition(")")[2].split() for stat in stats]
+    return sum(int(each[11]) + int(each[12]) for each in fields) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def check(*, holds: bool, what: str) -> None:

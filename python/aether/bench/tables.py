@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +54,16 @@ def about(title: str, command: str, packages: Iterable[str]) -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": commit(),
-        "versions": ", ".join(f"{package} {version(package)}" for package in packages),
+        "versions": ", ".join(f"{package} {_version(package)}" for package in packages),
         "figures": f"medians; percentiles from {percentiles_from()}",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def commit() -> str:

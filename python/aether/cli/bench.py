@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from aether.bench import SCENARIOS
+from aether.bench import AGAINST, SCENARIOS, peers
 from aether.bench.servers import check_servers, running
 from aether.bench.setting import Setting
 from aether.bench.tables import about, as_json, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aether.bench.lines import Line
 
@@ -69,8 +69,20 @@ PACKAGES = ("aether-events", "nats-py")
     show_default=True,
     help="How many servers hold the streams; with 3 and no --url it starts a cluster of three.",
 )
+@click.option(
+    "--against",
+    type=click.Choice([*AGAINST]),
+    help="Our stores beside other event stores for Python, as far as they are installed; alone, or after the scenarios named.",
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON only, for programs.")
-def bench(scenarios: tuple[str, ...], url: str, as_json_: bool, nats_command: str | None, **rest: Any) -> int:  # noqa: ANN401 - click's
+def bench(
+    scenarios: tuple[str, ...],
+    url: str,
+    as_json_: bool,
+    nats_command: str | None,
+    against: str | None,
+    **rest: Any,  # noqa: ANN401
+) -> int:
     """Measure the stores on a real server, each beside its baseline.
 
     The sides take turns within every repetition, and a ratio is the median of theirs through ours within each: 2.00 is twice as
@@ -81,9 +93,10 @@ def bench(scenarios: tuple[str, ...], url: str, as_json_: bool, nats_command: st
         check_servers(url, rest["sync"], rest["replicas"])
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    names = [name for name in SCENARIOS if name in scenarios or not scenarios]
-    lines, ack_means = asyncio.run(_run(names, url, nats_command or shutil.which("nats"), **rest))
-    told = {**about("aether bench", _typed(), PACKAGES), "an ack means": ack_means}
+    names = [name for name in SCENARIOS if name in scenarios or not (scenarios or against)]
+    measures = [*(SCENARIOS[name] for name in names), *([AGAINST[against]] if against else [])]
+    lines, ack_means = asyncio.run(_run(measures, url, nats_command or shutil.which("nats"), **rest))
+    told = {**about("aether bench", _typed(), [*PACKAGES, *(peers.PACKAGES if against else ())]), "an ack means": ack_means}
     if as_json_:
         sys.stdout.write(msgspec.json.encode(as_json(told, lines)).decode() + "\n")
     else:
@@ -96,7 +109,7 @@ def _typed() -> str:
 
 
 async def _run(
-    names: list[str],
+    measures: list[Callable[[Setting], Awaitable[list[Line]]]],
     url: str,
     nats_command: str | None,
     sync: Literal["default", "always"] | None,
@@ -109,8 +122,8 @@ async def _run(
         )
         async with setting.store() as store:
             info = await store.info()
-        for name in names:
-            lines += await SCENARIOS[name](setting)
+        for measure in measures:
+            lines += await measure(setting)
     return lines, f"{info._replace(sync=servers.sync or info.sync).ack_means}; nats-server {info.server_version}"
 
 
