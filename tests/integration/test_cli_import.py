@@ -215,3 +215,26 @@ async def test_commits_stay_below_a_small_max_payload(namespace: str) -> None:
         commits = await stock_dump(server.url, namespace)
     assert [event["id"] for commit in commits for event in commit["events"]] == [str(number) for number in range(30)]
     assert max(len(commit["events"]) for commit in commits) in (2, 3)
+
+
+async def test_other_forms_are_told_by_the_files_name_or_by_an_option(
+    nats_server: EmbeddedServer, namespace: str, tmp_path: Path
+) -> None:
+    """A CSV is mapped by rules, and what no rule can be is a usage error; CloudEvents are said to be some."""
+    target = ("--url", nats_server.url, "--namespace", namespace)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"no;who;n\n1;a;7\n2;a;8\n"))
+    rules = ("--map", "id=no", "--map", "actor_id=who", "--map", "event_type==T", "--map", "timestamp==2013-01-01T10:17:00Z")
+    done = aether("import", str(tmp_path / "x.csv.gz"), *rules, "--map", "data.n:int=n", "--delimiter", ";", *target)
+    assert (done.code, done.out.split(" (")[0]) == (0, "2 read, 2 saved, 0 already there"), done.err
+    event = {"specversion": "1.0", "id": "3", "source": "/s", "type": "T", "subject": "a", "time": "2013-01-01T10:17:00Z"}
+    done = aether("import", "-", "--format", "cloudevents", *target, stdin=json.dumps(event).encode())
+    assert done.code == 0, done.err
+    assert await stored_ids(nats_server.url, namespace) == {"a": ["1", "2", "3"]}
+    for wrong in (("--map", "colour=x"), ("--map", "id=nothing")):
+        done = aether("import", str(tmp_path / "x.csv.gz"), *wrong, *target)
+        assert done.code != 0
+        assert "aether: " in done.err
+    done = aether("import", "-", "--format", "parquet", *target)
+    assert done.code != 0
+    assert "read from a file, not from a pipe" in done.err
+    assert aether("import", "-", "--delimiter", "::", *target).code == 2
