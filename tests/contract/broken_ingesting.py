@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from planted import caught_by
-from third_store import ListPipeline, ListStore
+from third_pipeline import ListPipeline
+from third_store import ListStore
 
-from aether import AetherError, Event, VersionConflictError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from aether import AetherError, Event, NewEvent, VersionConflictError
 
 
 class Piped(ListStore):
@@ -18,16 +16,16 @@ class Piped(ListStore):
 
     pipeline = ListPipeline
 
-    def ingest(self, *, on_failure: Callable[[Event, AetherError], object] | None = None, **_: int) -> ListPipeline:
+    def ingest(self, **options: Any) -> ListPipeline:
         """Return one."""
-        return self.pipeline(self, on_failure)
+        return self.pipeline(self, **options)
 
 
 class Late(ListPipeline):
     """Keeps events back, as one that waits for more does."""
 
-    def __init__(self, store: ListStore, on_failure: Callable[[Event, AetherError], object] | None) -> None:
-        super().__init__(store, on_failure)
+    def __init__(self, store: ListStore, **options: Any) -> None:
+        super().__init__(store, **options)
         self.kept: list[Event] = []
 
     async def put(self, event: Event) -> None:
@@ -85,7 +83,7 @@ class SilentFailures(Piped):
     class pipeline(ListPipeline):  # noqa: N801
         """Forgets them."""
 
-        def fail(self, event: Event, error: AetherError) -> None:
+        def fail(self, event: Any, error: AetherError) -> None:
             """Count it."""
             self.counts["conflicts" if isinstance(error, VersionConflictError) else "failed"] += 1
 
@@ -186,3 +184,110 @@ class NoRetry(Piped):
     def find(self, actor_id: str, commit: list[Event]) -> int | None:
         """Find nothing."""
         return None
+
+
+@caught_by("test_new_events_are_numbered_in_order", "test_new_events_and_numbered_ones_keep_their_order")
+class NumberedFromOne(Piped):
+    """Numbers new events by what it has seen of their actor itself."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Counts."""
+
+        def __init__(self, store: ListStore, **options: Any) -> None:
+            super().__init__(store, **options)
+            self.seen: dict[str, int] = {}
+
+        async def save(self, actor_id: str, new: Event | NewEvent) -> tuple[Event, int]:
+            """Do it the wrong way."""
+            if isinstance(new, NewEvent):
+                self.seen[actor_id] = self.seen.get(actor_id, 0) + 1
+                new = Event(actor_id, new.event_type, self.seen[actor_id], new.data, id=new.id, timestamp=new.timestamp)
+            return await super().save(actor_id, new)
+
+
+@caught_by("test_known_events_are_skipped", "test_known_ids_bound_their_memory", "test_the_same_new_events_at_once")
+class ForgetsIds(Piped):
+    """Takes what was put again for new."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Does not look."""
+
+        def known(self, actor_id: str, new: Event | NewEvent) -> None:
+            """Find nothing."""
+
+
+@caught_by("test_a_known_id_with_other_content_is_a_conflict")
+class IdIsEnough(Piped):
+    """Takes any event of a known id for the one that is stored."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Looks at the id alone."""
+
+        def known(self, actor_id: str, new: Event | NewEvent) -> tuple[Event, int] | None:
+            """Compare too little."""
+            found = ((event, at) for at, event in self.store.history(actor_id) if event.id == new.id)
+            return next(found, None) if self.skip_known else None
+
+
+@caught_by("test_conflicts_may_be_skipped")
+class SkippedIsRaised(Piped):
+    """Raises conflicts that were to be skipped."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Knows one way."""
+
+        def fail(self, event: Any, error: AetherError) -> None:
+            """Do it the wrong way."""
+            self.on_conflict = "fail"
+            super().fail(event, error)
+
+
+@caught_by("test_conflicts_may_be_renumbered")
+class EqualIsRenumbered(Piped):
+    """Gives an event that is stored a second place."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Does not look whether it is there."""
+
+        async def save(self, actor_id: str, new: Event | NewEvent) -> tuple[Event, int]:
+            """Do it the wrong way."""
+            if isinstance(new, Event) and new.version <= self.store.latest(actor_id) and self.on_conflict == "renumber":
+                new = new._draft()
+            return await super().save(actor_id, new)
+
+
+@caught_by("test_every_outcome_is_told", "test_who_reads_outcomes_is_not_told_again")
+class SilentOutcomes(Piped):
+    """Tells of what was saved alone."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Forgets the others."""
+
+        def note(self, actor_id: str, event: Any, status: Any, position: int | None, error: AetherError | None = None) -> None:
+            """Do it the wrong way."""
+            if status == "saved":
+                super().note(actor_id, event, status, position, error)
+
+
+@caught_by("test_outcomes_that_nobody_reads_hold_the_pipeline_back")
+class BoundlessOutcomes(Piped):
+    """Keeps outcomes without a bound."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Has room for all."""
+
+        def __init__(self, store: ListStore, **options: Any) -> None:
+            super().__init__(store, **options)
+            self.pending_max = 10**9
+
+
+@caught_by("test_a_failure_carries_the_pair", "test_a_known_id_with_other_content_is_a_conflict")
+class FailuresLackTheirActor(Piped):
+    """Tells of a new event that failed without its actor."""
+
+    class pipeline(ListPipeline):  # noqa: N801
+        """Keeps half of the pair."""
+
+        def fail(self, event: Any, error: AetherError) -> None:
+            """Do it the wrong way."""
+            super().fail(event[1] if isinstance(event, tuple) else event, error)

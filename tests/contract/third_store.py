@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any
+
+from third_pipeline import ListPipeline
 
 from aether import (
-    AetherError,
     Appended,
     CommitTooLargeError,
     Event,
     EventBatch,
-    IngestError,
-    IngestStats,
     NewEvent,
     Snapshot,
     VersionConflictError,
@@ -25,7 +24,7 @@ from aether._native import EventFilter, check_actor_id, number_events, shard_of
 from aether.store.arguments import check_after, check_batch_size, check_expected_version, check_from_version, check_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 BYTES_MAX = 1_048_576
 
@@ -59,9 +58,9 @@ class ListStore:
             raise VersionConflictError(actor_id, commit[0].version - 1, latest)
         return position
 
-    def ingest(self, *, on_failure: Callable[[Event, AetherError], object] | None = None, **_: int) -> ListPipeline:
+    def ingest(self, **options: Any) -> ListPipeline:
         """Return a pipeline that saves one event after another."""
-        return ListPipeline(self, on_failure)
+        return ListPipeline(self, **options)
 
     async def append(
         self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
@@ -215,74 +214,3 @@ class ListStore:
         """Return the events from a version on."""
         with self.lock:
             return [event for _, event in self.history(actor_id) if event.version >= from_version]
-
-
-class ListPipeline:
-    """Saves each event when it is put."""
-
-    def __init__(self, store: ListStore, on_failure: Callable[[Event, AetherError], object] | None) -> None:
-        self.store, self.on_failure = store, on_failure
-        self.failures: list[tuple[Event, AetherError]] = []
-        self.counts = dict.fromkeys(IngestStats._fields, 0)
-        self.open = self.opened_before = False
-
-    async def __aenter__(self) -> Self:
-        if self.opened_before:
-            raise AetherError("a pipeline opens once")
-        self.open = self.opened_before = True
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self.open = False
-        if error is None:
-            self.report()
-        else:
-            error.add_note(f"ingestion stood at: {self.stats()}")
-
-    async def put_many(self, events: Iterable[Event]) -> None:
-        """Put each."""
-        self.check_open()
-        for event in events:
-            await self.put(event)
-
-    async def put(self, event: Event) -> None:
-        """Save it, or note why not."""
-        self.check_open()
-        if not isinstance(event, Event):
-            raise TypeError(f"a pipeline takes Events, not {type(event).__name__}")
-        self.counts["put"] += 1
-        before = self.store.position
-        try:
-            position = await self.store.save_event(event)
-        except AetherError as error:
-            self.fail(event, error)
-        else:
-            self.counts["saved" if position > before else "already_stored"] += 1
-
-    def check_open(self) -> None:
-        """Refuse what comes before or after the context."""
-        if not self.open:
-            raise AetherError("the pipeline is not open")
-
-    def fail(self, event: Event, error: AetherError) -> None:
-        """Note a failure."""
-        self.counts["conflicts" if isinstance(error, VersionConflictError) else "failed"] += 1
-        self.failures.append((event, error))
-        if self.on_failure is not None:
-            self.on_failure(event, error)
-
-    async def flush(self) -> None:
-        """Everything is stored already."""
-        self.check_open()
-        self.report()
-
-    def report(self) -> None:
-        """Raise what failed since the last report."""
-        failures, self.failures = self.failures, []
-        if failures:
-            conflicts = sum(isinstance(error, VersionConflictError) for _, error in failures)
-            raise IngestError(tuple(failures), conflicts, len(failures) - conflicts, 0)
-
-    def stats(self) -> IngestStats:
-        """Return the counts."""
-        return IngestStats(**self.counts)

@@ -19,6 +19,7 @@ from faults.waiting import until
 
 from aether import AetherError, Event, IngestError, InMemoryEventStore, JetStreamEventStore, sync
 from aether.testing.contract_ingest import IngestContract
+from aether.testing.contract_ingest_ways import IngestWaysContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def class_namespace() -> str:
     return f"ingest-{uuid.uuid4().hex[:8]}"
 
 
-class TestPortablePath(IngestContract):
+class TestPortablePath(IngestContract, IngestWaysContract):
     """The contract over a borrowed nats-py client."""
 
     @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aether.testing.contract_appending import AppendingContract
 from aether.testing.contract_concurrency import ConcurrencyContract
 from aether.testing.contract_ingest import IngestContract
+from aether.testing.contract_ingest_ways import IngestWaysContract
 from aether.testing.contract_reading import ReadingContract
 from aether.testing.contract_replay import ReplayContract
 from aether.testing.contract_saving import SavingContract
@@ -23,6 +24,7 @@ class StoreContract(
     SnapshotsContract,
     ConcurrencyContract,
     IngestContract,
+    IngestWaysContract,
 ):
     """Every semantic of an `EventStore` and `SnapshotStore`, one sentence a test.
 

@@ -157,6 +157,7 @@ class AsyncPipeline:
 
     def outcomes(self) -> AsyncIterator[IngestOutcome]:
         """See `IngestPipeline.outcomes`."""
+        self._call = asyncio.to_thread  # from now on a call may wait for who reads them
         return self._each(self._pipeline.outcomes())
 
     async def _each(self, outcomes: Iterator[IngestOutcome]) -> AsyncIterator[IngestOutcome]:
