@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -232,18 +232,20 @@ class IngestWaysContract(StoreCase):
 
     async def test_the_ways_are_checked(self, store: StoreUnderTest) -> None:
         """What is no way to go is refused when the pipeline is made."""
-        for wrong in (
+        values: tuple[dict[str, Any], ...] = (
             {"on_conflict": "ignore"},
             {"linger_s": -1},
             {"linger_s": 61},
             {"commit_bytes_max": 0},
             {"known_ids_max": 0},
-        ):
+        )
+        for wrong in values:
             with pytest.raises(ValueError, match=next(iter(wrong))):
-                store.ingest(**wrong)  # type: ignore[arg-type]  # wrong on purpose
-        for wrong in ({"linger_s": "1"}, {"skip_known": 1}, {"commit_bytes_max": 1.5}):
+                store.ingest(**wrong)
+        types: tuple[dict[str, Any], ...] = ({"linger_s": "1"}, {"skip_known": 1}, {"commit_bytes_max": 1.5})
+        for wrong in types:
             with pytest.raises(TypeError, match=next(iter(wrong))):
-                store.ingest(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+                store.ingest(**wrong)
 
     async def test_lingering_loses_nothing(self, store: StoreUnderTest, actor: str) -> None:
         """Events that are let gather are stored by a flush, by leaving, and by themselves."""
