@@ -25,6 +25,8 @@ from reporting import report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aether.bench.setting import Setting
+
 COUNT = 2_000
 BATCH = 1_000
 CHUNK_BYTES = 65_536
@@ -160,9 +162,9 @@ def test_frames(benchmark: Any) -> None:
     assert benchmark(frames_ours) == frames_plainly()
 
 
-async def lines(size: str) -> list[Line]:
+async def lines(setting: Setting) -> list[Line]:
     """Reading and fanning out for 1 and 10 subscribers, and frames."""
-    repetitions, found = {"quick": 9, "ci": 21, "full": 101}[size], []
+    repetitions, found = setting.repetitions(9, 21, 101), []
     for subscribers in (1, 10):
         sides = (
             Side("aether", lambda _, subscribers=subscribers: read_ours(subscribers), COUNT),

@@ -1,10 +1,10 @@
-"""Benchmarks of stores and buses on a real server, each beside its baseline in the same run: what `aether bench` runs."""
+"""Benchmarks of stores, buses and what they are made of, each beside its baseline in the same run: what `aether bench` runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import append_latency, append_pipelined, bus, ingest, load, peers, replay
+from aether.bench import append_latency, append_pipelined, bus, codec, ingest, load, memory, peers, replay, shard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,9 +18,12 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "append-latency": append_latency.lines,
     "append-pipelined": append_pipelined.lines,
     "bus": bus.lines,
+    "codec": codec.lines,
     "ingest": ingest.lines,
     "load": load.lines,
+    "memory": memory.lines,
     "replay": replay.lines,
+    "shard": shard.lines,
 }
 """Every scenario by its name on the command line."""
 

@@ -188,7 +188,7 @@ async def timed(side: Side, clock: Callable[[], int], server_cpu_ns: Callable[[]
     return Spent(spent / side.operations, spent_cpu / side.operations / 1000, server_us, grown)
 
 
-async def _settled(value: Any) -> Any:  # noqa: ANN401 - whatever a side gives
+async def _settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 

@@ -104,7 +104,7 @@ class Ours(Peer):
 class Recorder(Peer):
     """A recorder of eventsourcing's, below its aggregates and mappers: its fastest way in."""
 
-    def __init__(self, name: str, recorder: Any, differs: str) -> None:  # noqa: ANN401 - an optional package's
+    def __init__(self, name: str, recorder: Any, differs: str) -> None:
         from eventsourcing.persistence import StoredEvent  # noqa: PLC0415 - optional
 
         self.name, self._recorder, self.differs, self._event = name, recorder, differs, StoredEvent
@@ -138,7 +138,7 @@ class InMemoryPeer(Peer):
 
         self._event, self._library, self._store = Measured, eventsource, eventsource.InMemoryEventStore()
 
-    def _stream(self, actor_id: str) -> Any:  # noqa: ANN401 - an optional package's
+    def _stream(self, actor_id: str) -> Any:
         return self._library.StreamId(uuid.uuid5(uuid.NAMESPACE_OID, actor_id), "Device")
 
     async def save(self, actor_id: str, version: int) -> None:
@@ -162,7 +162,7 @@ class MessageStore(Peer):
     name = "message-store"
     differs = "no expected version; an id is recognised for 2 minutes; a load makes a consumer"
 
-    def __init__(self, client: Any, stream: str, server_cpu_ns: Callable[[], int | None]) -> None:  # noqa: ANN401
+    def __init__(self, client: Any, stream: str, server_cpu_ns: Callable[[], int | None]) -> None:
         import message_store  # noqa: PLC0415 - optional
 
         self._library, self._store = message_store, message_store.MessageStore(client, stream)
@@ -180,7 +180,7 @@ class MessageStore(Peer):
     async def load(self, actor_id: str) -> int:
         """Fetch by a projection that counts."""
 
-        def seen(count: int, message: Any) -> int:  # noqa: ANN401 - an optional package's
+        def seen(count: int, message: Any) -> int:
             return count + int(message.data["data"] == PAYLOAD)
 
         read: int = await self._store.fetch(f"device.{actor_id}", self._library.Projection(lambda: 0, {"Measured": seen}))
@@ -202,7 +202,7 @@ class Uma(Peer):
         self._clients: list[Any] = []
         self.server_cpu_ns = lambda: cpu_ns_of((pid,))
 
-    def _client(self) -> Any:  # noqa: ANN401 - an optional package's
+    def _client(self) -> Any:
         """Return this thread's client: one cannot be used by two at once."""
         if not hasattr(self._own, "client"):
             self._own.client = self._library.Client(self._url)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgpack
 from eventsourcing.persistence import StoredEvent
 
-from aether import VersionConflictError
+from aether.errors import VersionConflictError
 
 ID_BYTES_MAX = 255
 
