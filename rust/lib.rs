@@ -12,7 +12,7 @@
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
 //! - [`frames`], [`answer`]: the NATS client protocol: frames out of chunks, messages into bytes, answers to requests
 //! - [`pending`], [`acks`]: ingestion: many actors in flight, one commit in flight per actor
-//! - [`records`]: a line of NDJSON to an event, where there is no doubt about it
+//! - [`records`]: a line of NDJSON to an event and back, where there is no doubt about it
 //! - [`replay`]: a read of a whole stream: what to ask for, what came, what can be handed out
 //! - [`bus_message`]: a message of a bus, and the reply to a request
 //! - [`mailbox`], [`exchange`]: what waits for a subscriber, and who gets what arrives

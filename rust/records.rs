@@ -5,6 +5,7 @@
 //! twice, a number or a date that is written in a rare way. So errors are worded in one place, and a doubt costs time alone.
 
 mod data;
+pub mod format;
 mod moment;
 
 use std::borrow::Cow;

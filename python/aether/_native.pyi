@@ -41,8 +41,10 @@ __all__ = [
     "encode_error",
     "encode_reply",
     "events_in",
+    "format_records",
     "get_default_limits",
     "number_events",
+    "payload_json",
     "position_of",
     "publish_events",
     "publish_frame",
@@ -1213,6 +1215,23 @@ class Records:
 
     def pour(self, pending: Pending, /) -> int:
         """Puts into a pipeline what there is room for, its numbers as tags; returns how many events that were."""
+
+def format_records(events: list[Event], start: int, /) -> tuple[bytes, int]:
+    """Lines of events from the index `start` on, and the index of the first one that is not among them.
+
+    They are what `aether.ingest.records.format_record` makes, each with its end. Where none is made, that one has to: data that
+    JSON cannot say, floats that are very large or very small.
+
+    Args:
+        events: the events.
+        start: the index of the first one.
+
+    Raises:
+        TypeError: an item that is no `Event`.
+    """
+
+def payload_json(payload: bytes, /) -> bytes | None:
+    """Data as JSON from which equal data is read, as `aether.ingest.records.json_data` makes it; None: that has to say."""
 
 def read_record(line: bytes, commit_bytes_max: int, /) -> tuple[str, NewEvent, int | None, int] | None:
     """Reads one line as `aether.ingest.records.parse_record` would: (actor id, event, version, size).

@@ -106,7 +106,7 @@ mod _native {
     #[pymodule_export]
     use super::pending::Pending;
     #[pymodule_export]
-    use super::records::{Records, read_record};
+    use super::records::{Records, format_records, payload_json, read_record};
     #[pymodule_export]
     use super::replay::Replay;
     #[pymodule_export]

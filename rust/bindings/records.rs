@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyList, PyString};
 
 use super::codec::default_limits;
+use super::handles::handles_from;
 use super::names::name;
 use super::new_event::NewEvent;
 use super::pending::Pending;
 use crate::event::EventData;
+use crate::records::format::Formatter;
 use crate::records::{Line, Parser, Record, Walk};
 
 /// Actor, event, version, size.
@@ -30,6 +32,38 @@ fn object(record: &Record) -> RecordObject {
 #[pyo3(signature = (line, commit_bytes_max, /))]
 pub fn read_record(line: &[u8], commit_bytes_max: usize) -> Option<RecordObject> {
     Parser::new(default_limits(), commit_bytes_max).parse(line).as_ref().map(object)
+}
+
+/// Of so many events at most lines are made at once: each that Python has to write ends a call, and the rest was looked at in vain.
+const CALL_EVENTS: usize = 128;
+
+/// Lines of events from the index `start` on, and the index of the first one that is not among them.
+///
+/// They are what `aether.ingest.records.format_record` makes, each with its end. Where none is made, that one has to: data that
+/// JSON cannot say, floats that are very large or very small.
+///
+/// Args:
+///     events: the events.
+///     start: the index of the first one.
+///
+/// Raises:
+///     TypeError: an item that is no `Event`.
+#[pyfunction]
+#[pyo3(signature = (events, start, /))]
+pub fn format_records<'py>(py: Python<'py>, events: &Bound<'py, PyList>, start: usize) -> PyResult<(Bound<'py, PyBytes>, usize)> {
+    let handles = handles_from(events, start, CALL_EVENTS)?;
+    let (mut formatter, mut out) = (Formatter::new(default_limits()), Vec::new());
+    let count = handles.iter().take_while(|event| formatter.line(event, &mut out).is_some()).count();
+    Ok((PyBytes::new(py, &out), start + count))
+}
+
+/// Data as JSON from which equal data is read, as `aether.ingest.records.json_data` makes it; None: that has to say.
+#[pyfunction]
+#[pyo3(signature = (payload, /))]
+pub fn payload_json<'py>(py: Python<'py>, payload: &[u8]) -> Option<Bound<'py, PyBytes>> {
+    let mut out = Vec::new();
+    Formatter::new(default_limits()).data(payload, &mut out)?;
+    Some(PyBytes::new(py, &out))
 }
 
 /// The records of a chunk of NDJSON, on their way into a pipeline: `while records.read(): ...; records.pour(pending)`.

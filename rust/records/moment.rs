@@ -1,4 +1,6 @@
-//! Points in time as most writers put them: `2013-01-01T10:17:00.123Z`, with any offset.
+//! Points in time as most writers put them: `2013-01-01T10:17:00.123Z`, with any offset; written as UTC.
+
+use std::io::Write as _;
 
 const NANOSECOND_DIGITS: usize = 9;
 
@@ -69,10 +71,51 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
+/// Appends a moment in UTC, as short as it can be.
+pub fn write(out: &mut Vec<u8>, time_ns: i64) {
+    let (seconds, mut fraction) = (time_ns.div_euclid(1_000_000_000), time_ns.rem_euclid(1_000_000_000));
+    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = date(day);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    // Writing to memory does not fail.
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    if fraction != 0 {
+        let mut digits = NANOSECOND_DIGITS;
+        while fraction % 10 == 0 {
+            (fraction, digits) = (fraction / 10, digits - 1);
+        }
+        let _ = write!(out, ".{fraction:0digits$}");
+    }
+    out.push(b'Z');
+}
+
+/// Year, month and day of a count of days since 1970-01-01; the inverse of `days`.
+fn date(days: i64) -> (i64, i64, i64) {
+    // Eras of 400 years that begin on the first of March.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = year + era * 400;
+    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(time_ns: i64) {
+            let mut out = Vec::new();
+            write(&mut out, time_ns);
+            prop_assert_eq!(nanoseconds(std::str::from_utf8(&out).unwrap()), Some(time_ns));
+        }
+    }
 
     #[test]
     fn days_are_counted_over_the_whole_calendar() {
@@ -81,6 +124,7 @@ mod tests {
             for month in 1..=12 {
                 for day in 1..=days_in(year, month) {
                     assert_eq!(days(year, month, day), count, "{year}-{month}-{day}");
+                    assert_eq!(date(count), (year, month, day));
                     count += 1;
                 }
             }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from aether._native import format_records
 from aether.ingest.cloudevents import MSGPACK_TYPE
 from aether.ingest.records import format_record, json_data, timestamp_text
 
@@ -50,7 +51,14 @@ def text_form(form: str, namespace: str) -> TextForm:
 
 
 def _lines(events: Sequence[Event]) -> bytes:
-    return b"".join([format_record(event) + b"\n" for event in events])
+    events, lines, index = list(events), [], 0
+    while index < len(events):
+        made, following = format_records(events, index)
+        if following == index:
+            made, following = format_record(events[index]) + b"\n", index + 1
+        lines.append(made)
+        index = following
+    return b"".join(lines)
 
 
 def _cloud_event(event: Event, source: str) -> bytes:

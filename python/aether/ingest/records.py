@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import msgspec
 
 from aether import codec
-from aether._native import check_actor_id, read_record
+from aether._native import check_actor_id, payload_json, read_record
 from aether.errors import AetherError, DecodeError, EncodeError
 from aether.event import NewEvent
 from aether.store.arguments import (
@@ -236,6 +236,8 @@ def json_data(event: Event) -> bytes | None:
 
     Such are bytes, moments in time, and what other libraries wrote.
     """
+    if (quick := payload_json(event.payload)) is not None:
+        return quick
     try:
         data = event.data
         exact = is_json(data) and codec.encode(data) == event.payload
