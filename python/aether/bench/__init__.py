@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import append_latency, append_pipelined, bus, codec, ingest, load, memory, peers, replay, shard
+from aether.bench import append_latency, append_pipelined, bus, codec, importing, ingest, load, memory, peers, replay, shard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +19,7 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "append-pipelined": append_pipelined.lines,
     "bus": bus.lines,
     "codec": codec.lines,
+    "import": importing.lines,
     "ingest": ingest.lines,
     "load": load.lines,
     "memory": memory.lines,

@@ -47,6 +47,7 @@ class Side:
         samples: nanoseconds of single operations, where `run` measures each and appends it here.
         bytes_held: tells how many bytes hold what this side has written so far.
         differs: what it promises otherwise than ours.
+        cpu_ns: what the client has used so far, where that is not this process.
         server_cpu_ns: what its own servers have used so far; None: its servers are the comparison's.
     """
 
@@ -58,6 +59,7 @@ class Side:
     samples: list[int] = field(default_factory=list)
     bytes_held: Callable[[], Any] | None = None
     differs: str = ""
+    cpu_ns: Callable[[], int] = time.process_time_ns
     server_cpu_ns: Callable[[], int | None] | None = None
 
 
@@ -173,11 +175,11 @@ async def timed(side: Side, clock: Callable[[], int], server_cpu_ns: Callable[[]
     held = await _settled(side.bytes_held()) if side.bytes_held else math.nan
     with collector_off():
         begin_server = server_cpu_ns()
-        begin, begin_cpu = clock(), time.process_time_ns()
+        begin, begin_cpu = clock(), side.cpu_ns()
         outcome = side.run(given)
         if inspect.isawaitable(outcome):
             outcome = await outcome
-        spent, spent_cpu = clock() - begin, time.process_time_ns() - begin_cpu
+        spent, spent_cpu = clock() - begin, side.cpu_ns() - begin_cpu
         end_server = server_cpu_ns()
     grown = (await _settled(side.bytes_held()) - held) / side.operations if side.bytes_held else math.nan
     server_us = math.nan

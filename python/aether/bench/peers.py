@@ -89,11 +89,11 @@ async def lines(setting: Setting) -> list[Line]:
     found = await _lines(setting, "in memory", memory, MEMORY, setting.count(20_000, 20_000, 50_000))
     async with setting.store() as store:
         kept = Ours(store, setting.server_cpu_ns)
-        return [*found, *await _lines(setting, "kept", kept, KEPT, setting.count(2_000, 5_000, 20_000), many=True)]
+        return [*found, *await _lines(setting, "kept", kept, KEPT, setting.count(2_000, 5_000, 10_000), many=True)]
 
 
 async def _lines(setting: Setting, where: str, ours: Peer, known: list[Known], count: int, *, many: bool = False) -> list[Line]:
-    repetitions = setting.repetitions(3, 5, 9)
+    repetitions = setting.repetitions(3, 5, 5)
     loaded = 2 if setting.size == "once" else 10
     async with AsyncExitStack() as stack:
         peers = [ours]
