@@ -133,7 +133,8 @@ def test_an_import_of_an_export_has_equal_events(name: str, made: list[Event]) -
 async def test_either_package_writes_parquet_in_groups(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several row groups become one file whose rows are in order, and nothing else is left in the folder."""
     monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: name == package or None)
-    monkeypatch.setattr(parquet, "GROUP_EVENTS", 1000)
+    monkeypatch.setattr(parquet, "GROUP_EVENTS", 1100)
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 90_000)
     made = [Event("a", "T", version, {"n": version, "b": b"\xff"}, metadata={"k": "v"}) for version in range(1, 3_501)]
     store = await filled(made)
     await written(store, tmp_path / "x.parquet", "parquet")

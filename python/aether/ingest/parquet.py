@@ -24,7 +24,9 @@ __all__ = ["ParquetSink"]
 
 GROUP_EVENTS = 65_536
 GROUP_BYTES = 64 * 2**20
-"""A row group is ended when it has so many events, or so much data and metadata."""
+"""A row group is ended when it has so many events, or so much text and data."""
+COLUMNS = ("id", "actor_id", "event_type", "version", "timestamp", "data", "data_json", "metadata")
+OPTIONAL = ("data_json", "metadata")
 
 
 class _Writer(Protocol):
@@ -48,15 +50,12 @@ class ParquetSink:
     def __init__(self, part: PartFile) -> None:
         self._part = part
         self._writer: _Writer = _writer(part)
-        self._events: list[Event] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._bytes = 0
 
     async def write(self, events: Sequence[Event]) -> None:
         """Take events; see `Sink.write`."""
-        self._events += events
-        self._bytes += sum(len(event.payload) for event in events)
-        if len(self._events) >= GROUP_EVENTS or self._bytes >= GROUP_BYTES:
-            await in_thread(self._group)
+        await in_thread(lambda: self._take(events))
 
     async def finish(self) -> None:
         """Write what is left; see `Sink.finish`."""
@@ -66,27 +65,38 @@ class ParquetSink:
         """Let go of what the writer has, finished or not."""
         self._writer.drop()
 
+    def _take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            row = _row(event)
+            for column, value in zip(self._columns.values(), row, strict=True):
+                column.append(value)
+            self._bytes += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if len(self._columns["id"]) >= GROUP_EVENTS or self._bytes >= GROUP_BYTES:
+                self._group()
+
     def _group(self) -> None:
-        events, self._events, self._bytes = self._events, [], 0
-        data = [json_data(event) for event in events]
-        metadata = [event.metadata for event in events]
-        self._writer.group(
-            {
-                "id": [event.id for event in events],
-                "actor_id": [event.actor_id for event in events],
-                "event_type": [event.event_type for event in events],
-                "version": [event.version for event in events],
-                "timestamp": [event.time_ns for event in events],
-                "data": [event.payload for event in events],
-                "data_json": [None if text is None else text.decode() for text in data],
-                "metadata": [msgspec.json.encode(entries).decode() if entries else None for entries in metadata],
-            }
-        )
+        columns, self._columns, self._bytes = self._columns, {name: [] for name in COLUMNS}, 0
+        self._writer.group(columns)
 
     def _finish(self) -> None:
         self._group()
         self._writer.end()
         self._part.sync()
+
+
+def _row(event: Event) -> tuple[Any, ...]:
+    payload, metadata = event.payload, event.metadata
+    data = json_data(event)
+    return (
+        event.id,
+        event.actor_id,
+        event.event_type,
+        event.version,
+        event.time_ns,
+        payload,
+        None if data is None else data.decode(),
+        msgspec.json.encode(metadata).decode() if metadata else None,
+    )
 
 
 def _writer(part: PartFile) -> _Writer:
@@ -101,10 +111,8 @@ class _ByPyarrow:
     def __init__(self, part: PartFile) -> None:
         pyarrow = self._pyarrow = importlib.import_module("pyarrow")
         kinds = {"version": pyarrow.uint64(), "timestamp": pyarrow.timestamp("ns", tz="UTC"), "data": pyarrow.binary()}
-        names = ("id", "actor_id", "event_type", "version", "timestamp", "data", "data_json", "metadata")
-        optional = ("data_json", "metadata")
         self._schema = pyarrow.schema(
-            [pyarrow.field(name, kinds.get(name, pyarrow.string()), nullable=name in optional) for name in names]
+            [pyarrow.field(name, kinds.get(name, pyarrow.string()), nullable=name in OPTIONAL) for name in COLUMNS]
         )
         writing = importlib.import_module("pyarrow.parquet")
         self._writer = writing.ParquetWriter(part.file, self._schema, compression="zstd")
