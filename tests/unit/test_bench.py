@@ -1,0 +1,87 @@
+"""What the benchmarks report: percentiles, extremes, CPU of servers, where a figure was taken."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+
+import pytest
+
+from aether.bench.lines import percentiles, percentiles_from
+from aether.bench.measure import WALL, Side, compare
+from aether.bench.peers import KEPT
+from aether.bench.servers import check_servers
+from aether.bench.setting import cpu_ns_of
+from aether.bench.tables import about, as_json, as_text
+
+
+def test_percentiles_are_of_the_samples():
+    """With the histogram a percentile is a sample's value to three digits."""
+    found = percentiles(range(1_000, 1_001_000, 1_000))
+    assert [*found] == [pytest.approx(500_000, rel=0.002), pytest.approx(990_000, rel=0.002), pytest.approx(999_000, rel=0.002)]
+    assert "HDR" in percentiles_from()
+
+
+def test_percentiles_without_the_histogram_are_exact(monkeypatch):
+    """Where hdrhistogram is not installed, percentiles are samples themselves, and the report says so."""
+    monkeypatch.setitem(sys.modules, "hdrh", None)
+    assert percentiles([*range(1_000, 0, -1)]) == (500, 990, 999)
+    assert percentiles([7]) == (7, 7, 7)
+    assert "without hdrhistogram" in percentiles_from()
+
+
+async def test_a_line_tells_extremes_percentiles_bytes_and_server_cpu():
+    """A line has the fastest and the slowest repetition, what single operations took, what was stored, and the server's time."""
+    stored, samples, used = 0, [], 0
+
+    def run(_):
+        nonlocal stored, used
+        stored, used = stored + 300, used + 20_000
+        samples.append(5_000)
+
+    side = Side("ours", run, 2, samples=samples, bytes_held=lambda: stored, differs="none of it")
+    (line,) = await compare("both", side, [Side("theirs", run, 2)], repetitions=3, clock=WALL, server_cpu_ns=lambda: used)
+    assert line.spread is not None
+    assert line.spread[0] <= line.ours <= line.spread[1]
+    assert line.disk_bytes == 150
+    assert line.server_us == line.their_server_us == 10
+    assert line.latency is not None
+    assert line.latency.p999 == pytest.approx(5_000, rel=0.002)
+    assert line.their_disk_bytes is None
+
+
+async def test_a_side_without_a_baseline_makes_a_line_of_its_own():
+    """Where no baseline is installed there is still our figure, in text and as JSON."""
+    (line,) = await compare("alone", Side("ours", lambda _: None), [], repetitions=2, clock=WALL)
+    told = about("a report", "typed", ["aether-events", "no-such-package"])
+    assert as_json(told, [line])["lines"][0]["baseline"] is None
+    assert "alone" in as_text(told, [line], rates=True)
+
+
+def test_a_report_names_the_commit_and_what_is_not_installed():
+    """A report says which commit it was taken from, and that a package is missing."""
+    told = about("a report", "typed", ["no-such-package"])
+    assert told["versions"] == "no-such-package not installed"
+    assert re.search(r"[0-9a-f]{7}|aether-events \d", told["commit"])
+
+
+def test_cpu_time_of_a_process_is_known_or_said_to_be_unknown():
+    """The CPU time of processes that run is more than nothing; of none, or of one that ended, it is unknown."""
+    assert (cpu_ns_of((os.getpid(),)) or 0) > 0
+    assert cpu_ns_of(()) is None
+    assert cpu_ns_of((os.getpid(), 2**30)) is None
+
+
+@pytest.mark.parametrize(("url", "sync", "replicas"), [("nats://localhost:4222", "always", 1), ("embedded:data", None, 3)])
+def test_what_cannot_be_measured_is_refused(url, sync, replicas):
+    """Nobody sets how another's server syncs, and three replicas do not fit into one directory."""
+    with pytest.raises(ValueError, match="--"):
+        check_servers(url, sync, replicas)
+
+
+@pytest.mark.parametrize("known", KEPT, ids=lambda known: known.name)
+def test_peers_are_in_the_bench_extra(known):
+    """Every peer is installed where tests run, so none is left out of the comparison unnoticed."""
+    assert importlib.util.find_spec(known.module) is not None
