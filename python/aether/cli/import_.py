@@ -209,7 +209,7 @@ class _Import:
 def _summary(report: ImportReport, *, dry_run: bool) -> Iterator[str]:
     """Yield what the import did, and where it stands if it did not reach the end."""
     saved = "would be saved" if dry_run else "saved"
-    kinds = ((report.conflicts, "in conflict"), (report.failed, "failed"), (report.bad, "bad lines"))
+    kinds = ((report.conflicts, "in conflict"), (report.failed, "failed or not sent"), (report.bad, "bad lines"))
     faults = "".join(f", {count:,} {name}" for count, name in kinds if count)
     counts = f"{report.read:,} read, {report.saved:,} {saved}, {report.already_there:,} already there{faults}"
     settled = report.saved + report.already_there + report.conflicts
