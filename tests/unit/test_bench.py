@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from aether.bench.ingest import SHAPES
 from aether.bench.lines import percentiles, percentiles_from
 from aether.bench.measure import WALL, Side, compare
 from aether.bench.peers import KEPT
@@ -79,6 +80,17 @@ def test_what_cannot_be_measured_is_refused(url, sync, replicas):
     """Nobody sets how another's server syncs, and three replicas do not fit into one directory."""
     with pytest.raises(ValueError, match="--"):
         check_servers(url, sync, replicas)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_shape_makes_events_of_its_size_in_turn(shape):
+    """Payloads have the size that the table names, a commit's events follow each other, and every actor's versions count from 1."""
+    events = [*shape.events(0, 2 * shape.commit)]
+    assert {len(event.payload) for event in events} == {shape.payload}
+    assert [event.actor_id for event in events] == ["device-0"] * shape.commit + ["device-1"] * shape.commit
+    assert [event.version for event in events] == [*range(1, shape.commit + 1)] * 2
+    again = next(shape.events(shape.actors * shape.commit, 1))
+    assert (again.actor_id, again.version) == ("device-0", shape.commit + 1)
 
 
 @pytest.mark.parametrize("known", KEPT, ids=lambda known: known.name)

@@ -61,7 +61,7 @@ class Shape:
 
     def events(self, first: int, count: int) -> Iterator[Event]:
         """Make the events with these numbers, each with its actor's next version."""
-        data = {"v": "x" * (self.payload - 5 - 2 * (self.payload > 255))}
+        data = {"v": "x" * (self.payload - 5 - (self.payload > 255))}
         for number in range(first, first + count):
             turn, place = divmod(number, self.commit)
             turns, actor = divmod(turn, self.actors)
