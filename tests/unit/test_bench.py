@@ -84,7 +84,7 @@ def test_what_cannot_be_measured_is_refused(url, sync, replicas):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_shape_makes_events_of_its_size_in_turn(shape):
-    """Payloads have the size that the table names, a commit's events follow each other, and every actor's versions count from 1."""
+    """Payloads have the size that the table names, a commit's events follow each other, and versions count from 1."""
     events = [*shape.events(0, 2 * shape.commit)]
     assert {len(event.payload) for event in events} == {shape.payload}
     assert [event.actor_id for event in events] == ["device-0"] * shape.commit + ["device-1"] * shape.commit
