@@ -99,7 +99,7 @@ async def _lines(setting: Setting, where: str, ours: Peer, known: list[Known], c
         peers = [ours]
         for each in known:
             if importlib.util.find_spec(each.module) is None:
-                setting.say(f"peers: {each.name} is not installed, so it is left out: pip install 'aether-events[bench]'")
+                setting.say(f"peers: {each.name} is not installed, so it is left out: pip install 'aether-events[peers]'")
             else:
                 peers.append(await stack.enter_async_context(each.opened(setting)))
         setting.say(f"peers, {where}: {', '.join(peer.name for peer in peers)}; {count:,} events, {repetitions + 1} times each")
