@@ -11,7 +11,7 @@ from aether._native import EventFilter
 from aether.bus.base import CONCURRENCY, MAX_PENDING, MAX_PENDING_BYTES, Policy
 from aether.errors import InvalidIdError
 from aether.event import Event
-from aether.store.arguments import COUNT_MAX, check_int
+from aether.store.arguments import COUNT_MAX, check_int, check_timeout_s
 
 if TYPE_CHECKING:
     from aether.bus.base import Handler, OnError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["SubscribeOptions", "check_event", "check_no_generator", "check_timeout"]
 
 NAME_BYTES_MAX = 255
-TIMEOUT_S_MAX = 86_400
 CONCURRENCY_MAX = 4_096
 
 
@@ -120,5 +119,4 @@ def check_timeout(name: str, seconds: float) -> None:
     """Refuse what is no time to wait."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
-    if not 0 < seconds <= TIMEOUT_S_MAX:
-        raise ValueError(f"{name} must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {seconds}")
+    check_timeout_s(name, seconds)

@@ -16,7 +16,7 @@ from aether.nats.connection import Connection
 from aether.nats.server import parse_embedded_url
 from aether.nats.server_files import describe_sync
 from aether.nats.subjects import check_namespace
-from aether.store.jetstream import TIMEOUT_S_MAX
+from aether.store.arguments import TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,14 @@ __all__ = [
     "check_ingest_ways",
     "check_int",
     "check_limit",
+    "check_timeout_s",
 ]
 
 VERSION_MAX = 2**64 - 1
 COUNT_MAX = 2**63 - 1
 """What a list can hold, and more than any memory does."""
 
+TIMEOUT_S_MAX = 86_400
 LINGER_S_MAX = 60
 ON_CONFLICT = ("fail", "skip", "renumber")
 
@@ -28,6 +30,12 @@ def check_int(name: str, value: object, lowest: int, highest: int, meaning: str)
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not lowest <= value <= highest:
         raise ValueError(f"{name} must be {meaning}, not {value}")
+
+
+def check_timeout_s(name: str, seconds: float) -> None:
+    """Refuse what is no time to wait."""
+    if not 0 < seconds <= TIMEOUT_S_MAX:
+        raise ValueError(f"{name} must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {seconds}")
 
 
 def check_from_version(from_version: int) -> None:

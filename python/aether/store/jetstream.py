@@ -21,6 +21,7 @@ from aether.store.arguments import (
     check_ingest_bounds,
     check_ingest_ways,
     check_limit,
+    check_timeout_s,
 )
 from aether.store.base import (
     COMMIT_EVENTS_MAX,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JetStreamEventStore"]
 
-TIMEOUT_S_MAX = 86_400
 HEADS_MAX = 100_000
 FIRST_WINDOW = 64
 """How many commits a read in batches begins with, before it knows their size."""
@@ -93,8 +93,7 @@ class JetStreamEventStore:
         heads_max: int = HEADS_MAX,
         options: ConnectOptions | None = None,
     ) -> None:
-        if not 0 < timeout_s <= TIMEOUT_S_MAX:
-            raise ValueError(f"timeout_s must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {timeout_s}")
+        check_timeout_s("timeout_s", timeout_s)
         if isinstance(replicas, bool) or replicas not in (None, 1, 2, 3, 4, 5):
             raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
         if storage not in (None, "file", "memory"):
