@@ -16,6 +16,7 @@ from aether.errors import (
     IdConflictError,
     IngestError,
     OutcomeUnknownError,
+    StoreFullError,
     VersionConflictError,
 )
 from aether.store.base import IngestOutcome
@@ -43,6 +44,7 @@ __all__ = [
     "is_verdict",
     "not_sent",
     "note",
+    "too_many_ids",
 ]
 
 FAILURES_MAX = 1000
@@ -283,6 +285,13 @@ def id_conflict(event: Event, version: int, *, is_draft: bool, is_equal: bool) -
     expected = 0 if is_draft else event.version
     reason = f"not at {expected}" if is_equal else "with other content; a changed event is a new event and needs an id of its own"
     return IdConflictError(event.actor_id, expected, version, event.id, reason)
+
+
+def too_many_ids(actor_id: str, known_ids_max: int) -> StoreFullError:
+    """Return the error of an actor whose ids alone are more than may be remembered."""
+    return StoreFullError(
+        f"the memory of ids for {actor_id!r}", f"known_ids_max={known_ids_max:,}", "allow more; each takes about 64 bytes"
+    )
 
 
 def as_put(event: Event, *, is_draft: bool) -> Putable:

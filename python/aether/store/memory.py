@@ -119,7 +119,14 @@ class InMemoryEventStore:
         )
         check_ingest_ways(linger_s=linger_s, skip_known=skip_known, on_conflict=on_conflict)
         bounds = {"pending_max": pending_max, "pending_bytes_max": pending_bytes_max}
-        return MemoryPipeline(self._log, bounds, known_ids_max if skip_known else None, on_conflict, on_failure)
+        return MemoryPipeline(
+            self._log,
+            bounds,
+            skip_known=skip_known,
+            known_ids_max=known_ids_max,
+            on_conflict=on_conflict,
+            on_failure=on_failure,
+        )
 
     async def get_events(self, actor_id: str, from_version: int = 0, *, limit: int | None = None) -> list[Event]:
         """Return the actor's events in version order, from `from_version` (inclusive), at most `limit`."""

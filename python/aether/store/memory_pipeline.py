@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from aether._native import HeadCache, Pending
-from aether.errors import AetherError, StoreFullError, VersionConflictError
+from aether.errors import AetherError, VersionConflictError
 from aether.store.base import IngestStats
 from aether.store.ingesting import (
     CLOSED,
@@ -22,6 +22,7 @@ from aether.store.ingesting import (
     id_conflict,
     is_verdict,
     note,
+    too_many_ids,
 )
 
 if TYPE_CHECKING:
@@ -47,22 +48,23 @@ class MemoryPipeline:
     Args:
         log: the store's events.
         bounds: `pending_max` and `pending_bytes_max` of `EventStore.ingest`.
-        known_ids_max: how many ids are remembered; None: known ids are not skipped.
-        on_conflict, on_failure: of `EventStore.ingest`.
+        skip_known, known_ids_max, on_conflict, on_failure: of `EventStore.ingest`.
     """
 
     def __init__(
         self,
         log: MemoryLog,
         bounds: dict[str, int],
-        known_ids_max: int | None,
+        *,
+        skip_known: bool,
+        known_ids_max: int,
         on_conflict: OnConflict,
         on_failure: Callable[[Any, AetherError], object] | None,
     ) -> None:
         self._log, self._known_ids_max = log, known_ids_max
         ones = {"in_flight_max": 1, "in_flight_bytes_max": 1, "commit_events_max": 1}
         self._pending = Pending("memory", "", HeadCache(1), **bounds, **ones)
-        if known_ids_max is not None:
+        if skip_known:
             self._pending.skip_known(known_ids_max)
         self._renumber = on_conflict == "renumber"
         self._ledger = Ledger(self._pending, on_failure, on_conflict)
@@ -158,8 +160,7 @@ class MemoryPipeline:
                 error = id_conflict(event, number, is_draft=is_draft, is_equal=why == "elsewhere")
                 return Fate("conflict", error=error)
             case "unread":
-                bound, what = f"known_ids_max={self._known_ids_max:,}", f"the memory of ids for {event.actor_id!r}"
-                return Fate("failed", error=StoreFullError(what, bound, "allow more; each takes about 64 bytes"))
+                return Fate("failed", error=too_many_ids(event.actor_id, self._known_ids_max))
         if event.version == 0:
             return Fate("failed", error=AetherError(f"the versions of {event.actor_id!r} are used up: the last is 2**64 - 1"))
         try:

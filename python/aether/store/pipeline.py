@@ -94,7 +94,6 @@ class JetStreamPipeline:
             known_ids_max=known_ids_max,
             attempt_s=self._attempt_s,
             moved=self._on_moved,
-            halted=self._ledger.halt,
         )
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aether._native import Commit, Head, actor_subject
-from aether.errors import AetherError, DecodeError, OutcomeUnknownError, StoreFullError
+from aether.errors import AetherError, DecodeError, OutcomeUnknownError
 from aether.store.doubts import Doubt, Doubts
-from aether.store.ingesting import is_verdict
+from aether.store.ingesting import is_verdict, too_many_ids
 from aether.store.reading import ActorReader
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class Troubles:
         connection, log, writer, namespace: the store's.
         on_conflict, skip_known, known_ids_max: of `EventStore.ingest`.
         moved: called when something was settled.
-        halted: called with an error that would meet all events alike.
     """
 
     def __init__(
@@ -64,13 +63,12 @@ class Troubles:
         known_ids_max: int,
         attempt_s: float,
         moved: Callable[[BaseException | None], None],
-        halted: Callable[[AetherError], None],
     ) -> None:
         self._pending, self._ledger = pending, ledger
         self._connection, self._log, self._namespace = connection, log, namespace
         self._skip_known, self._known_ids_max = skip_known, known_ids_max
         self._attempt_s = attempt_s
-        self._moved, self._halted = moved, halted
+        self._moved = moved
         self._doubts = Doubts(writer, log, renumber=on_conflict == "renumber", skip_known=skip_known)
         self._waiting: deque[Doubt] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -111,14 +109,12 @@ class Troubles:
     def _account(self, doubt: Doubt, task: asyncio.Task[Ending]) -> None:
         """Account for each event of a commit that was in doubt."""
         if task.cancelled() or task.exception() is not None:
-            self._give_up(
-                doubt, may_be_stored=doubt.why not in ("large", "taken", "elsewhere", "unread")
-            )  # written again, perhaps
+            self._give_up(doubt, may_be_stored=doubt.may_be_written)
             return
         ending = task.result()
         self._ledger.settle(doubt.ticket, doubt.put(), ending.fates)
         if ending.error is not None and not is_verdict(ending.error):
-            self._halted(ending.error)
+            self._ledger.halt(ending.error)
 
     def _give_up(self, doubt: Doubt, *, may_be_stored: bool) -> None:
         """Account for a commit whose end nobody waits for any more."""
@@ -195,14 +191,10 @@ class Troubles:
                         async for placed in windows:
                             events = [event for _, commit in placed for event in commit.events(actors[name])]
                             if not self._pending.learn(name, events):
-                                raise self._too_many(name)
+                                raise too_many_ids(name, self._known_ids_max)
             except AetherError as error:
                 self._doubts.unread[name] = error
                 return
             del actors[name]
             self._pending.found(name, tip.commit.head(tip.position))
             self._moved(None)
-
-    def _too_many(self, name: str) -> StoreFullError:
-        bound = f"known_ids_max={self._known_ids_max:,}"
-        return StoreFullError(f"the memory of ids for {name!r}", bound, "allow more; each takes about 64 bytes")
