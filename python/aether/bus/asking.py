@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from aether._native import bus_body, bus_subject
-from aether.bus.requests import is_answer, read_answer, unanswered
+from aether.bus.requests import Answer, decoded, unanswered, value_of
 from aether.errors import AetherError, CommitTooLargeError, NoSubscriberError, PublishInterruptedError
 from aether.nats.errors import UNAVAILABLE, NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
@@ -61,10 +61,15 @@ class Asker:
         """
         deadline, attempt = asyncio.get_running_loop().time() + timeout_s, 0
         subject, body = bus_subject(self._namespace, event), bus_body(event)
+        answers: list[Answer] = []
         foreign: list[bytes] = []
 
         def wanted(reply: Reply) -> bool:
-            if reply.status == UNAVAILABLE or is_answer(reply.data):
+            if reply.status == UNAVAILABLE:
+                return True
+            answer = decoded(reply.data)
+            if answer is not None:
+                answers.append(answer)
                 return True
             foreign[:] = [reply.data[:FOREIGN_BYTES]]
             self._tell_foreign(foreign[0])
@@ -75,7 +80,7 @@ class Asker:
             if len(body) > transport.max_payload:
                 raise CommitTooLargeError(event.actor_id, len(body), transport.max_payload)
             try:
-                answer = await transport.request(subject, body, deadline, wanted=wanted)
+                await transport.request(subject, body, deadline, wanted=wanted)
             except NobodyListensError as error:
                 raise NoSubscriberError(event.event_type, event.actor_id) from error
             except NoRespondersError:
@@ -85,7 +90,7 @@ class Asker:
             except UnansweredError as error:
                 raise self._unanswered(event, deadline, timeout_s, foreign) from error
             else:
-                return read_answer(answer.data)
+                return value_of(answers[0])
 
     def _unanswered(self, event: Event, deadline: float, timeout_s: float, foreign: list[bytes]) -> AetherError:
         if self._connection.is_over():
@@ -129,4 +134,8 @@ class Asker:
 
     def _is_inbox(self, subject: str) -> bool:
         """Say whether answers may go there: else anyone could have us write to any subject that we may publish to."""
-        return subject.startswith((INBOXES, self._connection.client.new_inbox().rpartition(".")[0] + "."))
+        if subject.startswith(INBOXES):
+            return True
+        # A borrowed client may have another beginning, and says so only by making an inbox.
+        beginning = self._connection.client.new_inbox().rpartition(".")[0]
+        return subject.startswith(f"{beginning}.")

@@ -77,8 +77,7 @@ class Channel:
 
     def tell(self, seat: Seat, reason: str) -> None:
         """Mark for one who takes from it that from here on events may be missing, and do not hold what comes."""
-        taker = self.takers[seat.number]
-        taker.resume(taker.interrupt(reason))
+        self.takers[seat.number].note_gap(reason)
 
     def wake(self) -> None:
         """Let those look whose mailboxes got something."""
@@ -118,7 +117,7 @@ class Channel:
     def _tell(self, reason: str, ready: str) -> None:
         for taker in self.takers.values():
             taker.ready = ready
-            taker.resume(taker.interrupt(reason))
+            taker.note_gap(reason)
 
 
 class Seat:

@@ -98,6 +98,10 @@ class Intake:
         self.mailbox.resume(token)
         self.wake()
 
+    def note_gap(self, reason: str) -> None:
+        """Take it that events may be missed here, and hold nothing that comes."""
+        self.resume(self.interrupt(reason))
+
     def fail(self, error: Exception) -> None:
         """End it with an error: what is pending is given first, then the error once, then the end.
 
@@ -121,9 +125,7 @@ class Intake:
     def close(self) -> None:
         """End it: what is pending is not given any more."""
         self._closed = True
-        self.mailbox.close()
-        self.wake()
-        self.tell_room()
+        self.hear_no_more()
 
     def raise_end(self) -> NoReturn:
         """Raise what a reader gets at the end: the failure, once, then that there is no more."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from aether._native import decode_reply, encode, encode_error, encode_reply
 from aether.errors import DeadlineError, DecodeError, RequestFailedError
 
-__all__ = ["answer_body", "failure_body", "is_answer", "read_answer", "unanswered"]
+__all__ = ["Answer", "answer_body", "decoded", "failure_body", "read_answer", "unanswered", "value_of"]
+
+Answer: TypeAlias = tuple[Any, str | None]
+"""What a handler returned, or why it did not: one of the two is None."""
 
 
 def answer_body(value: object) -> bytes:
@@ -31,19 +34,27 @@ def read_answer(body: bytes) -> Any:  # noqa: ANN401 - whatever the handler retu
         RequestFailedError: the handler raised.
         DecodeError: the body is no answer.
     """
-    value, reason = decode_reply(body)
+    return value_of(decode_reply(body))
+
+
+def decoded(body: bytes) -> Answer | None:
+    """Return the answer that a body is; None: it is none of a bus's. Whatever hears a request's subject can answer it."""
+    try:
+        return decode_reply(body)
+    except DecodeError:
+        return None
+
+
+def value_of(answer: Answer) -> Any:  # noqa: ANN401 - whatever the handler returned
+    """Return the value of an answer.
+
+    Raises:
+        RequestFailedError: the handler raised.
+    """
+    value, reason = answer
     if reason is not None:
         raise RequestFailedError(reason)
     return value
-
-
-def is_answer(body: bytes) -> bool:
-    """Say whether this is an answer of a bus: whatever is subscribed to a request's subject can answer it."""
-    try:
-        decode_reply(body)
-    except DecodeError:
-        return False
-    return True
 
 
 def unanswered(event_type: str, actor_id: str, timeout_s: float, foreign: bytes | None = None) -> DeadlineError:
