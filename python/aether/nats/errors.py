@@ -88,6 +88,11 @@ class Denied(NamedTuple):
     queue: str | None = None
     sid: int | None = None
 
+    @property
+    def is_inbox(self) -> bool:
+        """Whether an inbox is denied: then nothing that is asked there is ever answered."""
+        return not self.publish and self.subject.startswith("_inbox.")
+
 
 def denied(error: BaseException) -> Denied | None:
     """Return what a "permissions violation" names; None for any other error."""

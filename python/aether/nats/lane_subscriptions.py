@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LaneFeed", "LaneInbox", "LaneSubscriptions"]
 
-INBOX = "_inbox."
-"""What the subjects of inboxes begin with, in lower case."""
-
 _LOG = logging.getLogger("aether.nats")
 
 
@@ -155,7 +152,7 @@ class LaneSubscriptions(LaneSocket):
             if not waited and self.on_denied is not None:
                 self.on_denied(what.subject, reason)
             return True
-        if what.subject.startswith(INBOX):
+        if what.is_inbox:
             return False
         # By its number where what was allowed is taken back, else all that are subscribed alike are denied alike.
         sids = self._alike.get((what.told, what.queue), set()) if what.sid is None else {what.sid}

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NatsPyTransport"]
 
-INBOX = "_inbox."
-"""What the subjects of inboxes begin with, in lower case."""
-
 ROOM_BYTES = 2**20
 """How many bytes may wait in nats-py before publishing waits; from twice as many on it would itself, for its own time."""
 
@@ -126,7 +123,7 @@ class NatsPyTransport:
                 self.on_denied(what.subject, reason)
             return True
         self._feeds.end(reason, what)
-        return not what.subject.startswith(INBOX)
+        return not what.is_inbox
 
     async def open_inbox(
         self, sink: Sink, woken: Callable[[], None], lost: Callable[[Exception, str | None], None]
