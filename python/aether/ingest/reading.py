@@ -11,6 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from aether.ingest.descriptors import readable
 from aether.ingest.unpacking import MAGIC_BYTES, unpacker
 
 if TYPE_CHECKING:
@@ -68,27 +69,10 @@ class Reading:
 
     async def _read(self) -> bytes:
         if not self._regular:
-            await self._readable()
+            await readable(self._descriptor)
         chunk = await asyncio.to_thread(os.read, self._descriptor, CHUNK_BYTES) if self._regular else self._read_now()
         self.done += len(chunk)
         return chunk
 
     def _read_now(self) -> bytes:
         return os.read(self._descriptor, CHUNK_BYTES)
-
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        try:
-            loop.add_reader(self._descriptor, _wake, ready)
-        except PermissionError:
-            return  # a device that cannot be waited for, as /dev/null: it answers at once
-        try:
-            await ready
-        finally:
-            loop.remove_reader(self._descriptor)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

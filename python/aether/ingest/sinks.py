@@ -8,6 +8,8 @@ import select
 import stat
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from aether.ingest.descriptors import writable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -106,23 +108,6 @@ class PipeSink:
             if self._regular:
                 rest = rest[os.write(self._descriptor, rest) :]
             else:
-                await self._writable()
+                await writable(self._descriptor)
                 # So much a pipe takes at once if it takes any: a larger piece could block for ever.
                 rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
-
-    async def _writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        try:
-            loop.add_writer(self._descriptor, _wake, ready)
-        except PermissionError:
-            return  # a device that cannot be waited for, as /dev/null: it takes all at once
-        try:
-            await ready
-        finally:
-            loop.remove_writer(self._descriptor)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
