@@ -48,7 +48,6 @@ __all__ = [
     "position_of",
     "publish_events",
     "publish_frame",
-    "publish_request",
     "read_record",
     "request_frames",
     "set_default_limits",
@@ -1254,13 +1253,6 @@ def publish_events(namespace: str, events: list[Event], start: int, max_payload:
     Raises:
         CommitTooLargeError: the first event does not fit a message. One behind it ends the frames before it.
         TypeError: an item that is no `Event`.
-    """
-
-def publish_request(namespace: str, event: Event, reply: str, max_payload: int) -> bytes:
-    """The frame of an event that asks for an answer at the subject `reply`.
-
-    Raises:
-        CommitTooLargeError: it does not fit a message.
     """
 
 def bus_body(event: Event, /) -> bytes:

@@ -69,29 +69,6 @@ fn make(body: &mut Vec<u8>, subject: &mut String, namespace: &str, event: &Arc<E
     write_subject(subject, namespace, event);
 }
 
-/// The frame of an event that asks for an answer at the subject `reply`.
-///
-/// Raises:
-///     CommitTooLargeError: it does not fit a message.
-#[pyfunction]
-pub fn publish_request<'py>(
-    py: Python<'py>,
-    namespace: &str,
-    event: &Bound<'py, Event>,
-    reply: &str,
-    max_payload: usize,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let (mut body, mut subject) = (Vec::new(), String::new());
-    let event = &event.get().data;
-    make(&mut body, &mut subject, namespace, event);
-    if body.len() > max_payload {
-        return Err(raise(Error::TooLarge { size: body.len(), limit: max_payload }, event.actor()));
-    }
-    let mut out = Vec::with_capacity(body.len() + subject.len() + reply.len() + LINE_BYTES);
-    publish(&mut out, &subject, reply, &[], &body);
-    Ok(PyBytes::new(py, &out))
-}
-
 /// The body of an event's message on a bus.
 #[pyfunction]
 #[pyo3(signature = (event, /))]

@@ -80,7 +80,7 @@ fn raise(error: Error, name: &str) -> PyErr {
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use super::bus_message::{bus_body, bus_subject, decode_reply, encode_error, encode_reply, publish_events, publish_request};
+    use super::bus_message::{bus_body, bus_subject, decode_reply, encode_error, encode_reply, publish_events};
     #[pymodule_export]
     use super::codec::{Limits, decode, encode, get_default_limits, set_default_limits};
     #[pymodule_export]

@@ -23,7 +23,6 @@ from aether._native import (
     encode_reply,
     publish_events,
     publish_frame,
-    publish_request,
     token_decode,
     token_encode,
 )
@@ -89,17 +88,8 @@ def test_an_event_too_large_is_refused_when_its_turn_comes():
     assert (caught.value.actor_id, caught.value.size, caught.value.limit) == ("a", size, 1_000)
     assert publish_events("shop", published, 2, 1_000, MIB)[1] == 3
     assert publish_events("shop", published, 0, size, MIB)[1] == 3
-    with pytest.raises(CommitTooLargeError):
-        publish_request("shop", published[1], "_INBOX.x", 1_000)
     with pytest.raises(TypeError, match="Event objects"):
         publish_events("shop", ["T"], 0, MIB, MIB)  # type: ignore[list-item]
-
-
-def test_a_request_has_a_reply_subject():
-    """The frame of a request is that of its message with the reply subject."""
-    event = Event("a b", "T", 1)
-    frame = publish_request("shop", event, "_INBOX.x.1", MIB)
-    assert frame == publish_frame(bus_subject("shop", event), "_INBOX.x.1", [], bus_body(event))
 
 
 @pytest.mark.parametrize("value", [None, True, 0, -5, "text", b"bytes", [1, [2]], {"a": {"b": None}}, 1.5])

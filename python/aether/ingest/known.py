@@ -52,28 +52,19 @@ class KnownActors:
         self._kept.move_to_end(actor_id)
         return holdings
 
-    async def refresh(self, actor_id: str, holdings: Holdings) -> None:
-        """Read what others have added behind the version that is known."""
-        before = len(holdings)
-        await self._read(actor_id, holdings)
-        self._grown(actor_id, holdings, before)
-
     def add(self, actor_id: str, holdings: Holdings, events: Sequence[Event]) -> None:
         """Note what was stored."""
         before = len(holdings)
         holdings.add(events)
-        self._grown(actor_id, holdings, before)
+        self._check(actor_id, holdings)
+        if self._kept.get(actor_id) is holdings:
+            self._ids += len(holdings) - before
+            self._make_room(actor_id)
 
     async def _read(self, actor_id: str, holdings: Holdings) -> None:
         async for batch in self._store.read_events(actor_id, holdings.version + 1):
             holdings.add(batch)
             self._check(actor_id, holdings)
-
-    def _grown(self, actor_id: str, holdings: Holdings, before: int) -> None:
-        self._check(actor_id, holdings)
-        if self._kept.get(actor_id) is holdings:
-            self._ids += len(holdings) - before
-            self._make_room(actor_id)
 
     def _check(self, actor_id: str, holdings: Holdings) -> None:
         if len(holdings) > self._ids_max:
