@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import urllib.request
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nats
 
@@ -17,7 +15,7 @@ from aether._native import EventFilter, Exchange, Mailbox
 from aether.nats.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from aether import ConnectOptions, EmbeddedServer
     from aether.nats.transport import Feed, Transport
@@ -116,12 +114,3 @@ def subscriptions(server: EmbeddedServer, beginning: str) -> list[str]:
         told = json.load(answer)
     subjects = [subject for client in told["connections"] for subject in client.get("subscriptions_list", [])]
     return [subject for subject in subjects if subject.startswith(beginning)]
-
-
-def reload(server: EmbeddedServer, settings: Mapping[str, Any]) -> None:
-    """Let the running server read its configuration anew, with these settings."""
-    directory = server.store_dir
-    assert directory is not None
-    file = directory / "nats-server.conf"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
-    os.kill(server.pid, signal.SIGHUP)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
-import os
-import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
+from faults.reloading import reload
 from faults.waiting import until
 from key_users import Key, Operator, credentials
 from nats.aio.client import RawCredentials
@@ -20,7 +18,7 @@ from aether import AccessDeniedError, ConnectOptions, EmbeddedServer, JetStreamE
 from aether.testing.servers import running_cluster, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FAST_S = 5.0
@@ -245,13 +243,3 @@ async def test_a_server_that_takes_anybody_is_told_who_we_are() -> None:
     with running_server(settings) as server:
         async with JetStreamEventStore(server.url, options=ConnectOptions(nkeys_seed_str=USER.seed)) as store:
             await store.append("a", NewEvent("t"))
-
-
-def reload(server: EmbeddedServer, settings: Mapping[str, Any]) -> None:
-    """Let the running server read its configuration anew, with these settings; also after a restart."""
-    server.process._settings.update(settings)
-    directory = server.store_dir
-    assert directory is not None
-    file = directory / "nats-server.conf"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
-    os.kill(server.pid, signal.SIGHUP)

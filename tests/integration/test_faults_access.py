@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults.reloading import reload
 from faults.waiting import until
 
 from aether import (
@@ -24,7 +23,6 @@ from aether.nats.server_files import find_binary
 from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -128,15 +126,6 @@ async def test_credentials_revoked_in_flight_are_refused_and_work_again_when_res
                         break
                     except (AccessDeniedError, ServerUnavailableError):
                         await asyncio.sleep(0.05)
-
-
-def reload(server: EmbeddedServer, settings: Mapping[str, Any]) -> None:
-    """Let the running server read its configuration anew, with these settings."""
-    directory = server.store_dir
-    assert directory is not None
-    file = directory / "nats-server.conf"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
-    os.kill(server.pid, signal.SIGHUP)
 
 
 async def test_an_account_without_jetstream_is_told_fast() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from faults.dump import dump
 from faults.history import History, violations
-from faults.proxy import Frame, Proxy, is_ack, is_event
+from faults.proxy import Proxy, every_nth, is_ack, is_event
 from faults.waiting import until
 
 from aether import AetherError, DeadlineError, Event, JetStreamEventStore, NewEvent, OutcomeUnknownError, ServerUnavailableError
@@ -40,18 +40,6 @@ async def in_time(call: Awaitable[Any], timeout_s: float) -> Any:
     """Await a call that must end, one way or another, within its deadline and the grace."""
     async with asyncio.timeout(timeout_s + GRACE_S):
         return await call
-
-
-def every_nth(n: int, what: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
-    """Choose each n-th of the frames for which `what` holds."""
-    count = 0
-
-    def choose(frame: Frame) -> bool:
-        nonlocal count
-        count += what(frame)
-        return what(frame) and count % n == 0
-
-    return choose
 
 
 async def append_many(store: JetStreamEventStore, history: History, actors: int, each: int) -> None:

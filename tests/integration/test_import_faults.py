@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import aether, running, stock_client, stock_dump
-from faults.proxy import Frame, Proxy, is_ack
+from faults.proxy import Proxy, every_nth, is_ack
 from faults.waiting import until
 
 from aether import AetherError, Event, JetStreamEventStore
@@ -129,18 +129,6 @@ class Going:
                     assert self.runs < 50
                 finally:
                     self.saved += self.importer.report.saved
-
-
-def every_nth(n: int, what: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
-    """Choose each n-th of the frames for which `what` holds."""
-    count = 0
-
-    def choose(frame: Frame) -> bool:
-        nonlocal count
-        count += what(frame)
-        return what(frame) and count % n == 0
-
-    return choose
 
 
 @pytest.mark.parametrize("harm", ["kill", "cut", "reset", "lose"])

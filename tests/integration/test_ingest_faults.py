@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.accounts import Accounts
 from faults.dump import dump
-from faults.proxy import Frame, Proxy, is_ack, is_event
+from faults.proxy import Proxy, every_nth, is_ack, is_event
 from faults.waiting import until
 
 from aether import (
@@ -39,18 +39,6 @@ def feed(count: int, actors: int = ACTORS) -> Iterator[Event]:
     """Yield that many events of so many actors in turn."""
     for index in range(count):
         yield Event(f"actor-{index % actors}", "Measured", index // actors + 1, {"n": index})
-
-
-def every_nth(n: int, what: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
-    """Choose each n-th of the frames for which `what` holds."""
-    count = 0
-
-    def choose(frame: Frame) -> bool:
-        nonlocal count
-        count += what(frame)
-        return what(frame) and count % n == 0
-
-    return choose
 
 
 @asynccontextmanager

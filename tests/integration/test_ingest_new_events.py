@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.dump import dump
-from faults.proxy import is_ack, is_event
+from faults.proxy import every_nth, is_ack, is_event
 from faults.waiting import until
-from test_ingest_faults import every_nth, through_proxy
+from test_ingest_faults import through_proxy
 
 from aether import EmbeddedServer, Event, IngestError, JetStreamEventStore, NewEvent
 

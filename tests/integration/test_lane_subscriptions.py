@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import nats
 import pytest
+from faults.reloading import reload
 from faults.tap import Plan, Tap
 from faults.waiting import until
-from feeding import Listener, connected, due, events_of, publish, reload, subscriptions, transport_to
+from feeding import Listener, connected, due, events_of, publish, subscriptions, transport_to
 
 from aether import AccessDeniedError, CommitTooLargeError, Event
 from aether._native import bus_body, bus_subject, decode_reply, encode_reply

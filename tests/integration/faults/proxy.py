@@ -51,6 +51,18 @@ def is_event(frame: Frame) -> bool:
     return frame.line.startswith(b"HPUB aether.")
 
 
+def every_nth(n: int, what: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
+    """Choose each n-th of the frames for which `what` holds."""
+    count = 0
+
+    def choose(frame: Frame) -> bool:
+        nonlocal count
+        count += what(frame)
+        return what(frame) and count % n == 0
+
+    return choose
+
+
 def nothing(_: Frame) -> bool:
     """Lose nothing."""
     return False
