@@ -28,6 +28,7 @@ from aether.testing.servers import free_ports, running_server
 
 if TYPE_CHECKING:
     from conftest import Size
+    from faults.tap import Link
 
     from aether import EmbeddedServer
 
@@ -70,14 +71,19 @@ async def test_a_restart_is_told_once_and_all_that_is_published_after_it_arrives
         assert [subscription.stats().missed for subscription in subscriptions] == [0, 0, 0]
 
 
+async def publish_and_cut(bus: NATSEventBus, link: Link) -> None:
+    """Publish 100 events that arrive, and 7 that are held up until the connection is cut."""
+    await bus.publish_many(counted("p", 1, 100))
+    await bus.flush()
+    link.plan.stalled = True
+    await bus.publish_many(counted("p", 101, 7))
+    link.cut()
+
+
 async def test_flush_tells_what_may_be_lost_with_the_connection(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
     """Events published and not flushed when the server dies are counted by the next `flush`, once; flushed ones are not."""
     async with Tap(fresh_nats_server.url) as tap, NATSEventBus(tap.url, namespace=namespace) as bus:
-        await bus.publish_many(counted("p", 1, 100))
-        await bus.flush()
-        tap.lane.plan.stalled = True
-        await bus.publish_many(counted("p", 101, 7))
-        tap.lane.cut()
+        await publish_and_cut(bus, tap.lane)
         with pytest.raises(PublishInterruptedError) as error:
             await bus.flush()
         assert error.value.count == 7
@@ -92,11 +98,7 @@ async def test_an_error_in_the_block_is_not_hidden_by_what_closing_tells(
 
     async def block() -> None:
         async with Tap(fresh_nats_server.url) as tap, NATSEventBus(tap.url, namespace=namespace) as bus:
-            await bus.publish_many(counted("p", 1, 100))
-            await bus.flush()
-            tap.lane.plan.stalled = True
-            await bus.publish_many(counted("p", 101, 7))
-            tap.lane.cut()
+            await publish_and_cut(bus, tap.lane)
             raise LookupError("of the block")
 
     with pytest.raises(LookupError) as error:
@@ -133,12 +135,8 @@ async def test_a_borrowed_client_that_reconnects_between_is_told_by_flush(
         client = await nats.connect(tap.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
         stack.push_async_callback(client.close)
         bus = await stack.enter_async_context(NATSEventBus(client, namespace=namespace))
-        await bus.publish_many(counted("p", 1, 100))
-        await bus.flush()
         (link,) = tap.links
-        link.plan.stalled = True
-        await bus.publish_many(counted("p", 101, 7))
-        link.cut()
+        await publish_and_cut(bus, link)
         await until(lambda: client.stats["reconnects"] == 1 and client.is_connected)
         with pytest.raises(PublishInterruptedError) as error:
             await bus.flush()
