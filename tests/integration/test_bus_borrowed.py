@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import nats
 import pytest
+from faults.stopping import stopped
 from faults.waiting import until
 
 from aether import AetherError, Event, NATSEventBus, SubscriptionInterruptedError
@@ -73,13 +72,10 @@ async def test_a_flush_that_is_late_leaves_the_client_alive(fresh_nats_server: E
         await client.subscribe("mine", cb=hear)
         await bus.publish(Event("a", "t", 1))
         await bus.flush()
-        os.kill(fresh_nats_server.pid, signal.SIGSTOP)
-        try:
+        async with stopped(fresh_nats_server.pid):
             await bus.publish(Event("a", "t", 2))
             with pytest.raises(AetherError):
                 await bus.flush()
-        finally:
-            os.kill(fresh_nats_server.pid, signal.SIGCONT)
         await client.publish("mine", b"here")
         await until(lambda: heard == [b"here"])
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults.stopping import stopped
 from faults.waiting import until
 from listening import counted, hear, out_of_order, wrong_in
 
@@ -130,15 +131,12 @@ async def test_a_node_that_cannot_be_reached_is_named(nats_cluster: NatsCluster,
     frozen = nats_cluster.servers[2]
     async with NATSEventBus(nats_cluster.urls[0], namespace=namespace, timeout_s=1.5) as bus:
         await bus.flush()
-        os.kill(frozen.pid, signal.SIGSTOP)
-        try:
+        async with stopped(frozen.pid):
             with pytest.raises(ServersUnreachableError, match=r'ready="server"') as told:
                 await bus.subscribe()
             assert [url.rpartition(":")[2] for url in told.value.servers] == [str(frozen.port)]
             async with NATSEventBus(nats_cluster.urls[0], namespace=namespace, ready="server") as modest:
                 await (await modest.subscribe()).aclose()
-        finally:
-            os.kill(frozen.pid, signal.SIGCONT)
 
 
 async def test_a_frozen_node_does_not_silence_the_others(
@@ -153,8 +151,7 @@ async def test_a_frozen_node_does_not_silence_the_others(
         await ours.subscribe() as subscription,
     ):
         await third.flush()
-        os.kill(frozen.pid, signal.SIGSTOP)
-        try:
+        async with stopped(frozen.pid):
             without = await told_about(subscription, str(frozen.port), "until another")
             assert subscription.ready == "server"
             assert subscription.is_live
@@ -163,8 +160,6 @@ async def test_a_frozen_node_does_not_silence_the_others(
             assert wrong_in(await hear(subscription, 10)) == []
             with pytest.raises(ServersUnreachableError):
                 await ours.subscribe(actor_id="new")
-        finally:
-            os.kill(frozen.pid, signal.SIGCONT)
         back = await told_about(subscription, str(frozen.port), "heard again, or")
         assert subscription.ready == "cluster"
         assert without != back
@@ -179,14 +174,11 @@ async def test_while_one_node_is_frozen_the_loss_of_another_is_told(nats_cluster
         NATSEventBus(urls[0], namespace=namespace, timeout_s=1.5) as ours,
         await ours.subscribe() as subscription,
     ):
-        os.kill(frozen.pid, signal.SIGSTOP)
-        try:
+        async with stopped(frozen.pid):
             await told_about(subscription, str(frozen.port), "until another")
             lost = nats_cluster.servers[1].port
             await nats_cluster.kill(1)
             await told_about(subscription, str(lost))
-        finally:
-            os.kill(frozen.pid, signal.SIGCONT)
         await nats_cluster.restart(1)
         await told_about(subscription, "heard again, or")
         await until(lambda: subscription.is_live and subscription.ready == "cluster")

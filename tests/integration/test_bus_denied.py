@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import nats
 import pytest
+from faults.stopping import stop, wake
 from faults.waiting import until
 
 from aether import AccessDeniedError, AetherError, DeadlineError, Event, NATSEventBus, ServerUnavailableError
@@ -130,11 +129,11 @@ async def test_publishing_to_a_server_that_sleeps_says_how_many_were_sent(
     """When the server is lost in the middle of a long `publish_many`, the error says how many events were sent."""
     bus = NATSEventBus(fresh_nats_server.url, namespace=namespace, timeout_s=1)
     await bus.flush()
-    os.kill(fresh_nats_server.pid, signal.SIGSTOP)
+    await stop(fresh_nats_server.pid)
     try:
         with pytest.raises((ServerUnavailableError, DeadlineError), match=r"[1-9][\d,]* events were sent"):
             await bus.publish_many(Event("a", "T", number, "x" * 10_000) for number in range(1, 20_000))
     finally:
-        os.kill(fresh_nats_server.pid, signal.SIGCONT)
+        wake(fresh_nats_server.pid)
         with contextlib.suppress(AetherError):  # what it could not send
             await bus.aclose()

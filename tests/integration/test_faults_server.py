@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults.dump import api, dump, stock_client
 from faults.history import History, Write, violations
+from faults.stopping import stop, stopped
 from faults.waiting import until
 
 from aether import (
@@ -30,6 +29,7 @@ from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from conftest import Size
 
@@ -87,7 +87,7 @@ async def test_a_server_that_stays_dead_makes_calls_in_flight_unknown(fresh_nats
     """A write in flight when the server dies for good is `OutcomeUnknownError` by its deadline, a load `DeadlineError` or so."""
     async with JetStreamEventStore(fresh_nats_server.url, timeout_s=1) as store:
         await store.append("a", NewEvent("t"))
-        await stop(fresh_nats_server)
+        await stop(fresh_nats_server.pid)
         write = asyncio.ensure_future(store.append("a", NewEvent("t")))
         load = asyncio.ensure_future(store.get_events("a"))
         await asyncio.sleep(0)
@@ -105,27 +105,17 @@ async def test_a_stopped_server_ends_calls_in_time_and_goes_on(fresh_nats_server
     history = History()
     async with JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=0.6) as store:
         await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
-        await stop(fresh_nats_server)
-        try:
+        async with stopped(fresh_nats_server.pid):
             async with asyncio.timeout(1.6):
                 told = await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
             async with asyncio.timeout(1.6):
                 with pytest.raises(DeadlineError, match="timeout_s="):
                     await store.get_events("a")
-        finally:
-            os.kill(fresh_nats_server.pid, signal.SIGCONT)
         assert told.told == "unknown"
         async with asyncio.timeout(10):
             while (await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))).told != "acked":
                 pass
     assert violations(history, await dump(fresh_nats_server.url, "n"), contiguous=True) == []
-
-
-async def stop(server: EmbeddedServer) -> None:
-    """Send SIGSTOP, and wait until every thread of the server has stopped."""
-    os.kill(server.pid, signal.SIGSTOP)
-    stats = Path(f"/proc/{server.pid}/task")
-    await until(lambda: all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in stats.glob("*/stat")))
 
 
 async def fill(store: JetStreamEventStore, actor_id: str) -> tuple[int, StoreFullError]:
@@ -235,7 +225,7 @@ async def test_a_server_that_takes_less_after_a_restart_is_told(tmp_path: Path) 
     """A commit that fitted when it was made, and no more when it is sent, is a clear error, and the store stays usable."""
     async with EmbeddedServer(tmp_path / "data") as server, JetStreamEventStore(server.url, timeout_s=3) as store:
         await store.append("a", NewEvent("t"))
-        await stop(server)
+        await stop(server.pid)
         call = asyncio.ensure_future(store.append("a", NewEvent("t", "x" * 100_000)))
         await until(lambda: store._connection._carrier.transport._waiting)
         await server.kill()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-import signal
 import socket
 import urllib.request
 from pathlib import Path
 
 import nats
 import pytest
+from faults.stopping import stop
 from processes import is_gone, owner_process, wait_until
 
 from aether import AetherError, EmbeddedServer, ServerUnavailableError
@@ -267,7 +266,7 @@ async def test_server_that_does_not_end(tmp_path):
     server = EmbeddedServer(tmp_path, timeout_s=1.0)
     await server.start()
     await write(server.url, b"1")
-    os.kill(server.pid, signal.SIGSTOP)
+    await stop(server.pid)
     with pytest.raises(ServerUnavailableError, match="did not end within 1 s and was killed"):
         await server.aclose()
     assert not server.alive
@@ -280,7 +279,7 @@ async def test_watchdog_that_does_not_end(tmp_path, monkeypatch):
     monkeypatch.setattr("aether.nats.server_process.WATCHDOG_EXTRA_S", 0.1)
     server = EmbeddedServer(tmp_path, timeout_s=1.0)
     await server.start()
-    os.kill(server.process._watchdog.pid, signal.SIGSTOP)
+    await stop(server.process._watchdog.pid)
     with pytest.raises(ServerUnavailableError, match="was killed"):
         await server.aclose()
     async with EmbeddedServer(tmp_path) as again:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from faults.stopping import stop
 from processes import is_gone, owner_process, wait_until, wait_until_gone
 
 from aether import EmbeddedServer, StoreDirectoryInUseError
@@ -239,7 +240,7 @@ async def test_start_at_once_after_a_kill(tmp_path):
 async def test_start_waits_for_a_dying_server(tmp_path):
     """The new owner waits for a server that is slow to end, rather than be refused or write beside it."""
     with owner_process(tmp_path, timeout_s=1.0) as owner:
-        os.kill(owner.server, signal.SIGSTOP)
+        await stop(owner.server)
         owner.end()
         async with EmbeddedServer(tmp_path) as server:
             assert is_gone(owner.server)

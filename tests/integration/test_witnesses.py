@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 from certificates import Authority, server_tls
-from faults.tap import Link, Plan, Tap
+from faults.routes import close, links, stall, two_servers_apart
+from faults.stopping import stop, stopped
+from faults.tap import Tap
 from faults.waiting import until
 from feeding import Listener, due, events_of, publish, transport_to
 
@@ -20,7 +22,7 @@ from aether._native import Tally
 from aether.nats.errors import UnansweredError
 from aether.nats.portable import NatsPyTransport
 from aether.nats.witnesses import Witnesses
-from aether.testing.servers import free_ports, running_cluster
+from aether.testing.servers import running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -109,13 +111,10 @@ async def test_without_witnesses_events_are_missed(nats_cluster: NatsCluster, na
     async with transport_to(nats_cluster.urls[0]) as transport, transport_to(slow.url) as publisher:
         for turn in range(100):
             listener, last = Listener(f"{namespace}-{turn}"), Listener(f"{namespace}-{turn}-end")
-            os.kill(slow.pid, signal.SIGSTOP)
-            try:
+            async with stopped(slow.pid):
                 await listener.listen(transport)
                 await proof.prove(transport, due())
                 await publisher.publish_events(listener.namespace, events_of("a", EVENTS), 0, due())
-            finally:
-                os.kill(slow.pid, signal.SIGCONT)
             await last.listen(transport)
             await until_heard(last, transport, [publisher])
             if len(listener.taken()) < EVENTS:
@@ -171,15 +170,12 @@ async def test_a_server_that_does_not_answer_is_named(nats_cluster: NatsCluster)
     """A server that is named and silent is `ServersUnreachableError` at the deadline, with its URL; awake, it is proven."""
     silent = nats_cluster.servers[1]
     async with transport_to(nats_cluster.urls[0]) as transport, witnesses() as (proof, _):
-        os.kill(silent.pid, signal.SIGSTOP)
-        try:
+        async with stopped(silent.pid):
             deadline = due(1.0)
             with pytest.raises(ServersUnreachableError, match='ready="server"') as caught:
                 await proof.prove(transport, deadline)
             assert caught.value.servers == (silent.url,)
             assert asyncio.get_running_loop().time() >= deadline
-        finally:
-            os.kill(silent.pid, signal.SIGCONT)
         await proof.prove(transport, due(20))
 
 
@@ -187,7 +183,7 @@ async def test_a_server_that_is_killed_while_it_is_proven_is_no_longer_asked_for
     """A proof that waits for a silent server ends well when that server is gone and is no longer named."""
     silent = nats_cluster.servers[1]
     async with transport_to(nats_cluster.urls[0]) as transport, witnesses() as (proof, _):
-        os.kill(silent.pid, signal.SIGSTOP)
+        await stop(silent.pid)
         proving = asyncio.ensure_future(proof.prove(transport, due(20)))
         await until(lambda: proof._of_url and not proving.done())
         await nats_cluster.kill(1)
@@ -217,33 +213,6 @@ async def test_a_server_that_goes_and_comes_interrupts_each_time(nats_cluster: N
             assert len(await listener.heard(EVENTS)) == EVENTS
         assert len(told) == 2
         assert listener.lost == []
-
-
-@asynccontextmanager
-async def two_servers_apart() -> AsyncIterator[tuple[EmbeddedServer, EmbeddedServer, tuple[Tap, Tap]]]:
-    """Two servers of a cluster, and what their routes go through."""
-    ports = free_ports(2)
-    async with Tap(f"nats://127.0.0.1:{ports[0]}") as first, Tap(f"nats://127.0.0.1:{ports[1]}") as second:
-        taps, servers = (first, second), []
-        for port, other in zip(ports, reversed(taps), strict=True):
-            routes = [other.url.replace("nats://", "nats-route://")]
-            cluster = {"name": "apart", "listen": f"127.0.0.1:{port}", "routes": routes}
-            settings = {"server_name": f"{port}", "cluster": cluster, "http": "127.0.0.1:-1"}
-            servers.append(EmbeddedServer(settings=settings))
-
-        async with servers[0], servers[1]:
-            yield servers[0], servers[1], taps
-
-
-def close(taps: tuple[Tap, Tap], *, closed: bool) -> None:
-    """Let no new connection through, or all again."""
-    for tap in taps:
-        tap.plan = (lambda: Plan(cut_down_at=0)) if closed else Plan
-
-
-def links(taps: tuple[Tap, Tap]) -> list[Link]:
-    """The routes' connections, those of each tap from the oldest on."""
-    return [link for tap in taps for link in tap.links]
 
 
 async def test_a_route_that_breaks_interrupts_though_both_servers_live(namespace: str) -> None:
@@ -297,14 +266,12 @@ async def test_a_route_that_stalls_is_told(namespace: str) -> None:
             listener = Listener(namespace)
             await listener.listen(transport)
             await proof.prove(transport, due())
-            for link in links(taps):
-                link.plan.mute = link.plan.stalled = True
+            stall(taps, stalled=True)
             await until(lambda: told)
             assert "nothing came from there" in told[0]
             with pytest.raises(ServersUnreachableError):
                 await proof.prove(transport, due(1))
-            for link in links(taps):
-                link.plan.mute = link.plan.stalled = False
+            stall(taps, stalled=False)
             await proof.prove(transport, due())
             await publish(publisher, namespace, events_of("a", EVENTS))
             assert len(await listener.heard(EVENTS)) == EVENTS
@@ -362,16 +329,17 @@ async def test_a_server_that_is_about_to_go_is_still_proven(nats_cluster: NatsCl
 
 async def test_an_own_connection_that_breaks_ends_the_proof(nats_cluster: NatsCluster) -> None:
     """Lost while it is proven, the own connection ends the proof at once, not at the deadline."""
-    async with Tap(nats_cluster.urls[0]) as tap, transport_to(tap.url) as transport, witnesses() as (proof, _):
-        os.kill(nats_cluster.servers[1].pid, signal.SIGSTOP)
-        try:
-            proving = asyncio.ensure_future(proof.prove(transport, due(20)))
-            await until(lambda: transport._inboxes)
-            tap.lane.cut()
-            with pytest.raises(UnansweredError):
-                await asyncio.wait_for(proving, 5)
-        finally:
-            os.kill(nats_cluster.servers[1].pid, signal.SIGCONT)
+    async with (
+        Tap(nats_cluster.urls[0]) as tap,
+        transport_to(tap.url) as transport,
+        witnesses() as (proof, _),
+        stopped(nats_cluster.servers[1].pid),
+    ):
+        proving = asyncio.ensure_future(proof.prove(transport, due(20)))
+        await until(lambda: transport._inboxes)
+        tap.lane.cut()
+        with pytest.raises(UnansweredError):
+            await asyncio.wait_for(proving, 5)
 
 
 async def test_a_connection_that_is_left_proves_nothing(nats_cluster: NatsCluster) -> None:

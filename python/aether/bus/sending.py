@@ -17,6 +17,8 @@ from aether.errors import (
     ServerUnavailableError,
 )
 from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.lane import Lane
+from aether.nats.passing import pass_on_from
 from aether.nats.pauses import pause
 
 if TYPE_CHECKING:
@@ -174,7 +176,7 @@ class Sender:
         if not self._is_known(transport):
             async with self._switching:
                 if not self._is_known(transport):
-                    await self._part(deadline)
+                    await self._part(transport, deadline)
                     transport.on_denied = self._on_denied
                     self._transport, self._losses = transport, transport.losses
                     self._written = self._flushed = 0
@@ -184,17 +186,21 @@ class Sender:
         """Say whether this carried what was counted, over one connection."""
         return transport is self._transport and transport.losses == self._losses
 
-    async def _part(self, deadline: float) -> None:
-        """Have the connection that is left deliver what it was given, where it can, before another carries what comes next."""
+    async def _part(self, following: Transport, deadline: float) -> None:
+        """Have the connection that is left deliver what it was given, where it can, before `following` carries more."""
         left = self._transport
         if left is None:
             return
         try:
-            if self._is_known(left) and self._written > self._flushed:
+            if self._is_known(left):
+                # All of it, also what was flushed: that its server has it says nothing of the others.
                 await left.flush(deadline)
                 self._flushed = self._written
         except UnansweredError as error:
-            _LOG.info("%s: what was published last: %s", self._connection.url, error)
+            if self._written > self._flushed:
+                _LOG.info("%s: what was published last: %s", self._connection.url, error)
+            if isinstance(left, Lane) and left.has_events and left.info.server_id != following.info.server_id:
+                await pass_on_from(left, self._timeout_s)
         self._note_loss(left)
 
     def _count(self, transport: Transport, sent: int) -> None:

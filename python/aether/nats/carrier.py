@@ -10,6 +10,7 @@ from aether.nats.control import ControlClient
 from aether.nats.dialing import attempt_s, ping_s
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane import Lane
+from aether.nats.passing import pass_on
 from aether.nats.pauses import backoff_s
 from aether.nats.portable import NatsPyTransport
 from aether.nats.tls_errors import tls_error
@@ -123,16 +124,19 @@ class Carrier:
         if isinstance(lane, Lane) and lane.is_leaving() and (lane.info.connect_urls or self._servers > 1):
             # Others are known: what is in flight ends here, what comes goes out on the next lane.
             self.transport = None
-            lane.end_feeds(UnansweredError("the server is about to go"))
+            lane.leave(lambda left: pass_on(left, self._timeout_s))
             task = asyncio.ensure_future(self._leave(lane))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
         self._changed()
 
     async def _leave(self, lane: Lane) -> None:
-        if self._client is not None and self._client.connected_url == lane.server.url:
-            await self._client.force_reconnect()
-        await lane.drain(asyncio.get_running_loop().time() + self._timeout_s)
+        try:
+            if self._client is not None and self._client.connected_url == lane.server.url:
+                await self._client.force_reconnect()
+            await lane.drain(asyncio.get_running_loop().time() + self._timeout_s)
+        finally:
+            await lane.aclose()
 
     async def _close(self) -> None:
         transport, self.transport = self.transport, None

@@ -29,7 +29,7 @@ from aether.nats.transport import ANSWERS_BYTES_MAX, PUBLISH_BYTES_MAX, Reply, h
 from aether.nats.waiting import Waiting, expire, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from urllib.parse import ParseResult
 
     from aether._native import Event
@@ -42,7 +42,11 @@ ANSWER_BYTES = 256
 
 
 class Lane(LaneSubscriptions):
-    """An open lane; made by `await Lane.open(server, …)`."""
+    """An open lane; made by `await Lane.open(server, …)`.
+
+    Attributes:
+        has_events: whether it was given events to publish.
+    """
 
     name = "lane"
     losses = 0  # one that is lost is not made anew
@@ -56,6 +60,8 @@ class Lane(LaneSubscriptions):
         self._next_token = 1
         self._drained: asyncio.Future[None] | None = None
         self._delivered = False  # whether it was left in good order: the server has all that it was ever given
+        self._passing: asyncio.Task[None] | None = None
+        self.has_events = False
 
     @classmethod
     async def open(cls, server: Server, ping_s: float, changed: Callable[[], None]) -> Lane:
@@ -83,19 +89,32 @@ class Lane(LaneSubscriptions):
     async def aclose(self) -> None:
         """Close; what is in flight becomes unanswered."""
         self.lose(UnansweredError("the connection was closed"), orderly=True)
+        if self._passing is not None:
+            self._passing.cancel()
+            await asyncio.wait([self._passing])
         await asyncio.sleep(0)  # the socket hears of its end in the loop's next round
 
-    async def drain(self, deadline: float) -> None:
-        """Take no more requests, let those in flight be answered until the deadline, and close.
+    def leave(self, pass_on: Callable[[Lane], Coroutine[Any, Any, None]] | None = None) -> None:
+        """Take no more requests and events. Feeds end at once, inboxes when their owners give them back.
 
-        Inboxes are in flight until their owners give them back; they can ask and send no more. Feeds end at once.
+        Args:
+            pass_on: waits until other servers have the events that were published here, which `flush` then waits for too.
         """
+        if self._drained is not None:
+            return
         self._drained = self._loop.create_future()
+        if pass_on is not None and self.has_events:
+            self._passing = asyncio.create_task(pass_on(self), name="aether-nats-passing")
         self.end_feeds(UnansweredError("the server is about to go"))
         self._settled()
+
+    async def drain(self, deadline: float) -> None:
+        """Leave, let what is in flight be answered until the deadline, and close."""
+        self.leave()
         try:
             async with asyncio.timeout_at(deadline):
-                await self._drained
+                if self._drained is not None:
+                    await self._drained
             with contextlib.suppress(UnansweredError):
                 await self.flush(deadline)
                 self._delivered = True
@@ -108,6 +127,8 @@ class Lane(LaneSubscriptions):
         """Return when the server has all that was given to this lane before; see `Transport.flush`."""
         if not self._delivered:
             await super().flush(deadline)
+        if self._passing is not None:
+            await asyncio.wait([self._passing], timeout=deadline - self._loop.time())
 
     def is_open(self) -> bool:
         """Say whether requests can go out."""
@@ -256,6 +277,7 @@ class Lane(LaneSubscriptions):
         await self.carry(deadline)
         frames, following = publish_events(namespace, events, start, self.info.max_payload, PUBLISH_BYTES_MAX)
         self.write(frames)
+        self.has_events = True
         return following
 
     async def publish_reply(self, subject: str, body: bytes, deadline: float) -> None:

@@ -95,12 +95,16 @@ class Link:
             if ends:
                 return
 
+    async def _while_stalled(self) -> None:
+        while self.plan.stalled:  # noqa: ASYNC110 - the test changes the plan and tells nobody
+            await asyncio.sleep(0.005)
+
     async def up(self, reader: asyncio.StreamReader) -> None:
         """Carry what the client says."""
         while True:
-            while self.plan.stalled:  # noqa: ASYNC110 - the test changes the plan and tells nobody
-                await asyncio.sleep(0.005)
+            await self._while_stalled()
             data = await reader.read(READ_BYTES)
+            await self._while_stalled()  # what came since it stalled does not pass either
             if not data:
                 return
             self.lane = self.lane or LANE in data
@@ -124,9 +128,8 @@ class Tap:
         tasks: what serves them.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._target = (parts.hostname or "", parts.port or 0)
+    def __init__(self, url: str = "") -> None:
+        self.lead_to(url)
         self.plan: Callable[[], Plan] = Plan
         self.links: list[Link] = []
         self.seen = 0
@@ -143,6 +146,11 @@ class Tap:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._server.wait_closed()
+
+    def lead_to(self, url: str) -> None:
+        """Relay to this server from now on."""
+        parts = urlsplit(url)
+        self._target = (parts.hostname or "", parts.port or 0)
 
     @property
     def lanes(self) -> list[Link]:
