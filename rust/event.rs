@@ -97,6 +97,12 @@ impl EventData {
         self.numbered("", 0)
     }
 
+    /// The same event with other metadata, encoded in its one form.
+    #[must_use]
+    pub fn with_meta(&self, meta: &[u8]) -> Self {
+        Self::new(&Parts { meta, ..self.parts() })
+    }
+
     pub fn parts(&self) -> Parts<'_> {
         let mut rest = &*self.blob;
         let mut cut = |len: usize| {

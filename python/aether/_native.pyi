@@ -315,6 +315,14 @@ class NewEvent:
     def command_id(self) -> str | None:
         """The metadata's "command_id": the command it came from. None if it has none."""
 
+    def with_metadata(self, entries: Mapping[str, str], /) -> NewEvent:
+        """The same event, id and time included, with these entries in its metadata too; they win over those of the same name.
+
+        Raises:
+            EncodeError: they hold what metadata may not, or all of it together is larger than 65,536 bytes.
+            TypeError: no mapping.
+        """
+
     @overload
     def decode(self, type: type[_T], /) -> _T:
         """The data as a value of `type`: a msgspec Struct, a dataclass, a pydantic model, or any type that msgspec decodes.

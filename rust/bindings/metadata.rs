@@ -47,6 +47,14 @@ pub fn all<'py>(py: Python<'py>, event: &EventData) -> PyResult<Bound<'py, PyAny
     }
 }
 
+/// An event's metadata with further entries, which win over its own.
+pub fn merged(py: Python<'_>, event: &EventData, entries: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    encode(entries)?; // so that what is refused is what was given
+    let whole = all(py, event)?;
+    whole.call_method1("update", (entries,))?;
+    encode(&whole)
+}
+
 /// One entry, without building the rest.
 pub fn entry<'py>(py: Python<'py>, event: &EventData, key: &str) -> PyResult<Option<Bound<'py, PyString>>> {
     let found = metadata::entry(event.parts().meta, key).map_err(|error| raise(error, ""))?;

@@ -129,6 +129,17 @@ impl NewEvent {
         metadata::entry(py, &self.data, "command_id")
     }
 
+    /// The same event, id and time included, with these entries in its metadata too; they win over those of the same name.
+    ///
+    /// Raises:
+    ///     EncodeError: they hold what metadata may not, or all of it together is larger than 65,536 bytes.
+    ///     TypeError: no mapping.
+    #[pyo3(signature = (entries, /))]
+    fn with_metadata(&self, py: Python<'_>, entries: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let meta = metadata::merged(py, &self.data, entries)?;
+        Ok(Self { data: Arc::new(self.data.with_meta(&meta)) })
+    }
+
     /// The data as a value of `type`: a msgspec Struct, a dataclass, a pydantic model, or any type that msgspec decodes.
     ///
     /// Raises:

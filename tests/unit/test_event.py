@@ -350,3 +350,25 @@ def test_draft_of_an_event():
     """The draft of an event equals the new event with the same fields."""
     assert event()._draft() == draft()
     assert event(version=9, actor_id="other")._draft() == draft()
+
+
+def test_metadata_is_added_to_a_draft():
+    """A draft with further metadata is the same event otherwise, to the nanosecond; what is added wins, and the draft stays."""
+    draft = NewEvent("t", {"n": 1}, id="x", metadata={"a": "1", "b": "2"})
+    added = draft.with_metadata({"b": "3", "c": "4"})
+    assert added.metadata == {"a": "1", "b": "3", "c": "4"}
+    assert draft.metadata == {"a": "1", "b": "2"}
+    assert (added.id, added.time_ns, added.payload, added.event_type) == (
+        draft.id,
+        draft.time_ns,
+        draft.payload,
+        draft.event_type,
+    )
+    assert draft.with_metadata({}) == draft
+
+
+@pytest.mark.parametrize(("entries", "error"), [(None, TypeError), ({"a": 1}, EncodeError), ({"a": "x" * 65_536}, EncodeError)])
+def test_metadata_that_is_added_is_checked(entries, error):
+    """What metadata may not hold is refused when it is added, too."""
+    with pytest.raises(error):
+        NewEvent("t").with_metadata(entries)
