@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -42,6 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Mark this run."""
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there to stay (modules, thousands of tests) out of every later collection: many tests ask for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FAST_S = 5.0
+FAST_S = 15.0
 SECRET, WRONG = "s3cret-by-bcrypt", "not-the-s3cret"
 BCRYPT = "$2a$04$abcdefghijklmnopqrstuusLaU11qbG8t9nY/HS1uzPh/lEBipjau"
 """Of SECRET, at the lowest cost."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from aether import EmbeddedServer
     from aether.bus.channels import Channel
 
-FAST_S = 3.0
+FAST_S = 15.0
+"""At once, on a machine that others use too; what must not be waited for takes 30 s."""
 
 
 async def test_equal_subscriptions_share_one_on_the_server(nats_server: EmbeddedServer, namespace: str) -> None:

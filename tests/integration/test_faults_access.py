@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-FAST_S = 5.0
-"""What "fast" is here: well within the ten seconds that a call may take."""
+FAST_S = 15.0
+"""What "fast" is here: well within the minute that a call may take, also on a machine that others use."""
 
 USERS = {
     "accounts": {
@@ -207,5 +207,5 @@ async def test_tls_that_was_asked_for_is_not_given_up_in_silence(nats_server: Em
     url = nats_server.url.replace("nats://", "tls://user:secret@")
     async with asyncio.timeout(FAST_S):
         with pytest.raises(ServerUnavailableError, match="it offers no TLS") as caught:
-            await JetStreamEventStore(url).get_events("a")
+            await JetStreamEventStore(url, timeout_s=60).get_events("a")
     assert "secret" not in str(caught.value)

@@ -84,7 +84,7 @@ async def test_closing_with_calls_in_flight_ends_them(nats_server: EmbeddedServe
             )
         ]
         await until(lambda: len(store._connection._carrier.transport._waiting) == 3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await store.aclose()
             told = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(told[0], OutcomeUnknownError)
@@ -100,7 +100,7 @@ async def test_closing_while_opening_leaves_nothing(nats_server: EmbeddedServer,
         store = JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=60)
         call = asyncio.ensure_future(store.get_events("a"))
         await until(lambda: store._connection._give_up is not None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await store.aclose()
             with pytest.raises(AetherError, match="was closed"):
                 await call
@@ -215,7 +215,7 @@ async def test_a_borrowed_client_closed_by_its_owner_is_a_clear_error(nats_serve
     store = JetStreamEventStore(client, namespace=namespace, timeout_s=60)
     await store.append("a", NewEvent("t"))
     await client.close()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         with pytest.raises(ServerUnavailableError, match="borrowed client is closed"):
             await store.append("a", NewEvent("t"))
     await store.aclose()

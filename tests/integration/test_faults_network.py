@@ -11,20 +11,16 @@ import pytest
 from faults.dump import dump
 from faults.history import History, violations
 from faults.proxy import Proxy, every_nth, is_ack, is_event
-from faults.waiting import until
+from faults.waiting import in_time, until
 
 from aether import AetherError, DeadlineError, Event, JetStreamEventStore, NewEvent, OutcomeUnknownError, ServerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from typing import Any
 
     from conftest import Size
 
     from aether import EmbeddedServer
-
-GRACE_S = 1.0
-"""How much longer than `timeout_s` a call may take, as promised."""
 
 
 @asynccontextmanager
@@ -34,12 +30,6 @@ async def through_proxy(
     """A store that is open and reaches its server through a proxy."""
     async with Proxy(server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=timeout_s) as store:
         yield proxy, store
-
-
-async def in_time(call: Awaitable[Any], timeout_s: float) -> Any:
-    """Await a call that must end, one way or another, within its deadline and the grace."""
-    async with asyncio.timeout(timeout_s + GRACE_S):
-        return await call
 
 
 async def append_many(store: JetStreamEventStore, history: History, actors: int, each: int) -> None:

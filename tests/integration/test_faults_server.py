@@ -11,7 +11,7 @@ import pytest
 from faults.dump import api, dump, stock_client
 from faults.history import History, Write, violations
 from faults.stopping import stop, stopped
-from faults.waiting import until
+from faults.waiting import in_time, until
 
 from aether import (
     CommitTooLargeError,
@@ -106,11 +106,9 @@ async def test_a_stopped_server_ends_calls_in_time_and_goes_on(fresh_nats_server
     async with JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=0.6) as store:
         await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
         async with stopped(fresh_nats_server.pid):
-            async with asyncio.timeout(1.6):
-                told = await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
-            async with asyncio.timeout(1.6):
-                with pytest.raises(DeadlineError, match="timeout_s="):
-                    await store.get_events("a")
+            told = await in_time(history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new)), 0.6)
+            with pytest.raises(DeadlineError, match="timeout_s="):
+                await in_time(store.get_events("a"), 0.6)
         assert told.told == "unknown"
         async with asyncio.timeout(10):
             while (await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))).told != "acked":

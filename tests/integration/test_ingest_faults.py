@@ -161,7 +161,7 @@ async def test_no_server_at_all_is_told_in_time(fresh_nats_server: EmbeddedServe
     ):
         await fresh_nats_server.kill()
         await until(lambda: not store._connection.is_up())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await accounts.offer(pipeline, feed(50))
             await accounts.flush(pipeline)
         assert pipeline.stats().failed == 50

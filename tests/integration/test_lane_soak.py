@@ -15,6 +15,7 @@ import pytest
 from faults.dump import dump
 from faults.history import History, Write, violations
 from faults.tap import Link, Plan, Tap
+from faults.waiting import in_time
 
 from aether import AetherError, Event, IngestError, JetStreamEventStore, NewEvent
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT_S = 4.0
-GRACE_S = 1.0
-"""How much longer than `timeout_s` a call may take, as promised."""
 ACTORS = 8
 
 
@@ -67,8 +66,7 @@ class Soak:
 
     async def in_time(self, call: Awaitable[T]) -> T:
         """Await a call that must end, one way or another, by its deadline and the grace."""
-        async with asyncio.timeout(TIMEOUT_S + GRACE_S):
-            told = await call
+        told = await in_time(call, TIMEOUT_S)
         self.calls += 1
         return told
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FAST_S = 5.0
+FAST_S = 15.0
 PASSWORD = {"authorization": {"user": "me", "password": "s3cret"}}
 
 

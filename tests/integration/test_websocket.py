@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # nats-py's call of aiohttp is of an old form; nothing here can change that.
 pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")
 
-FAST_S = 5.0
+FAST_S = 15.0
 USER = Key()
 BY_NKEY = {"authorization": {"users": [{"nkey": USER.public}]}}
 

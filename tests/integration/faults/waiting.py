@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
 
 POLL_S = 0.002
+
+GRACE_S, TURN_S = 1.0, 0.05
+"""How much longer than `timeout_s` a call may take, as promised; and how much of that each look takes."""
 
 
 async def until(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
@@ -20,3 +25,21 @@ async def until(condition: Callable[[], object], deadline_s: float = 20.0) -> No
     async with asyncio.timeout(deadline_s):
         while not condition():  # noqa: ASYNC110 - what is waited for is state of others, who tell nobody
             await asyncio.sleep(POLL_S)
+
+
+async def in_time(call: Awaitable[T], timeout_s: float) -> T:
+    """Await a call that must end, one way or another, within `timeout_s` and the grace.
+
+    The grace is counted in looks, so that it is no shorter where others have the processor.
+    """
+    task = asyncio.ensure_future(call)
+    done, _ = await asyncio.wait([task], timeout=timeout_s)
+    for _ in range(round(GRACE_S / TURN_S)):
+        if done:
+            break
+        done, _ = await asyncio.wait([task], timeout=TURN_S)
+    if not done:
+        task.cancel()
+        await asyncio.wait([task])
+        raise AssertionError(f"not over after {timeout_s:g} s and {GRACE_S:g} s of grace")
+    return task.result()
