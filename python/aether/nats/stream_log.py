@@ -15,7 +15,7 @@ from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerU
 from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
 from aether.nats.pauses import pause
 from aether.nats.stream_feed import StreamFeed
-from aether.nats.transport import GUARD, header_bytes
+from aether.nats.transport import GUARD, TTL, header_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -133,8 +133,10 @@ class StreamLog:
         self.scans = 0
         """How many scans were made since the start: each is a fallback that the spine should have spared."""
 
-    async def publish(self, subject: str, body: bytes, guard: int, deadline: float) -> Published:
+    async def publish(self, subject: str, body: bytes, guard: int, deadline: float, *, ttl_s: int = 0) -> Published:
         """Publish under the guard that the subject's last message is at `guard` (0: none); one attempt.
+
+        With `ttl_s`, whole seconds, the server drops the message when it is that old; 0: it stays.
 
         Raises:
             UnansweredError: sent, and nobody knows what became of it.
@@ -142,7 +144,8 @@ class StreamLog:
             StoreFullError: a limit of stream, account or disk; nothing was stored.
         """
         transport = await self._connection.ready(deadline)
-        reply = await transport.request(subject, body, self._attempt(deadline), {GUARD: str(guard)})
+        headers = {GUARD: str(guard), TTL: str(ttl_s)} if ttl_s else {GUARD: str(guard)}
+        reply = await transport.request(subject, body, self._attempt(deadline), headers)
         try:
             ack = _ACK.decode(reply.data)
         except NO_ANSWER as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["StreamFacts", "namespace_exists", "open_streams"]
+__all__ = ["StreamFacts", "control", "namespace_exists", "open_stream", "open_streams"]
 
 T = TypeVar("T")
 
@@ -113,11 +113,11 @@ async def open_streams(
         storage=kept_in,
     )
     asked = [name for name, value in (("num_replicas", replicas), ("storage", storage)) if value is not None]
-    info = await _open(connection, events, deadline, timeout_s)
+    info = await open_stream(connection, events, deadline, timeout_s)
     found = info.config
     differences = [*_differences(events, found, asked)]
     if not differences:
-        differences += _differences(snapshots, (await _open(connection, snapshots, deadline, timeout_s)).config, asked)
+        differences += _differences(snapshots, (await open_stream(connection, snapshots, deadline, timeout_s)).config, asked)
     if differences:
         raise NamespaceMismatchError(namespace, tuple(differences))
     kept = "memory" if found.storage == StorageType.MEMORY else "file"
@@ -139,7 +139,9 @@ async def namespace_exists(connection: Connection, namespace: str, deadline: flo
     return await control(connection, f"looking for the namespace {namespace}", once, deadline, timeout_s)
 
 
-async def _open(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamInfo:
+async def open_stream(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamInfo:
+    """Make a stream where it is missing, and return what is there; errors as `open_streams`."""
+
     async def once(js: JetStreamContext) -> StreamInfo:
         try:
             return await js.stream_info(config.name or "")

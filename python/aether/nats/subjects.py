@@ -16,11 +16,19 @@ __all__ = [
     "bus_filter",
     "bus_queue",
     "check_namespace",
+    "coordination_filter",
+    "coordination_stream",
+    "election_subject",
     "events_filter",
     "events_stream",
+    "leader_subject",
+    "member_subject",
+    "members_prefix",
+    "node_subject",
     "snapshot_subject",
     "snapshots_filter",
     "snapshots_stream",
+    "table_subject",
 ]
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -62,6 +70,46 @@ def snapshots_filter(namespace: str) -> str:
 def snapshot_subject(namespace: str, actor_id: str) -> str:
     """Name the subject of one actor's snapshots."""
     return f"aether-snap.{namespace}.{token_encode(actor_id)}"
+
+
+def coordination_stream(namespace: str) -> str:
+    """Name the stream that holds a namespace's leases, and its table of shards."""
+    return f"AETHER-COORD-{namespace}"
+
+
+def coordination_filter(namespace: str) -> str:
+    """Name every coordination subject of a namespace."""
+    return f"aether-coord.{namespace}.>"
+
+
+def election_subject(namespace: str, group: str) -> str:
+    """Name the subject of a group's lease on leadership."""
+    return f"aether-coord.{namespace}.election.{token_encode(group)}"
+
+
+def leader_subject(namespace: str) -> str:
+    """Name the subject of the lease of the cluster's own leader; no group's name makes this token."""
+    return f"aether-coord.{namespace}.election.=leader"
+
+
+def member_subject(namespace: str, node: str) -> str:
+    """Name the subject of a node's lease on its membership."""
+    return f"aether-coord.{namespace}.member.{token_encode(node)}"
+
+
+def members_prefix(namespace: str) -> str:
+    """Return what every member's subject begins with."""
+    return f"aether-coord.{namespace}.member."
+
+
+def table_subject(namespace: str) -> str:
+    """Name the subject of the table that says which node owns which shard."""
+    return f"aether-coord.{namespace}.table"
+
+
+def node_subject(namespace: str, node: str, verb: str) -> str:
+    """Name the subject on which a node takes requests of other nodes; never stored."""
+    return f"aether-node.{namespace}.{token_encode(node)}.{verb}"
 
 
 def bus_filter(namespace: str | None, actor_id: str | None, event_type: str | None) -> str:

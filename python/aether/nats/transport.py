@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "Inbox", "Info", "Outbox", "Reply", "Sink", "Transport"]
 
 GUARD = "Nats-Expected-Last-Subject-Sequence"
+TTL = "Nats-TTL"
 HEADER_FRAME = len("NATS/1.0\r\n\r\n")
 
 ANSWERS_BYTES_MAX = 64 * 2**20

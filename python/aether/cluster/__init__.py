@@ -1,0 +1,5 @@
+"""Several processes that share a namespace: who leads, who is there, and who owns what."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

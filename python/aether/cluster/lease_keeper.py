@@ -1,0 +1,281 @@
+"""A lease in the coordination stream, kept: the state machine of `lease.py`, and the reads and writes that it asks for.
+
+Nothing runs while nothing is to be done: what a watch sees, what an answer says and one timer drive it. Whether the lease is
+held is never a remembered fact; `valid` reads the clock each time, so a loop that was blocked cannot act on a lease that is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from aether.cluster.lease import Lease, Record, What
+from aether.cluster.lease_body import LeaseBody, record_of
+from aether.errors import AetherError, DeadlineError, DecodeError, ServerUnavailableError
+from aether.nats.boot_clock import boot_time
+from aether.nats.errors import NoRespondersError, UnansweredError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aether.cluster.lease import Action
+    from aether.nats.coordination import Coordination, Entry
+    from aether.nats.watch import CoordinationWatch
+
+__all__ = ["LeaseKeeper", "check_ttl"]
+
+_LOG = logging.getLogger("aether.cluster")
+
+TTL_S_MAX = 3_600
+ATTEMPTS = 6
+ATTEMPT_S_MIN, ATTEMPT_S_MAX = 0.25, 2.0
+"""A write or read may take a sixth of the time to live, within these bounds, so that one that is lost can be made again."""
+
+FOREIGN = "?"
+"""The session of a body that is none of ours: whatever it is, the subject is taken until it goes."""
+
+
+def check_ttl(ttl: float) -> int:
+    """Return a time to live in whole seconds, or refuse it.
+
+    Raises:
+        ValueError: it is not 1 to 3,600, or not whole.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise TypeError(f"ttl must be a number of seconds, not {type(ttl).__name__}")
+    if not 1 <= ttl <= TTL_S_MAX or ttl != int(ttl):
+        raise ValueError(
+            f"ttl must be whole seconds, 1 to {TTL_S_MAX:,}, not {ttl}: the server counts the life of a message in whole seconds"
+        )
+    return int(ttl)
+
+
+class LeaseKeeper:
+    """Bids for one lease while it is wanted, and renews it while it is held.
+
+    Args:
+        coordination: the namespace's coordination stream, open.
+        watch: the watch on it, which the caller starts and ends.
+        subject: the lease's subject.
+        ttl_s: the time to live, in whole seconds.
+        name: the candidate's or node's name.
+        data: what the body tells beside.
+        take_over: the first bid may take the lease from another session, under its guard; whoever comes like that later
+            replaces this one for good.
+        on_held: called with the term when the lease was taken.
+        on_lost: called with the term, the reason and the body that lies there now, when a term ended for whatever reason.
+        clock: the clock of leases.
+
+    Attributes:
+        session: this keeper's own random name.
+        failure: the last error that waiting does not cure, as a denied write; None: none.
+    """
+
+    def __init__(
+        self,
+        coordination: Coordination,
+        watch: CoordinationWatch,
+        subject: str,
+        *,
+        ttl_s: int,
+        name: str,
+        data: Mapping[str, Any] | None = None,
+        take_over: bool = False,
+        on_held: Callable[[int], object] | None = None,
+        on_lost: Callable[[int, str, bytes | None], object] | None = None,
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        self._coordination, self._watch, self.subject = coordination, watch, subject
+        self._ttl_s, self._name, self._data = ttl_s, name, dict(data or {})
+        self._on_held, self._on_lost, self._clock = on_held, on_lost, clock
+        self.session = secrets.token_hex(16)
+        self._lease = Lease(self.session, ttl_s, random.random, take_over=take_over)
+        self._attempt_s = min(ATTEMPT_S_MAX, max(ATTEMPT_S_MIN, ttl_s / ATTEMPTS))
+        self.failure: AetherError | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    # What it is now.
+
+    @property
+    def term(self) -> int | None:
+        """The term that is held, by the clock at this moment; None: none."""
+        return self._lease.term if self.valid else None
+
+    @property
+    def valid(self) -> bool:
+        """Whether the lease is held at this moment."""
+        return self._lease.is_valid(self._clock())
+
+    @property
+    def deadline(self) -> float:
+        """Until when it is held at most, on the clock; -inf: it is not held."""
+        return self._lease.deadline if self.valid else -math.inf
+
+    @property
+    def position(self) -> int:
+        """Where the last write of the term lies; 0: the lease is not held."""
+        return self._lease.position if self.valid else 0
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another process took over under the same name; this keeper bids no more."""
+        return self._lease.replaced
+
+    # What is wanted.
+
+    def start(self) -> None:
+        """Listen to the watch."""
+        self._watch.listen(self)
+        if self._watch.unbroken_since is not None:
+            self.on_synced()
+
+    def want(self) -> None:
+        """Bid for the lease from now on."""
+        self._lease.want()
+        self._go_on()
+
+    def unwant(self) -> None:
+        """Bid no more, and let go of it; `release` also waits for that."""
+        self._lease.unwant(self._clock())
+        self._go_on()
+
+    def update(self, data: Mapping[str, Any]) -> None:
+        """Tell something else from now on, and renew at once where the lease is held."""
+        self._data = dict(data)
+        self._lease.touch(self._clock())
+        self._go_on()
+
+    async def wait(self) -> None:
+        """Wait until something may have changed: held, lost, replaced, failed, or let go of."""
+        changed = self._changed
+        await changed.wait()
+
+    async def release(self, deadline: float) -> None:
+        """Let go of the lease, and return when the server knows; others then bid at once.
+
+        Raises:
+            DeadlineError: not by the deadline, on the loop's clock; it expires by itself.
+        """
+        self.unwant()
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not self._lease.is_settled():
+                    await self.wait()
+        except TimeoutError:
+            raise DeadlineError(f"releasing {self.subject}", self._ttl_s) from None
+
+    async def aclose(self) -> None:
+        """End at once, without a word to the server; `release` before says it."""
+        if self._closed:
+            return
+        self._lease.unwant(self._clock())
+        self._tell_changes()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        self._watch.unlisten(self)
+
+    # What the watch sees.
+
+    def on_entry(self, entry: Entry) -> None:
+        """Take a new entry, if it is this lease's."""
+        if entry.subject == self.subject:
+            self._lease.seen(self._clock(), self._record(entry))
+            self._go_on()
+
+    def on_synced(self) -> None:
+        """Take it that the watch sees everything again."""
+        entry = self._watch.entries.get(self.subject)
+        self._lease.synced(self._clock(), None if entry is None else self._record(entry))
+        self._go_on()
+
+    def on_broken(self, reason: str) -> None:  # noqa: ARG002 - of the protocol
+        """Take it that something may be missed."""
+        self._lease.broken(self._clock())
+        self._go_on()
+
+    def _record(self, entry: Entry | None) -> Record:
+        try:
+            return record_of(entry)
+        except DecodeError as error:
+            assert entry is not None  # noqa: S101 - nothing decodes to nothing
+            _LOG.error("%s at position %d: %s; whoever wrote it must remove it", entry.subject, entry.position, error)
+            return Record(entry.position, FOREIGN, ttl_s=self._ttl_s)
+
+    # What is to be done.
+
+    def _go_on(self) -> None:
+        """Do what is due, tell what has changed, and be called again when more is due."""
+        if self._closed:
+            return
+        if self._running is None and (action := self._lease.due(self._clock())) is not None:
+            self._running = asyncio.create_task(self._do(action), name="aether-lease")
+            self._running.add_done_callback(self._report)
+        self._tell_changes()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self._lease.wake_at()
+        if at < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._clock()), self._go_on)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _tell_changes(self) -> None:
+        while self._lease.changes:
+            change = self._lease.changes.popleft()
+            if change.held:
+                self.failure = None
+                _LOG.info("%s: %s holds it, term %d", self.subject, self._name, change.term)
+                if self._on_held is not None:
+                    self._on_held(change.term)
+            else:
+                level = logging.INFO if change.reason == "released" else logging.WARNING
+                _LOG.log(level, "%s: %s lost it, term %d: %s", self.subject, self._name, change.term, change.reason)
+                entry = self._watch.entries.get(self.subject)
+                if self._on_lost is not None:
+                    self._on_lost(change.term, change.reason, None if entry is None else entry.body)
+
+    async def _do(self, action: Action) -> None:
+        """Do one thing, and take what became of it."""
+        deadline = asyncio.get_running_loop().time() + self._attempt_s
+        try:
+            if action.what is What.READ:
+                record = self._record(await self._coordination.read(self.subject, deadline))
+                self._lease.read(self._clock(), record)
+            else:
+                body = self._body(action)
+                published = await self._coordination.write(self.subject, body, action.guard, deadline, ttl_s=self._ttl_s)
+                if published.refused:
+                    self._lease.refused(self._clock())
+                else:
+                    self._lease.acked(self._clock(), published.position)
+        except (NoRespondersError, UnansweredError, DeadlineError, ServerUnavailableError):
+            self._lease.unanswered(self._clock())
+        except AetherError as error:
+            _LOG.warning("%s: %s: %s", self.subject, action.what.value, error)
+            self.failure = error
+            self._lease.unanswered(self._clock())
+        self._running = None
+        self._go_on()
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        """Tell the loop's handler of an error that nobody expects: the lease then ends by its deadline."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            task.get_loop().call_exception_handler(
+                {"message": f"{self.subject}: a lease ended", "exception": error, "task": task}
+            )
+
+    def _body(self, action: Action) -> bytes:
+        released = action.what is What.RELEASE
+        return LeaseBody(self._name, self.session, action.term, action.beat, self._ttl_s, released, self._data).encode()

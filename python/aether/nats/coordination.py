@@ -1,0 +1,152 @@
+"""The coordination stream of a namespace: leases that expire by themselves, and the table of shards.
+
+One message for each subject, the last one. A lease carries `Nats-TTL`; when it expires, the server stores a marker, an empty
+message on the same subject, so that whoever watches hears of it at once. The next guarded write must name the marker's position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from aether.errors import NamespaceMismatchError
+from aether.nats.errors import NO_STREAM
+from aether.nats.stream_log import StreamLog
+from aether.nats.streams import control, open_stream
+from aether.nats.subjects import coordination_filter, coordination_stream, events_stream
+
+if TYPE_CHECKING:
+    from nats.js import JetStreamContext
+
+    from aether.nats.connection import Connection
+    from aether.nats.stream_log import Published
+
+__all__ = ["Coordination", "Entry"]
+
+MARKER_TTL_S = 10
+"""How long the server keeps the marker of an expired lease."""
+
+MUST_EQUAL = (
+    "subjects",
+    "retention",
+    "discard",
+    "max_msgs_per_subject",
+    "allow_direct",
+    "allow_msg_ttl",
+    "subject_delete_marker_ttl",
+)
+
+
+class Entry(NamedTuple):
+    """The last message of a coordination subject.
+
+    Attributes:
+        subject: the subject.
+        position: its place in the stream, which the next guarded write must name.
+        body: its bytes; nothing of ours is ever empty.
+        marker: the server's word that what was here has expired, or was purged.
+    """
+
+    subject: str
+    position: int
+    body: bytes
+    marker: bool
+
+
+class Coordination:
+    """A namespace's coordination stream, read from its leader and written under guards.
+
+    Args:
+        connection: the connection, which the caller opens and ends.
+        namespace: the namespace.
+        timeout_s: what a call may take, in seconds, for errors.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, timeout_s: float) -> None:
+        self.connection, self.namespace = connection, namespace
+        self.stream = coordination_stream(namespace)
+        self._timeout_s = timeout_s
+        self._log = StreamLog(connection, self.stream, timeout_s)
+
+    async def open(self, deadline: float, *, replicas: int | None = None) -> None:
+        """Make the stream where it is missing, check it where it is there.
+
+        Args:
+            deadline: on the loop's clock, in seconds.
+            replicas: how many servers shall hold it; None: as many as hold the namespace's events, 1 where there are none.
+
+        Raises:
+            NamespaceMismatchError: the stream exists with other settings.
+            UnsupportedServerError: JetStream is off.
+            ServerUnavailableError: no server answers by the deadline.
+        """
+        wanted = StreamConfig(
+            name=self.stream,
+            description=f"Leases and shards of Aether's namespace {self.namespace}",
+            subjects=[coordination_filter(self.namespace)],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+            allow_msg_ttl=True,
+            allow_rollup_hdrs=True,  # markers need it
+            subject_delete_marker_ttl=MARKER_TTL_S,
+            storage=StorageType.FILE,
+            num_replicas=replicas or await self._replicas_of_events(deadline),
+        )
+        found = (await open_stream(self.connection, wanted, deadline, self._timeout_s)).config
+        names = MUST_EQUAL if replicas is None else (*MUST_EQUAL, "num_replicas")
+        differences = tuple(
+            f"{self.stream}: {name} is {getattr(found, name)}, not {getattr(wanted, name)}"
+            for name in names
+            if getattr(found, name) != getattr(wanted, name)
+        )
+        if differences:
+            raise NamespaceMismatchError(self.namespace, differences)
+
+    async def _replicas_of_events(self, deadline: float) -> int:
+        async def once(js: JetStreamContext) -> int:
+            try:
+                return (await js.stream_info(events_stream(self.namespace))).config.num_replicas or 1
+            except NotFoundError as error:
+                if error.err_code not in NO_STREAM:
+                    raise
+                return 1
+
+        return await control(self.connection, f"looking for the namespace {self.namespace}", once, deadline, self._timeout_s)
+
+    async def write(self, subject: str, body: bytes, guard: int, deadline: float, *, ttl_s: int = 0) -> Published:
+        """Write under the guard that the subject's last message is at `guard` (0: none); one attempt.
+
+        Args:
+            subject: one of the namespace's coordination subjects.
+            body: the bytes, at least one.
+            guard: a position.
+            deadline: on the loop's clock, in seconds.
+            ttl_s: when the server drops it, in whole seconds from when it stores it; 0: it stays.
+
+        Raises:
+            UnansweredError: sent, and nobody knows what became of it.
+            NoRespondersError: no stream heard it; nothing was stored.
+            ServerUnavailableError: there is no connection by the deadline; nothing was stored.
+        """
+        return await self._log.publish(subject, body, guard, deadline, ttl_s=ttl_s)
+
+    async def read(self, subject: str, deadline: float) -> Entry | None:
+        """Return the subject's last message, from the leader; None where it has none.
+
+        Behind a partition a deposed leader may answer what is no longer true; a guarded write decides.
+
+        Raises:
+            DeadlineError: no answer by the deadline.
+            ServerUnavailableError: no connection, or nobody who answers, by the deadline.
+        """
+        message = await self._log.last(subject, deadline)
+        return None if message is None else Entry(message.subject, message.position, message.body, not message.body)
+
+    def until(self, seconds: float) -> float:
+        """Return the deadline that lies `seconds` from now."""
+        return asyncio.get_running_loop().time() + seconds

@@ -1,0 +1,290 @@
+"""A watch on a namespace's coordination stream: every subject's last message, pushed, with no gap that goes unnoticed.
+
+A push consumer sends the last message of each subject, then what comes; its heartbeats and its own numbering show what is
+missing. Where anything is, or the connection was lost, the watch says that it is broken, and begins anew. Whoever must know how
+long it has seen everything looks at `unbroken_since`: the death of a member may be believed only by who was looking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import nats.errors
+
+from aether.errors import AetherError
+from aether.nats.boot_clock import boot_time
+from aether.nats.coordination import Entry
+from aether.nats.errors import TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.pauses import backoff_s
+from aether.nats.portable_inbox import subscribe, unsubscribe
+from aether.nats.subjects import coordination_filter, coordination_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+
+    from aether.nats.connection import Connection
+
+__all__ = ["CoordinationWatch", "Listener"]
+
+_LOG = logging.getLogger("aether.nats")
+
+HEARTBEAT_S = 1
+SILENCE_S = 2.0
+"""After so long without a message or a heartbeat the watch is broken."""
+LOOK_S = 0.25
+"""How often it is looked whether the connection or the heartbeats are gone."""
+ATTEMPT_S = 2.0
+MARKERS_MAX = 1_024
+"""How many expired subjects are remembered; the oldest are forgotten first."""
+
+CONSUMER: dict[str, Any] = {
+    "deliver_policy": "last_per_subject",
+    "ack_policy": "none",
+    "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
+    "mem_storage": True,
+    "num_replicas": 1,
+    # The server forgets it by itself, should nobody say goodbye.
+    "inactive_threshold": 10_000_000_000,
+}
+
+_POSITION, _NUMBER, _PENDING = -4, -3, -1
+"""Where a delivery's reply subject says its stream sequence, its number in this consumer, and how many are still to come."""
+
+
+class Listener(Protocol):
+    """Who is told what a watch sees; plain calls on the loop, which must not wait."""
+
+    def on_entry(self, entry: Entry) -> None:
+        """Take a subject's new last message."""
+        ...
+
+    def on_synced(self) -> None:
+        """Take it that `entries` are everything there is; so after each beginning."""
+        ...
+
+    def on_broken(self, reason: str) -> None:
+        """Take it that something may be missed until the next `on_synced`."""
+        ...
+
+
+class _Made(msgspec.Struct):
+    num_pending: int = 0
+    error: dict[str, Any] | None = None
+
+
+class _BrokenError(Exception):
+    """The consumer is of no more use; another must be made."""
+
+
+class CoordinationWatch:
+    """All coordination subjects of a namespace, as they change; one for each node or election.
+
+    Args:
+        connection: the connection, which the caller ends.
+        namespace: the namespace, whose coordination stream is there.
+        timeout_s: what `start` may take, in seconds.
+        clock: the clock of `unbroken_since`.
+
+    Attributes:
+        entries: the last message by subject, markers included.
+        unbroken_since: since when nothing was missed, on the clock; None: broken, or not begun.
+        failure: why it cannot go on, where that is no matter of time: it is denied, or the stream is gone.
+    """
+
+    def __init__(
+        self, connection: Connection, namespace: str, timeout_s: float, *, clock: Callable[[], float] = boot_time
+    ) -> None:
+        self._connection, self._timeout_s, self._clock = connection, timeout_s, clock
+        self._stream, self._filter = coordination_stream(namespace), coordination_filter(namespace)
+        self.entries: dict[str, Entry] = {}
+        self._markers: dict[str, None] = {}
+        self.unbroken_since: float | None = None
+        self.failure: AetherError | None = None
+        self._listeners: list[Listener] = []
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener from now on what is seen; what was seen before stands in `entries`."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell a listener no more; one that is not told anyway is none of its matter."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    async def start(self, deadline: float) -> None:
+        """Begin, and return when `entries` are complete.
+
+        Raises:
+            ServerUnavailableError: they are not by the deadline.
+            AccessDeniedError: the server denies what a watch needs.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="aether-coordination-watch")
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self.unbroken_since is None:
+                    if self.failure is not None:
+                        raise self.failure
+                    await self._news.wait()
+                    self._news.clear()
+        except TimeoutError:
+            reason = f"{self._stream}: it could not be watched within {self._timeout_s:g} s"
+            raise self._connection_error(reason) from None
+
+    def _connection_error(self, reason: str) -> AetherError:
+        return api_error(self._connection.url, reason, 503, 0, "no answer")
+
+    async def aclose(self) -> None:
+        """End the watch; its listeners hear nothing more."""
+        self._listeners.clear()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self.unbroken_since = None
+
+    # One consumer after the other.
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                consumer = _Consumer(self)
+                reason = await consumer.follow(self._connection)
+                attempt = 0 if consumer.is_synced else attempt + 1
+                self.failure = None
+            except (nats.errors.Error, NoRespondersError, UnansweredError) as error:
+                reason, attempt = str(error), attempt + 1
+            except AetherError as error:
+                reason, attempt, self.failure = str(error), attempt + 1, error
+                self._news.set()
+            self._tell_broken(reason)
+            await asyncio.sleep(backoff_s(attempt))
+
+    def _tell_broken(self, reason: str) -> None:
+        if self.unbroken_since is not None:
+            self.unbroken_since = None
+            _LOG.info("the watch on %s is broken: %s", self._stream, reason)
+            for listener in [*self._listeners]:
+                listener.on_broken(reason)
+
+    def _take(self, entry: Entry) -> None:
+        self.entries[entry.subject] = entry
+        self._markers.pop(entry.subject, None)
+        if entry.marker:
+            self._markers[entry.subject] = None
+            if len(self._markers) > MARKERS_MAX:
+                self._forget(next(iter(self._markers)))
+        for listener in [*self._listeners]:
+            listener.on_entry(entry)
+
+    def _forget(self, subject: str) -> None:
+        del self.entries[subject]
+        self._markers.pop(subject, None)
+
+    def _synced(self, seen: set[str]) -> None:
+        """Take it that every subject there is has been seen; what else is known has expired, and its marker too."""
+        for subject in self.entries.keys() - seen:
+            self._forget(subject)
+        self.unbroken_since = self._clock()
+        self._news.set()
+        for listener in [*self._listeners]:
+            listener.on_synced()
+
+
+class _Consumer:
+    """One consumer, from its making until something is amiss."""
+
+    def __init__(self, watch: CoordinationWatch) -> None:
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._broken: asyncio.Future[str] = self._loop.create_future()
+        self._number = 0
+        self._heard_at = self._loop.time()
+        self._seen: set[str] = set()
+        self.is_synced = False
+
+    async def follow(self, connection: Connection) -> str:
+        """Lead messages to the watch until something is amiss; return what."""
+        deadline = self._loop.time() + ATTEMPT_S
+        transport = await connection.ready(deadline)
+        client = connection.client
+        life = _life(client)
+        inbox, name = client.new_inbox(), f"aether-{secrets.token_hex(8)}"
+        subscription = await subscribe(client, inbox, "", self._take)
+        stream = self._watch._stream  # noqa: SLF001 - the two are one
+        try:
+            await client.flush(max(1, round(ATTEMPT_S)))
+            config = {**CONSUMER, "name": name, "deliver_subject": inbox, "filter_subject": self._watch._filter}  # noqa: SLF001
+            asked = msgspec.json.encode({"stream_name": stream, "config": config})
+            reply = await transport.request(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", asked, deadline)
+            made = msgspec.json.decode(reply.data, type=_Made)
+            if made.error is not None:
+                raise self._refused(connection, made.error)
+            self._heard_at = self._loop.time()
+            if made.num_pending == 0 and not self.is_synced:
+                self._sync()
+            while not self._broken.done():
+                await asyncio.wait([self._broken], timeout=LOOK_S)
+                if _life(client) != life:
+                    return "the connection was lost"
+                if self._loop.time() - self._heard_at > SILENCE_S:
+                    return f"nothing was heard for {SILENCE_S:g} s"
+            return self._broken.result()
+        finally:
+            await unsubscribe(subscription)
+            if client.is_connected:
+                # A lost connection cannot say it; the server forgets the consumer after a while then.
+                with contextlib.suppress(nats.errors.Error):
+                    await client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+
+    def _refused(self, connection: Connection, error: dict[str, Any]) -> Exception:
+        code, number, words = (error.get(key, 0) for key in ("code", "err_code", "description"))
+        if number in TRY_AGAIN:
+            return UnansweredError(str(words))
+        return api_error(connection.url, self._watch._stream, code, number, str(words))  # noqa: SLF001
+
+    async def _take(self, msg: Msg) -> None:
+        if self._broken.done():
+            return
+        self._heard_at = self._loop.time()
+        if msg.header and msg.header.get("Status"):
+            told = msg.header.get("Nats-Last-Consumer")
+            if told is not None and int(told) != self._number:
+                self._break("a message was lost")
+            elif not self.is_synced:
+                self._sync()  # a heartbeat comes when there is nothing to send: what was still to come has expired meanwhile
+            return
+        where = msg.reply.split(".")
+        self._number += 1
+        if int(where[_NUMBER]) != self._number:
+            self._break("a message was lost")
+            return
+        if not self.is_synced:
+            self._seen.add(msg.subject)
+        self._watch._take(Entry(msg.subject, int(where[_POSITION]), msg.data, not msg.data))  # noqa: SLF001
+        if int(where[_PENDING]) == 0 and not self.is_synced:
+            self._sync()
+
+    def _sync(self) -> None:
+        self.is_synced = True
+        self._watch._synced(self._seen)  # noqa: SLF001
+        self._seen = set()
+
+    def _break(self, reason: str) -> None:
+        self._broken.set_result(reason)
+
+
+def _life(client: Client) -> tuple[bool, int]:
+    """Return what changes when the connection is lost, or was."""
+    return client.is_connected, client.stats["reconnects"]

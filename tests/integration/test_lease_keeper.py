@@ -1,0 +1,207 @@
+"""Leases on a real server: taken, renewed, released, expired, taken over, and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from faults.waiting import until
+
+from aether.cluster.lease_body import LeaseBody
+from aether.cluster.lease_keeper import LeaseKeeper
+from aether.errors import NamespaceMismatchError
+from aether.nats.connection import Connection
+from aether.nats.coordination import Coordination
+from aether.nats.subjects import coordination_stream, election_subject
+from aether.nats.watch import CoordinationWatch
+
+TIMEOUT_S = 10.0
+
+
+class Candidate:
+    """A connection, a watch and keepers on it, as a process would have them."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.namespace = namespace
+        self.connection = Connection(url, TIMEOUT_S)
+        self.coordination = Coordination(self.connection, namespace, TIMEOUT_S)
+        self.watch = CoordinationWatch(self.connection, namespace, TIMEOUT_S)
+        self.keepers: list[LeaseKeeper] = []
+        self.held: list[int] = []
+        self.lost: list[tuple[int, str]] = []
+
+    async def start(self) -> None:
+        """Open everything."""
+        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
+        await self.connection.ready(deadline)
+        await self.coordination.open(deadline)
+        await self.watch.start(deadline)
+
+    def keeper(self, name: str, *, group: str = "group", ttl_s: int = 3, take_over: bool = False) -> LeaseKeeper:
+        """Return a keeper on this connection, begun."""
+        keeper = LeaseKeeper(
+            self.coordination,
+            self.watch,
+            election_subject(self.namespace, group),
+            ttl_s=ttl_s,
+            name=name,
+            data={"address": f"at {name}"},
+            take_over=take_over,
+            on_held=self.held.append,
+            on_lost=lambda term, reason, _body: self.lost.append((term, reason)),
+        )
+        keeper.start()
+        self.keepers.append(keeper)
+        return keeper
+
+    async def aclose(self) -> None:
+        """End everything, without a word about the leases."""
+        for keeper in self.keepers:
+            await keeper.aclose()
+        await self.watch.aclose()
+        await self.connection.aclose()
+
+
+@asynccontextmanager
+async def candidates(url: str, namespace: str, count: int):
+    """Make several candidates, and end them."""
+    made = [Candidate(url, namespace) for _ in range(count)]
+    try:
+        for candidate in made:
+            await candidate.start()
+        yield made
+    finally:
+        for candidate in made:
+            await candidate.aclose()
+
+
+def entry(candidate: Candidate, keeper: LeaseKeeper):
+    """Return what a candidate sees on a keeper's subject."""
+    return candidate.watch.entries.get(keeper.subject)
+
+
+async def test_a_lease_is_taken_renewed_and_seen_by_others(nats_server, namespace):
+    """A wanted lease is taken under a term that is the position of its write, and renewals leave the term as it is."""
+    async with candidates(nats_server.url, namespace, 2) as (one, other):
+        keeper = one.keeper("one", ttl_s=1)
+        keeper.want()
+        await until(lambda: keeper.valid)
+        term = keeper.term
+        assert term == keeper.position
+        await until(lambda: keeper.position > term)
+        assert keeper.term == term
+        await until(lambda: entry(other, keeper) is not None and entry(other, keeper).position > term)
+        body = LeaseBody.decode(entry(other, keeper).body)
+        assert (body.name, body.session, body.term, body.data) == ("one", keeper.session, term, {"address": "at one"})
+        assert one.held == [term]
+        assert one.lost == []
+
+
+async def test_only_one_of_many_holds_it_and_a_release_hands_over(nats_server, namespace):
+    """Of five candidates one holds the lease, and when it lets go, another has it within a fraction of the time to live."""
+    async with candidates(nats_server.url, namespace, 5) as all_:
+        keepers = [candidate.keeper(f"c{number}", ttl_s=10) for number, candidate in enumerate(all_)]
+        for keeper in keepers:
+            keeper.want()
+        terms = []
+        for _ in range(5):
+            await until(lambda: sum(keeper.valid for keeper in keepers) == 1)
+            holder = next(keeper for keeper in keepers if keeper.valid)
+            terms.append(holder.term)
+            began = time.monotonic()
+            await holder.release(asyncio.get_running_loop().time() + TIMEOUT_S)
+            assert not holder.valid
+            await until(
+                lambda holder=holder: any(keeper.valid for keeper in keepers) or all(not k._lease.wanted for k in keepers)
+            )
+            assert time.monotonic() - began < 2
+        assert terms == sorted(set(terms))
+
+
+async def test_a_dead_holders_lease_passes_on_when_it_expires(nats_server, namespace):
+    """A holder that is gone without a word loses the lease by its time to live, and the next term begins right after that."""
+    async with candidates(nats_server.url, namespace, 2) as (dead, heir):
+        first, second = dead.keeper("dead", ttl_s=1), heir.keeper("heir", ttl_s=1)
+        first.want()
+        await until(lambda: first.valid)
+        second.want()
+        term = first.term
+        await dead.aclose()
+        began = time.monotonic()
+        await until(lambda: second.valid)
+        assert second.term > term
+        assert 0.5 < time.monotonic() - began < 2.5
+
+
+async def test_the_same_name_takes_over_at_once_and_the_former_process_stops(nats_server, namespace):
+    """Who may take over does so without waiting; the one who held it loses it, is told by whom, and bids no more."""
+    async with candidates(nats_server.url, namespace, 2) as (old, new):
+        first = old.keeper("node", ttl_s=60, take_over=True)
+        first.want()
+        await until(lambda: first.valid)
+        second = new.keeper("node", ttl_s=60, take_over=True)
+        began = time.monotonic()
+        second.want()
+        await until(lambda: second.valid)
+        assert time.monotonic() - began < 2
+        await until(lambda: first.replaced)
+        assert not first.valid
+        assert not second.replaced
+        assert old.lost == [(old.held[0], "another session took it")]
+
+
+async def test_a_change_goes_out_at_once(nats_server, namespace):
+    """What the body tells reaches others long before the next renewal would be due."""
+    async with candidates(nats_server.url, namespace, 2) as (one, other):
+        keeper = one.keeper("one", ttl_s=60)
+        keeper.want()
+        await until(lambda: keeper.valid)
+        keeper.update({"state": "draining"})
+        await until(lambda: entry(other, keeper) and LeaseBody.decode(entry(other, keeper).body).data == {"state": "draining"})
+        assert keeper.term == one.held[0]
+
+
+async def test_a_server_that_restarts_moves_no_lease(fresh_nats_server, namespace):
+    """After an outage longer than the time to live the former holder has the lease again, under a new term."""
+    async with candidates(fresh_nats_server.url, namespace, 3) as all_:
+        keepers = [candidate.keeper(f"c{number}", ttl_s=2) for number, candidate in enumerate(all_)]
+        keepers[0].want()
+        await until(lambda: keepers[0].valid)
+        for keeper in keepers:
+            keeper.want()
+        term = keepers[0].term
+        await fresh_nats_server.kill()
+        await until(lambda: not keepers[0].valid)
+        await until(lambda: all(candidate.watch.unbroken_since is None for candidate in all_))
+        await fresh_nats_server.restart()
+        await until(lambda: any(keeper.valid for keeper in keepers))
+        assert [keeper.valid for keeper in keepers] == [True, False, False]
+        assert keepers[0].term > term
+
+
+async def test_a_watch_begins_anew_when_its_consumer_is_gone(nats_server, namespace):
+    """A watch whose consumer somebody removes says so, begins anew, and knows everything again."""
+    async with candidates(nats_server.url, namespace, 1) as (one,):
+        keeper = one.keeper("one", ttl_s=60)
+        keeper.want()
+        await until(lambda: keeper.valid)
+        since = one.watch.unbroken_since
+        js = one.connection.client.jetstream()
+        for consumer in await js.consumers_info(coordination_stream(namespace)):
+            await js.delete_consumer(coordination_stream(namespace), consumer.name)
+        await until(lambda: one.watch.unbroken_since not in (None, since))
+        assert entry(one, keeper).position == keeper.position
+        assert keeper.term == one.held[0]
+
+
+async def test_another_stream_is_refused(nats_server, namespace):
+    """A coordination stream with other settings is refused with each difference."""
+    async with candidates(nats_server.url, namespace, 1) as (one,):
+        js = one.connection.client.jetstream()
+        await js.add_stream(name=f"{coordination_stream(namespace)}x", subjects=[f"aether-coord.{namespace}x.>"])
+        other = Candidate(nats_server.url, f"{namespace}x")
+        with pytest.raises(NamespaceMismatchError, match="max_msgs_per_subject is -1, not 1"):
+            await other.start()
+        await other.aclose()
