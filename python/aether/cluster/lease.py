@@ -325,8 +325,8 @@ class Lease:
             return  # a replica that lags, or a server that lost what it had: a renewal decides
         if self.term:
             self._lose(_why(record))
-        if record.session is not None:
-            self._look_at = now + record.ttl_s + self._ttl_s / RENEWALS
+        # Should the word of its end get lost, it is looked for.
+        self._look_at = math.inf if record.session is None else now + record.ttl_s + self._ttl_s / RENEWALS
         if record.session is not None and record.position > self._term_last:
             self._former = False
             # Whoever takes over a held lease is the same name's next process.
