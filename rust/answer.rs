@@ -9,7 +9,8 @@ pub struct Answer<'a> {
     pub token: u64,
     /// The status line's number, as 404 or 204; 0 where there is none.
     pub status: u16,
-    /// For a stored message its stream sequence; 0 for any other answer.
+    /// For a stored message its stream sequence. For the end of an answer (204) how far the server that gave it had got, where
+    /// it says so, as it does when asked for the last messages of several subjects. 0 for any other answer.
     pub position: u64,
     /// For a stored message where it was published; empty for any other answer.
     pub subject: &'a str,
@@ -29,6 +30,7 @@ impl<'a> Answer<'a> {
         let (position, subject) = if message.headers.is_empty() { (0, "") } else { stored(message.headers) };
         // A stored message may have been published with a status line; it ends no answer for that.
         let status = if position == 0 { status(message.headers).unwrap_or(0) } else { 0 };
+        let position = if status == END { reached(message.headers) } else { position };
         Some(Self { token, status, position, subject, body: message.payload })
     }
 }
@@ -44,6 +46,15 @@ fn delivered(reply: &[u8]) -> Option<u64> {
     let words = reply.strip_prefix(b"$JS.ACK.")?.split(|&byte| byte == b'.');
     let place = if words.clone().count() == 7 { 3 } else { 5 };
     number(words.clone().nth(place)?).ok().filter(|&position| position > 0)
+}
+
+/// The status of the last of several answers, which holds no message.
+const END: u16 = 204;
+
+/// How far the server says that it had got; 0: it does not say.
+fn reached(headers: &[u8]) -> u64 {
+    let value = headers.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Nats-UpTo-Sequence:"));
+    value.map_or(0, |value| number(value.trim_ascii()).unwrap_or(0))
 }
 
 /// What stands for a subject that is no UTF-8; it is nobody's subject, so whoever reads it finds a foreign message.
@@ -87,6 +98,21 @@ mod tests {
         let none = Answer { token: 7, status: 404, position: 0, subject: "", body: b"body" };
         assert_eq!(Answer::of(&message("in.7", "NATS/1.0 404 Message Not Found\r\n\r\n"), b"in."), Some(none));
         assert_eq!(Answer::of(&message("in.7", ""), b"in."), Some(Answer { status: 0, ..none }));
+    }
+
+    #[test]
+    fn the_end_of_an_answer_says_how_far_the_server_had_got() {
+        for (headers, status, position) in [
+            ("NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\nNats-UpTo-Sequence: 42\r\n\r\n", 204, 42),
+            ("NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\n\r\n", 204, 0),
+            ("NATS/1.0 204 EOB\r\nNats-UpTo-Sequence: x\r\n\r\n", 204, 0),
+            ("NATS/1.0 404 Message Not Found\r\nNats-UpTo-Sequence: 42\r\n\r\n", 404, 0),
+            ("NATS/1.0\r\nNats-UpTo-Sequence: 42\r\n\r\n", 0, 0),
+            ("NATS/1.0 204\r\nNats-UpTo-Sequence: 42\r\nNats-Subject: a\r\nNats-Sequence: 7\r\n\r\n", 0, 7),
+        ] {
+            let answer = Answer::of(&message("in.7", headers), b"in.").map(|answer| (answer.status, answer.position));
+            assert_eq!(answer, Some((status, position)), "{headers}");
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! - [`frame`]: what every message has: format first, checksum last
 //! - [`commit`], [`event_map`], [`metadata`]: a commit as bytes and back
 //! - [`snapshot`]: a snapshot as bytes and back
+//! - [`epoch`]: the record that a node has taken a shard, as bytes and back
 //! - [`log`]: the in-memory store's index: actors, versions, positions, order
 //! - [`filter`]: which events a reader wants, by actor, shard and type
 //! - [`token`], [`shard`]: actor id to subject token to shard
+//! - [`assign`], [`shard_table`]: which node owns which shard, decided with the fewest moves, and looked up
 //! - [`roots`], [`spine`], [`spine_search`]: the skew-binary list that reaches every earlier commit in O(log n) steps
 //! - [`heads`]: the bounded cache of what a writer knows of its actors
 //! - [`frames`], [`answer`]: the NATS client protocol: frames out of chunks, messages into bytes, answers to requests
@@ -21,8 +23,10 @@
 
 pub mod acks;
 pub mod answer;
+pub mod assign;
 pub mod bus_message;
 pub mod commit;
+pub mod epoch;
 pub mod error;
 pub mod event;
 pub mod event_map;
@@ -41,6 +45,7 @@ pub mod records;
 pub mod replay;
 pub mod roots;
 pub mod shard;
+pub mod shard_table;
 pub mod snapshot;
 pub mod spine;
 pub mod spine_search;

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use crate::answer::Answer;
 use crate::commit::Commit;
+use crate::epoch::{self, EpochRecord};
 use crate::error::Error;
 use crate::event::EventData;
-use crate::filter::Filter;
+use crate::filter::{Filter, is_shard};
 use crate::shard::shard_of;
 use crate::token;
 
@@ -308,8 +309,16 @@ impl Replay {
         let Some((shard, token)) = placed.and_then(|(shard, token)| Some((shard.parse().ok()?, token))) else {
             return Err(damaged("", Error::decode(0, format!("no commit lies on {subject}"))));
         };
-        if token::is_reserved(token) || !self.filter.takes_subject(shard, token) {
+        if !self.filter.takes_subject(shard, token) {
             return Ok(Vec::new());
+        }
+        if token == epoch::TOKEN {
+            EpochRecord::decode(body).map_err(|error| damaged(token, error))?;
+            return if is_shard(shard) {
+                Ok(Vec::new())
+            } else {
+                Err(damaged(token, Error::decode(0, "there is no such shard")))
+            };
         }
         let takes = |kind: &str| self.filter.takes_kind(kind);
         let commit = Commit::decode_where(body, &takes).map_err(|error| damaged(token, error))?;

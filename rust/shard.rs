@@ -2,6 +2,8 @@
 //!
 //! 1021 is a prime: with a power of two, ids like `17-17` leave half the shards empty.
 
+use crate::token;
+
 /// Shards of every namespace, for ever.
 pub const SHARDS: u32 = 1021;
 
@@ -9,7 +11,11 @@ const OFFSET_BASIS: u32 = 0x811c_9dc5;
 const PRIME: u32 = 0x0100_0193;
 
 pub fn fnv1a32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(OFFSET_BASIS, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME))
+    hash_on(OFFSET_BASIS, bytes)
+}
+
+fn hash_on(hash: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(hash, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME))
 }
 
 /// The shard of a subject token.
@@ -17,10 +23,24 @@ pub fn shard_of(token: &str) -> u32 {
     fnv1a32(token.as_bytes()) % SHARDS
 }
 
+/// The shard of an actor's id: that of its token, without making the token.
+pub fn shard_of_id(id: &str) -> u32 {
+    let mut hash = OFFSET_BASIS;
+    token::pieces(id, |piece| hash = hash_on(hash, piece));
+    hash % SHARDS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_shard_of_an_id_is_that_of_its_token(id in ".{1,80}") {
+            prop_assert_eq!(shard_of_id(&id), shard_of(&token::encode(&id)));
+        }
+    }
 
     #[test]
     fn known_hashes_of_the_algorithm() {

@@ -11,6 +11,7 @@ from uuid import UUID
 
 __all__ = [
     "Commit",
+    "EpochRecord",
     "Event",
     "EventFilter",
     "Exchange",
@@ -24,11 +25,13 @@ __all__ = [
     "Pending",
     "Records",
     "Replay",
+    "ShardTable",
     "Snapshot",
     "SpineSearch",
     "SpineWalk",
     "Tally",
     "actor_subject",
+    "assign",
     "bus_body",
     "bus_subject",
     "check_actor_id",
@@ -38,6 +41,7 @@ __all__ = [
     "decode_reply",
     "encode",
     "encode_commit",
+    "encode_epoch",
     "encode_error",
     "encode_reply",
     "events_in",
@@ -517,7 +521,14 @@ def check_events(events: Iterable[Event]) -> tuple[str, int, int]:
     """
 
 def encode_commit(
-    actor_id: str, events: Iterable[Event], head: Head, *, header_bytes: int, bytes_max: int, passed: Sequence[int] = ...
+    actor_id: str,
+    events: Iterable[Event],
+    head: Head,
+    *,
+    header_bytes: int,
+    bytes_max: int,
+    passed: Sequence[int] = ...,
+    epoch: int | None = None,
 ) -> bytes:
     """The body of a commit on top of `head`; no events: a repair, which passes positions.
 
@@ -528,10 +539,11 @@ def encode_commit(
         header_bytes: what the message's headers take.
         bytes_max: what body and headers may take together.
         passed: positions that readers of this actor step over.
+        epoch: the epoch of the actor's shard, from 1, under which its owner writes this; None: the shard has no owner.
 
     Raises:
         CommitTooLargeError: it does not fit.
-        ValueError: events of another actor, or versions that do not increase from the head's on.
+        ValueError: events of another actor, versions that do not increase from the head's on, or epoch 0.
     """
 
 def events_in(commits: Sequence[tuple[int, Commit]], from_version: int = 0, limit: int | None = None) -> list[Event]:
@@ -552,6 +564,90 @@ def number_events(actor_id: str, events: NewEvent | Iterable[NewEvent], first_ve
         TypeError: something else than `NewEvent`.
         ValueError: the versions would pass 2**64 - 1.
     """
+
+# shards: the record of an epoch, the assignment, the table
+
+@final
+class EpochRecord:
+    """Says that a node has taken a shard; the stream sequence of the record is the epoch."""
+
+    @staticmethod
+    def decode(body: bytes, /) -> EpochRecord:
+        """The record of a message's body.
+
+        Raises:
+            DecodeError: these bytes are no record of an epoch; `offset` says where that was noticed.
+        """
+
+    @property
+    def node(self) -> str:
+        """The node that has taken the shard."""
+
+    @property
+    def incarnation(self) -> int:
+        """Which life of the node, from 1: the stream sequence of its lease's first write."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+
+def encode_epoch(node: str, incarnation: int) -> bytes:
+    """The body of the record that a node has taken a shard.
+
+    Args:
+        node: the node's name, any string of 1 to 255 UTF-8 bytes.
+        incarnation: which life of the node, from 1 to 2**64 - 1.
+
+    Raises:
+        InvalidIdError: `node` is empty, too long or no UTF-8.
+        OverflowError: an incarnation below 0 or above 2**64 - 1.
+        ValueError: incarnation 0.
+    """
+
+def assign(current: Sequence[int], nodes: Sequence[tuple[str, int]]) -> list[int]:
+    """Which node owns which shard: each node gets its part by weight, and as few shards as possible move.
+
+    A node's quota is `len(current) * weight / sum of weights`; it gets that number of shards, rounded down or up. Of all
+    assignments that obey this, the result takes the fewest shards away from nodes that have them. It does not depend on the order
+    in which the nodes are listed.
+
+    Args:
+        current: for each shard the index in `nodes` of the node that owns it now; -1: nobody, or a node that is gone.
+        nodes: the nodes that may own shards, as (name, weight); at most 65,536, no name twice. A weight is 0 to 1,000,000; a node
+            of weight 0 gives its shards away.
+
+    Returns:
+        For each shard the index of its owner; -1 only where no node has a weight.
+
+    Raises:
+        ValueError: an index that is none, two nodes of the same name, or a limit passed.
+    """
+
+@final
+class ShardTable:
+    """The owner of each of the 1021 shards, as a snapshot that never changes.
+
+    Args:
+        owners: the owners, any objects.
+        index: for each shard the index of its owner in `owners`; -1: it has none.
+
+    Raises:
+        ValueError: not 1021 entries, or an index that is none.
+    """
+
+    def __new__(cls, owners: Sequence[object], index: Sequence[int]) -> Self: ...
+    def owner_of(self, actor_id: str, /) -> Any:
+        """The owner of the actor's shard; None: it has none.
+
+        Raises:
+            InvalidIdError: this is no id.
+        """
+
+    def of_shard(self, shard: int, /) -> Any:
+        """The owner of a shard; None: it has none, or there is no such shard."""
+
+    def shards_of(self, owner: int, /) -> list[int]:
+        """The shards of the owner at this index, ascending."""
 
 # heads
 

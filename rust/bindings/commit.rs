@@ -115,12 +115,13 @@ pub fn check_events<'py>(py: Python<'py>, events: &Bound<'py, PyAny>) -> PyResul
 ///     header_bytes: what the message's headers take.
 ///     bytes_max: what body and headers may take together.
 ///     passed: positions that readers of this actor step over.
+///     epoch: the epoch of the actor's shard, from 1, under which its owner writes this; None: the shard has no owner.
 ///
 /// Raises:
 ///     CommitTooLargeError: it does not fit.
-///     ValueError: events of another actor, or versions that do not increase from the head's on.
+///     ValueError: events of another actor, versions that do not increase from the head's on, or epoch 0.
 #[pyfunction]
-#[pyo3(signature = (actor_id, events, head, *, header_bytes, bytes_max, passed=Vec::new()))]
+#[pyo3(signature = (actor_id, events, head, *, header_bytes, bytes_max, passed=Vec::new(), epoch=None))]
 pub fn encode_commit<'py>(
     actor_id: &Bound<'py, PyString>,
     events: &Bound<'py, PyAny>,
@@ -128,7 +129,11 @@ pub fn encode_commit<'py>(
     header_bytes: usize,
     bytes_max: usize,
     passed: Vec<u64>,
+    epoch: Option<u64>,
 ) -> PyResult<Bound<'py, PyBytes>> {
+    if epoch == Some(0) {
+        return Err(PyValueError::new_err("an epoch is a stream sequence, from 1"));
+    }
     let actor = name("actor_id", actor_id)?;
     let head = &head.get().data;
     let events = handles(events)?;
@@ -144,6 +149,7 @@ pub fn encode_commit<'py>(
         version: head.version,
         spine: head.spine.clone(),
         passed,
+        epoch,
         ..CommitData::default()
     };
     let body = commit.encode();

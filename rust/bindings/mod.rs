@@ -6,12 +6,14 @@
 // The comments on what Python sees become its docstrings, where names stand as Python's own documentation writes them.
 #![allow(clippy::doc_markdown)]
 
+mod assign;
 mod bus_message;
 mod clock;
 mod codec;
 mod commit;
 mod decode;
 mod encode;
+mod epoch;
 mod event;
 mod exchange;
 mod filter;
@@ -31,6 +33,7 @@ mod pickling;
 mod reading;
 mod records;
 mod replay;
+mod shard_table;
 mod snapshot;
 mod spine;
 mod tally;
@@ -80,11 +83,15 @@ fn raise(error: Error, name: &str) -> PyErr {
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use super::assign::assign;
+    #[pymodule_export]
     use super::bus_message::{bus_body, bus_subject, decode_reply, encode_error, encode_reply, publish_events};
     #[pymodule_export]
     use super::codec::{Limits, decode, encode, get_default_limits, set_default_limits};
     #[pymodule_export]
     use super::commit::{Commit, check_events, encode_commit, events_in, number_events, position_of};
+    #[pymodule_export]
+    use super::epoch::{EpochRecord, encode_epoch};
     #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]
@@ -109,6 +116,8 @@ mod _native {
     use super::records::{Records, format_records, payload_json, read_record};
     #[pymodule_export]
     use super::replay::Replay;
+    #[pymodule_export]
+    use super::shard_table::ShardTable;
     #[pymodule_export]
     use super::snapshot::Snapshot;
     #[pymodule_export]

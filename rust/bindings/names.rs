@@ -52,7 +52,7 @@ pub fn token_decode(token: &Bound<'_, PyString>) -> Option<String> {
 #[pyfunction]
 #[pyo3(signature = (actor_id, /))]
 pub fn shard_of(actor_id: &Bound<'_, PyString>) -> PyResult<u32> {
-    name("actor_id", actor_id).map(|id| shard::shard_of(&token::encode(id)))
+    name("actor_id", actor_id).map(shard::shard_of_id)
 }
 
 /// The subject of an actor's commits: `aether.<namespace>.<shard>.<token>`. The namespace is taken as it is.

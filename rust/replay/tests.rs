@@ -293,7 +293,7 @@ fn what_is_no_commit_of_its_subjects_actor_is_at_fault_and_can_be_stepped_over()
 }
 
 #[test]
-fn what_a_filter_leaves_out_and_what_is_reserved_is_not_looked_at() {
+fn what_a_filter_leaves_out_is_not_looked_at() {
     let mut all = stored(12);
     all[0].1 = format!("aether.{NAMESPACE}.7.=epoch");
     for message in &mut all {
@@ -305,6 +305,39 @@ fn what_a_filter_leaves_out_and_what_is_reserved_is_not_looked_at() {
     let odd: Vec<_> =
         expected(&stored(12), 1, |actor| actor == "b").into_iter().filter(|(_, version)| version % 2 == 1).collect();
     assert_eq!(events(&read(&mut replay, &all, 100, 100, &[])), odd);
+}
+
+#[test]
+fn records_of_epochs_are_stepped_over_and_bear_no_damage() {
+    let sound = EpochRecord::new("node-1", 9).unwrap().encode();
+    let mut flipped = sound.clone();
+    flipped[20] ^= 1;
+    let on = |shard: &str, body: &[u8]| {
+        let mut all = stored(9);
+        all[3] = (4, format!("aether.{NAMESPACE}.{shard}"), body.to_vec());
+        all
+    };
+    for all in [on("7.=epoch", &sound), on("1020.=epoch", &sound)] {
+        let mut replay = Replay::new(NAMESPACE, 0, 9, Filter::default());
+        let mut wanted = expected(&stored(9)[..3].to_vec(), 0, |_| true);
+        wanted.extend(expected(&stored(9), 4, |_| true));
+        assert_eq!(events(&read(&mut replay, &all, 100, 100, &[])), wanted);
+        assert!(replay.is_done());
+    }
+    let commit = body("a", 1, 1, 0);
+    for all in [
+        on("7.=epoch", &flipped),
+        on("7.=epoch", &commit),
+        on("7.=epoch", b""),
+        on("1021.=epoch", &sound),
+        on("x.=epoch", &sound),
+        on("7.=later", &sound),
+        on(&format!("{}.a", shard_of("a")), &sound),
+    ] {
+        let mut replay = Replay::new(NAMESPACE, 0, 9, Filter::default());
+        read(&mut replay, &all, 100, 100, &[]);
+        assert!(matches!(replay.fault(), Some(Fault::Damaged { position: 4, .. })), "{}", all[3].1);
+    }
 }
 
 #[test]

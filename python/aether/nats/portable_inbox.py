@@ -24,6 +24,9 @@ __all__ = ["NatsPyInbox", "publish", "reply_of", "subscribe", "unsubscribe"]
 
 ACK = "$JS.ACK."
 
+END = 204
+"""The status of the last of several answers, which holds no message."""
+
 ENDED = (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError, nats.errors.OutboundBufferLimitError)
 """What a client says that takes nothing, because it was closed, is about to be, or has lost its connection."""
 
@@ -104,4 +107,9 @@ def reply_of(msg: Msg) -> Reply:
     headers = msg.headers
     if headers is None:
         return Reply(0, 0, None, msg.data)
-    return Reply(int(headers.get("Status", 0)), int(headers.get("Nats-Sequence", 0)), headers.get("Nats-Subject"), msg.data)
+    position = int(headers.get("Nats-Sequence", 0))
+    if position:
+        # It may have been published with a status line; it ends no answer for that.
+        return Reply(0, position, headers.get("Nats-Subject"), msg.data)
+    status = int(headers.get("Status", 0))
+    return Reply(status, int(headers.get("Nats-UpTo-Sequence", 0)) if status == END else 0, None, msg.data)

@@ -19,12 +19,14 @@ __all__ = [
     "coordination_filter",
     "coordination_stream",
     "election_subject",
+    "epoch_subject",
     "events_filter",
     "events_stream",
     "leader_subject",
     "member_subject",
     "members_prefix",
     "node_subject",
+    "shard_filter",
     "snapshot_subject",
     "snapshots_filter",
     "snapshots_stream",
@@ -55,6 +57,16 @@ def events_stream(namespace: str) -> str:
 def events_filter(namespace: str) -> str:
     """Name every event subject of a namespace."""
     return f"aether.{namespace}.*.*"
+
+
+def shard_filter(namespace: str, shard: int) -> str:
+    """Name every subject of a shard, its epoch records included: what owners guard their writes with, letter by letter."""
+    return f"aether.{namespace}.{shard}.>"
+
+
+def epoch_subject(namespace: str, shard: int) -> str:
+    """Name the subject of a shard's epoch records; no actor has it."""
+    return f"aether.{namespace}.{shard}.=epoch"
 
 
 def snapshots_stream(namespace: str) -> str:

@@ -59,7 +59,8 @@ class Reply(NamedTuple):
 
     Attributes:
         status: the status line's number, as 404 or 204; 0 where there is none.
-        position: for a stored message, its stream sequence; 0 for any other answer.
+        position: for a stored message, its stream sequence. For the end of an answer (204) to a request for the last messages of
+            several subjects, how far the server that gave it had got. 0 for any other answer.
         subject: for a stored message, where it was published.
         data: the body.
     """
