@@ -11,7 +11,10 @@
     ├── CorruptEventError                      a damaged or foreign message; names stream and position
     ├── StoreFullError                         a stated bound of the store is reached
     ├── NamespaceMismatchError                 the stream differs from what this store needs
+    ├── NotOwnerError                          a shard that this process does not own (any more); names the owner
     ├── OutcomeUnknownError                    sent, but nobody can say whether it was stored
+    │   └── CommandUnknownError                a command of which nobody can say so; asking again is safe
+    ├── CommandFailedError                     an actor's own code raised on a command; nothing was written
     ├── IngestError                            events of an ingestion that were not stored; carries each
     ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
     │   └── NotDrainedError                    a drained subscription's events were not all handled or read in time
@@ -40,6 +43,8 @@ from typing import Any
 __all__ = [
     "AccessDeniedError",
     "AetherError",
+    "CommandFailedError",
+    "CommandUnknownError",
     "CommitTooLargeError",
     "CorruptEventError",
     "DeadlineError",
@@ -53,6 +58,7 @@ __all__ = [
     "NamespaceMismatchError",
     "NoSubscriberError",
     "NotDrainedError",
+    "NotOwnerError",
     "NotPublishedError",
     "OutcomeUnknownError",
     "PublishInterruptedError",
@@ -255,6 +261,23 @@ class NamespaceMismatchError(AetherError):
         return f"namespace {self.namespace!r} does not fit: {differences}; use another namespace, or correct the stream"
 
 
+class NotOwnerError(AetherError):
+    """This process does not own the shard, or not any more; nothing of the call was stored, and nothing of it can come to be.
+
+    Attributes:
+        shard: the shard, 0 to 1020.
+        owner: the node that owns it as far as is known; None: nobody is known to.
+    """
+
+    def __init__(self, shard: int, owner: str | None = None) -> None:
+        super().__init__(shard, owner)
+        self.shard, self.owner = shard, owner
+
+    def __str__(self) -> str:
+        owner = "nobody is known to own it now" if self.owner is None else f"{self.owner!r} does"
+        return f"shard {self.shard} is not owned here: {owner}; send the command to the owner, or try again"
+
+
 class OutcomeUnknownError(AetherError):
     """A write was sent and no answer could be had within the deadline: it may be stored, or not, or still be on its way.
 
@@ -274,6 +297,46 @@ class OutcomeUnknownError(AetherError):
             f"{self.actor_id!r}: no answer within {self.timeout_s:g} s, the write may or may not be stored; "
             "saving the same event again is safe, an append is best followed by a load"
         )
+
+
+class CommandUnknownError(OutcomeUnknownError):
+    """A command was sent to an actor, and no answer came within the deadline: it may have been handled, or may still be.
+
+    Asking again with the same `command_id` is safe: what it did is recognised, and answered.
+
+    Attributes:
+        actor_id: the actor.
+        timeout_s: the deadline that passed, in seconds.
+        command_id: the command's id.
+    """
+
+    def __init__(self, actor_id: str, timeout_s: float, command_id: str) -> None:
+        super().__init__(actor_id, timeout_s)
+        self.args = (actor_id, timeout_s, command_id)
+        self.command_id = command_id
+
+    def __str__(self) -> str:
+        return (
+            f"{self.actor_id!r}: no answer to the command {self.command_id!r} within {self.timeout_s:g} s, and it may have been "
+            "handled; ask again with the same command_id=, which is safe"
+        )
+
+
+class CommandFailedError(AetherError):
+    """An actor did not do a command: its own code raised, or what it returned cannot be stored. Nothing was written.
+
+    Attributes:
+        actor_id: the actor.
+        kind: the name of the exception's class, as "ValueError".
+        text: what the exception said.
+    """
+
+    def __init__(self, actor_id: str, kind: str, text: str) -> None:
+        super().__init__(actor_id, kind, text)
+        self.actor_id, self.kind, self.text = actor_id, kind, text
+
+    def __str__(self) -> str:
+        return f"{self.actor_id!r} did not do it: {self.kind}: {self.text}"
 
 
 class IngestError(AetherError):

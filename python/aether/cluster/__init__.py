@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from aether.cluster.actors import Behaviour
+from aether.cluster.host import ActorHost, HostStats
+
+__all__ = ["ActorHost", "Behaviour", "HostStats"]

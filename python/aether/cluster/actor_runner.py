@@ -1,0 +1,301 @@
+"""Runs commands of the actors that this node owns: each actor is in memory, and does one command at a time.
+
+A command runs in a task of its actor and not of whoever asked, so nobody who gives up leaves a write half done. A copy of a
+command that is under way gets the outcome of the first. What an actor has in memory counts only under the epoch under which it
+was loaded, and only as long as every write of it was answered; else it is loaded anew before the next command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from aether._native import decode
+from aether.cluster.actors import Actor, RefusedError, UnfitSnapshotError, reply_of
+from aether.cluster.commands import Command, Outcome
+from aether.cluster.pulse import until
+from aether.errors import (
+    AetherError,
+    CorruptEventError,
+    DeadlineError,
+    NotOwnerError,
+    OutcomeUnknownError,
+    ServerUnavailableError,
+    VersionConflictError,
+)
+from aether.nats.pauses import pause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether.cluster.actors import Behaviour
+    from aether.cluster.host_node import HostNode
+    from aether.cluster.pulse import Pulse
+    from aether.cluster.residents import Resident, Residents
+    from aether.event import Snapshot
+
+__all__ = ["ActorRunner", "RunnerStats"]
+
+_LOG = logging.getLogger("aether.cluster")
+
+WAITING_MAX = 10_000
+"""How many commands wait or run at a time; of more, whoever asks is told to try again."""
+
+LOOK_AGAIN_S = 1.0
+"""How long a command waits for its actor's shard before it is looked at again, should nothing be told of a change."""
+
+
+class Job(NamedTuple):
+    """A command that waits for its actor.
+
+    Attributes:
+        deadline: until when somebody waits for it, on the loop's clock.
+        done: gets what became of it.
+    """
+
+    command: Command
+    deadline: float
+    done: asyncio.Future[Outcome]
+
+
+class RunnerStats(NamedTuple):
+    """What a runner did.
+
+    Attributes:
+        handled: commands that were handled for the first time.
+        repeated: copies of commands that had been handled, or were being handled.
+        failed: commands on which the actor's code raised.
+        loads: actors loaded.
+        conflicts: actors loaded again because somebody else had written.
+        unknown: writes of which nobody could say whether they were stored.
+    """
+
+    handled: int = 0
+    repeated: int = 0
+    failed: int = 0
+    loads: int = 0
+    conflicts: int = 0
+    unknown: int = 0
+
+
+class ActorRunner:
+    """The actors of one node.
+
+    Args:
+        node: the node.
+        factory: makes an actor's behaviour.
+        residents: the actors in memory.
+        remembered_max: how many of its last commands each remembers.
+        moved: beats when the node may own other shards.
+        snapshots: takes snapshots; says whether it took this one. None: none are made, and none are read.
+        snapshot_every: how many events after the last snapshot the next is taken.
+    """
+
+    def __init__(
+        self,
+        node: HostNode,
+        factory: Callable[[str], Behaviour],
+        *,
+        residents: Residents,
+        remembered_max: int,
+        moved: Pulse,
+        snapshots: Callable[[Snapshot], bool] | None,
+        snapshot_every: int,
+    ) -> None:
+        self._node, self._factory, self._residents = node, factory, residents
+        self._remembered_max, self._moved = remembered_max, moved
+        self._snapshots, self._snapshot_every = snapshots, snapshot_every
+        self._jobs: dict[tuple[str, str], Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+        self.stats = RunnerStats()
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait or run."""
+        return len(self._jobs)
+
+    def _count(self, **more: int) -> None:
+        self.stats = self.stats._replace(**{name: getattr(self.stats, name) + count for name, count in more.items()})
+
+    async def run(self, command: Command) -> Outcome:
+        """Do a command, or say why not. Whoever is cancelled here stops waiting; the command goes on."""
+        job = self._jobs.get((command.actor_id, command.command_id))
+        if job is None:
+            if self._is_closing:
+                return Outcome("unavailable", text="the host is closing")
+            if len(self._jobs) >= WAITING_MAX:
+                return Outcome("unavailable", text=f"{WAITING_MAX:,} commands wait there already")
+            job = self._enqueue(command)
+        else:
+            self._count(repeated=1)
+        return await asyncio.shield(job.done)
+
+    def _enqueue(self, command: Command) -> Job:
+        loop = asyncio.get_running_loop()
+        job = Job(command, loop.time() + command.timeout_s, loop.create_future())
+        self._jobs[command.actor_id, command.command_id] = job
+        resident, is_new = self._residents.use(command.actor_id)
+        resident.waiting.append(job)
+        if is_new:
+            task = loop.create_task(self._work(resident), name="aether-actor")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return job
+
+    async def aclose(self, deadline: float) -> None:
+        """Take no more commands, and finish those that can be; what is left at the deadline ends as it stands."""
+        self._is_closing = True
+        self._moved.beat()
+        if self._tasks:
+            timeout_s = max(0.0, deadline - asyncio.get_running_loop().time())
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                _LOG.warning("the host of %a was closed, and %d actors had not finished", self._node.node_id, len(late))
+                await asyncio.wait(late)
+
+    # One actor.
+
+    async def _work(self, resident: Resident) -> None:
+        try:
+            while resident.waiting:
+                job = resident.waiting.popleft()
+                outcome = Outcome("unknown", text="the host was closed")
+                try:
+                    outcome = await self._outcome(resident, job)
+                finally:
+                    self._finish(job, outcome)
+        finally:
+            for job in resident.waiting:
+                self._finish(job, Outcome("unavailable", text="the host was closed"))
+            resident.waiting.clear()
+            self._residents.rest(resident, asyncio.get_running_loop().time())
+
+    def _finish(self, job: Job, outcome: Outcome) -> None:
+        del self._jobs[job.command.actor_id, job.command.command_id]
+        if not job.done.done():
+            job.done.set_result(outcome)
+
+    async def _outcome(self, resident: Resident, job: Job) -> Outcome:
+        """Do one command; whatever happens is its outcome."""
+        attempt = 0
+        while True:
+            try:
+                outcome = await self._try(resident, job)
+            except VersionConflictError:
+                # Somebody wrote to the actor by the store, or what was read was old. The truth is loaded, and decides.
+                self._count(conflicts=1)
+                outcome = None
+            except (RefusedError, AetherError) as error:
+                return self._told(resident, job, error)
+            finally:
+                if resident.actor is not None and resident.actor.is_ahead:
+                    resident.actor = None
+            if outcome is not None:
+                return outcome
+            resident.actor = None
+            attempt += 1
+            try:
+                await pause(attempt, job.deadline, "another writer was always first", job.command.timeout_s)
+            except DeadlineError as error:
+                return Outcome("unavailable", text=str(error))
+
+    def _told(self, resident: Resident, job: Job, error: Exception) -> Outcome:
+        """Say what an error means for whoever asked."""
+        actor_id = job.command.actor_id
+        if isinstance(error, RefusedError):
+            self._count(failed=1)
+            return Outcome("failed", error=type(error.error).__name__, text=str(error.error))
+        resident.actor = None
+        if isinstance(error, OutcomeUnknownError):
+            self._count(unknown=1)
+            return Outcome("unknown", text=str(error))
+        if isinstance(error, NotOwnerError):
+            return Outcome("moved", owner=error.owner, text=str(error))
+        if isinstance(error, DeadlineError | ServerUnavailableError):
+            return Outcome("unavailable", text=str(error))
+        level = logging.ERROR if isinstance(error, CorruptEventError) else logging.WARNING
+        _LOG.log(level, "a command of %a was not done: %s", actor_id, error)
+        return Outcome("failed", error=type(error).__name__, text=str(error))
+
+    async def _try(self, resident: Resident, job: Job) -> Outcome | None:
+        """Do one command, once the actor is ours; None: what it was decided on does not hold any more."""
+        command = job.command
+        epoch = await self._until_owned(job)
+        if isinstance(epoch, Outcome):
+            return epoch
+        actor = resident.actor
+        if actor is None or resident.epoch != epoch:
+            actor = await self._load(resident, epoch)
+        version = actor.commands.get(command.command_id)
+        if version is not None:
+            return await self._answer_again(command, version)
+        decision = actor.decide(command.command_id, decode(command.payload))
+        if decision.events:
+            await self._node.store.save_events(decision.events)
+            actor.accept(decision, command.command_id)
+            self._take_snapshot(resident, actor)
+        elif self._node.epoch_of(command.actor_id) != epoch:
+            return None  # what was looked at may be old; a write would have been refused
+        self._count(handled=1)
+        return Outcome("replied", reply=decision.reply)
+
+    async def _until_owned(self, job: Job) -> int | Outcome:
+        """Return the epoch once the node may write; commands that come while a shard moves here wait so."""
+        actor_id, loop = job.command.actor_id, asyncio.get_running_loop()
+        while True:
+            beat = self._moved.next
+            if loop.time() >= job.deadline:
+                return Outcome("unavailable", text="it waited too long")
+            epoch = self._node.epoch_of(actor_id)
+            if epoch is not None:
+                return epoch
+            owner = self._node.owner_of(actor_id)
+            if self._is_closing or (owner is not None and owner.name != self._node.node_id):
+                return Outcome("moved", owner=None if owner is None else owner.name)
+            await until(beat, min(job.deadline, loop.time() + LOOK_AGAIN_S))
+
+    async def _load(self, resident: Resident, epoch: int) -> Actor:
+        """Load the actor: from its snapshot, if there is one that fits, and the events behind it."""
+        resident.actor = None
+        actor_id, store = resident.actor_id, self._node.store
+        try:
+            behaviour = self._factory(actor_id)
+            actor = Actor(actor_id, behaviour, self._remembered_max)
+        except Exception as error:
+            raise RefusedError(error) from error
+        snapshot = None if self._snapshots is None else await store.get_latest_snapshot(actor_id)
+        if snapshot is not None:
+            try:
+                actor.restore(snapshot)
+            except UnfitSnapshotError as error:
+                _LOG.warning("the snapshot of %a at version %d is not used: %s", actor_id, snapshot.version, error)
+        resident.snapshot_at = actor.version
+        async for events in store.read_events(actor_id, actor.version + 1):
+            actor.fold(events)
+        self._count(loads=1)
+        resident.actor, resident.epoch = actor, epoch
+        return actor
+
+    async def _answer_again(self, command: Command, version: int) -> Outcome:
+        """Answer a command that was done before, as it was answered then."""
+        self._count(repeated=1)
+        events = await self._node.store.get_events(command.actor_id, version, limit=1)
+        if not events or events[0].command_id != command.command_id:
+            raise AetherError(f"{command.actor_id!a} has no event {version} of the command {command.command_id!a} any more")
+        return Outcome("replied", reply=reply_of(events[0]))
+
+    def _take_snapshot(self, resident: Resident, actor: Actor) -> None:
+        if self._snapshots is None or actor.version - resident.snapshot_at < self._snapshot_every:
+            return
+        resident.snapshot_at = actor.version  # taken or not, the next is tried as many events later
+        try:
+            snapshot = actor.snapshot()
+        except RefusedError as error:
+            _LOG.warning("no snapshot of %a: its encode() raised %r", actor.actor_id, error.error)
+            return
+        if snapshot is not None and not self._snapshots(snapshot):
+            _LOG.info("no snapshot of %a at version %d: too many wait to be saved", actor.actor_id, actor.version)

@@ -1,0 +1,131 @@
+"""Asks an actor's owner, whoever that is at the moment, until there is an answer or no time left.
+
+A command may be sent many times, to several nodes; its id makes that safe. It is sent again when the owner changes, when the
+node that was asked says that the actor is elsewhere, when nobody is there, and when no answer came for a while, for both the
+question and the answer travel without a receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aether.cluster.commands import Command, Outcome, decode_outcome, encode_frame
+from aether.errors import CommandUnknownError, DeadlineError, DecodeError, RequestFailedError, ServerUnavailableError
+from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.pauses import backoff_s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aether.cluster.host_node import HostNode
+    from aether.cluster.pulse import Pulse
+
+__all__ = ["ASK", "Asker"]
+
+ASK = "ask"
+"""What a node is asked for a command."""
+
+RESEND_S = 2.0
+"""After how long without an answer a command is sent again to the same owner, in seconds."""
+
+BEGIN_PART = 0.9
+"""The part of the time in which the owner must begin, so that its answer, also that it cannot, comes in the rest of it."""
+
+
+class Asker:
+    """Asks for one host.
+
+    Args:
+        node: the host's node.
+        run: does a command of an actor that this node owns.
+        moved: beats when actors may have other owners.
+
+    Attributes:
+        sent: how many copies of commands went to other nodes.
+    """
+
+    def __init__(self, node: HostNode, run: Callable[[Command], Awaitable[Outcome]], moved: Pulse) -> None:
+        self._node, self._run, self._moved = node, run, moved
+        self._asked: dict[asyncio.Timeout, tuple[str, str]] = {}
+        self.sent = 0
+
+    async def ask(self, actor_id: str, command_id: str, payload: bytes, timeout_s: float) -> Outcome:
+        """Return "replied" or "failed".
+
+        Raises:
+            CommandUnknownError: no answer by the deadline, and a copy may have been handled.
+            DeadlineError: no answer by the deadline, and none was.
+        """
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        deadline, begin_by = began_at + timeout_s, began_at + timeout_s * BEGIN_PART
+        attempt, in_doubt, why = 0, False, "nobody is known to own it"
+        hint: str | None = None
+        while (left_s := begin_by - loop.time()) > 0:
+            beat = self._moved.next
+            target = hint or self._owner(actor_id)
+            hint = None
+            if target is not None:
+                outcome = await self._ask_once(target, Command(actor_id, command_id, payload, left_s), deadline)
+                if outcome.kind in ("replied", "failed"):
+                    return outcome
+                in_doubt = in_doubt or outcome.kind == "unknown"
+                why = f"{target!a}: {outcome.text or outcome.kind}"
+                if outcome.kind == "moved" and outcome.owner != target:
+                    hint = outcome.owner
+            attempt += 1
+            # Where two nodes name each other, this is what keeps the command from going to and fro as fast as it can.
+            await self._wait(beat, deadline, 0.0 if attempt == 1 and hint is not None else backoff_s(attempt))
+        if in_doubt:
+            raise CommandUnknownError(actor_id, timeout_s, command_id)
+        raise DeadlineError(f"asking {actor_id!a} ({why})", timeout_s)
+
+    def _owner(self, actor_id: str) -> str | None:
+        owner = self._node.owner_of(actor_id)
+        return None if owner is None else owner.name
+
+    async def _wait(self, beat: asyncio.Event, deadline: float, pause_s: float) -> None:
+        """Wait for a change, or a little, never past the deadline."""
+        if pause_s <= 0:
+            return
+        try:
+            async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + pause_s)):
+                await beat.wait()
+        except TimeoutError:
+            return
+
+    async def _ask_once(self, target: str, command: Command, deadline: float) -> Outcome:
+        """Send one copy; an answer that does not come is an outcome too."""
+        if target == self._node.node_id:
+            return await self._ask_here(command, deadline)
+        give_up_at = min(deadline, asyncio.get_running_loop().time() + RESEND_S)
+        scope = asyncio.timeout_at(deadline)  # a change of owners ends the wait before that
+        self.sent += 1
+        try:
+            async with scope:
+                self._asked[scope] = (command.actor_id, target)
+                return decode_outcome(await self._node.request(target, ASK, encode_frame(command), give_up_at))
+        except (NoRespondersError, DeadlineError, ServerUnavailableError) as error:
+            return Outcome("unavailable", text=str(error))
+        except (UnansweredError, DecodeError, RequestFailedError) as error:
+            return Outcome("unknown", text=str(error))
+        except TimeoutError:
+            return Outcome("unknown", text="it did not answer before its shard went to another node")
+        finally:
+            self._asked.pop(scope, None)
+
+    async def _ask_here(self, command: Command, deadline: float) -> Outcome:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._run(command)
+        except TimeoutError:
+            return Outcome("unknown", text="no answer in time")
+
+    def look_again(self) -> None:
+        """Let those go on who wait for a node that does not own their actor any more."""
+        now = asyncio.get_running_loop().time()
+        for scope, (actor_id, target) in [*self._asked.items()]:
+            # An actor without an owner may still be answered by the one who had it.
+            if not scope.expired() and self._owner(actor_id) not in (None, target):
+                scope.reschedule(now)
