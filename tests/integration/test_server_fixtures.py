@@ -104,12 +104,18 @@ def test_left_over_server_fails_the_run(tmp_path):
     (tmp_path / "conftest.py").write_text(ROOT_CONFTEST.read_text().replace("ORPHAN_WAIT_S = 20.0", "ORPHAN_WAIT_S = 0.1"))
     test = """
 import subprocess
+import time
 from aether.nats.server_files import find_binary
 
 LEFT = []
 
-def test_it():
-    LEFT.append(subprocess.Popen([find_binary(), "-a", "127.0.0.1", "-p", "-1", "-l", "/dev/null"]))
+def test_it(tmp_path):
+    log = tmp_path / "log"
+    LEFT.append(subprocess.Popen([find_binary(), "-a", "127.0.0.1", "-p", "-1", "-l", log]))
+    deadline = time.monotonic() + 20
+    while not (log.exists() and "is ready" in log.read_text()):  # until then it may have no command line yet
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 """
     run = run_pytest(tmp_path, test)
     assert "1 passed" in run.stdout
