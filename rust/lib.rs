@@ -53,3 +53,5 @@ pub mod token;
 
 #[cfg(feature = "python")]
 mod bindings;
+#[cfg(test)]
+mod dice;

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn shards_read_back_from_a_real_server() {
-        // A few of tests/data/actor_shards.json, all of which tests/native/test_shard.py checks.
+        // A few of tests/data/actor_shards.json, all of which tests/native/test_token.py checks.
         for (id, shard) in [("order-123", 718), ("a.b", 933), ("*", 940), ("日本語", 616), ("17-17", 338), ("\u{202e}", 860)] {
             assert_eq!(shard_of(&token::encode(id)), shard, "{id}");
         }

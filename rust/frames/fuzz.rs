@@ -4,29 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use crate::dice::{Dice, each_seed};
 
 /// Small, so that conversations reach them.
 const LIMITS: Limits = Limits { line: 60, headers: 40, message: 90 };
 
-/// Marsaglia's xorshift64*: the same seed makes the same conversation on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `n`.
-    fn roll(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n as u64).unwrap()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a [u8]]) -> &'a [u8] {
-        from[self.roll(from.len())]
-    }
+fn pick<'a>(dice: &mut Dice, from: &[&'a [u8]]) -> &'a [u8] {
+    dice.pick(from)
 }
 
 /// What a frame said, with bytes of its own, to compare.
@@ -60,8 +44,8 @@ fn speak(dice: &mut Dice, out: &mut Vec<u8>) -> Said {
         0 => Said::Text("PING", Vec::new()),
         1 => Said::Text("PONG", Vec::new()),
         2 => Said::Text("+OK", Vec::new()),
-        3 => Said::Text("INFO", dice.pick(&[b"{}", b"{\"server_id\":\"x\"}", b"", b"{\"a b\": 1}"]).to_vec()),
-        4 => Said::Text("-ERR", dice.pick(&[b"Stale Connection", b"it's", b"a \"b\" \xff", b""]).to_vec()),
+        3 => Said::Text("INFO", pick(dice, &[b"{}", b"{\"server_id\":\"x\"}", b"", b"{\"a b\": 1}"]).to_vec()),
+        4 => Said::Text("-ERR", pick(dice, &[b"Stale Connection", b"it's", b"a \"b\" \xff", b""]).to_vec()),
         _ => return deliver(dice, out, gap),
     };
     let Said::Text(verb, words) = &text else { return text };
@@ -74,19 +58,19 @@ fn speak(dice: &mut Dice, out: &mut Vec<u8>) -> Said {
         out.extend_from_slice(gap);
         out.extend_from_slice(words);
     }
-    out.extend_from_slice(dice.pick(&[b"\r\n", b"\r\n", b" \r\n"]));
+    out.extend_from_slice(pick(dice, &[b"\r\n", b"\r\n", b" \r\n"]));
     text
 }
 
 fn deliver(dice: &mut Dice, out: &mut Vec<u8>, gap: &[u8]) -> Said {
-    let subject = dice.pick(&[b"a", b"_INBOX.x.7", b"a.\xff\x00", b"PING", b"'"]).to_vec();
-    let reply = dice.pick(&[b"", b"", b"r", b"7", b"_INBOX.\xc3"]).to_vec();
+    let subject = pick(dice, &[b"a", b"_INBOX.x.7", b"a.\xff\x00", b"PING", b"'"]).to_vec();
+    let reply = pick(dice, &[b"", b"", b"r", b"7", b"_INBOX.\xc3"]).to_vec();
     let sid = [0, 1, 22, 999_999_999_999_999_999][dice.roll(4)];
     let headers =
-        dice.pick(&[b"", b"", b"NATS/1.0\r\n\r\n", b"NATS/1.0 404 None\r\n\r\n", b"NATS/1.0\r\nA:\r\nB: c\r\n\r\n"]).to_vec();
+        pick(dice, &[b"", b"", b"NATS/1.0\r\n\r\n", b"NATS/1.0 404 None\r\n\r\n", b"NATS/1.0\r\nA:\r\nB: c\r\n\r\n"]).to_vec();
     let payload = match dice.roll(4) {
         0 => Vec::new(),
-        1 => dice.pick(&[b"\r\n", b"PING\r\n", b"MSG a 1 1\r\n", b"-ERR 'x'\r\n"]).to_vec(),
+        1 => pick(dice, &[b"\r\n", b"PING\r\n", b"MSG a 1 1\r\n", b"-ERR 'x'\r\n"]).to_vec(),
         _ => (0..dice.roll(40)).map(|at| u8::try_from(at * 6).unwrap()).collect(),
     };
     out.extend_from_slice(if headers.is_empty() { b"MSG" } else { b"HMSG" });
@@ -163,15 +147,7 @@ fn one(seed: u64) {
 
 #[test]
 fn a_million_conversations_are_heard_the_same_however_they_are_cut() {
-    if let Ok(seed) = std::env::var("AETHER_SEED") {
-        return one(seed.parse().unwrap());
-    }
-    let count = match std::env::var("AETHER_SIZE").as_deref() {
-        Ok("ci") => 1_200_000,
-        Ok("full") => 20_000_000,
-        _ => 100_000,
-    };
-    (0..count).for_each(one);
+    each_seed(100_000, 1_200_000, 20_000_000, one);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 """Made the golden files, once, with stock msgpack and zlib: `python3 make_golden.py` writes those that are not there yet.
 
 A file that was ever released never changes, and every version of Aether reads it. A later format gets files of its own.
-`COMMITS`, `SNAPSHOTS` and `REPLIES` say what each file holds.
+`COMMITS`, `SNAPSHOTS`, `REPLIES` and `RECORDS` say what each file holds.
 """
 
 from __future__ import annotations
@@ -112,6 +112,11 @@ REPLIES: dict[str, dict[str, Any]] = {
     "bus-reply-error": {"error": "OutOfStockError: 日本"},
 }
 
+RECORDS: dict[str, dict[str, Any]] = {
+    "epoch-record": {"node": "node-1.berlin/é", "incarnation": 70_000},
+    "epoch-record-unknown-keys": {"node": "n", "incarnation": 2**64 - 1, "later": {"than": ["this"]}},
+}
+
 
 def body_of(fields: dict[str, Any]) -> bytes:
     """Frame the fields: `format` first, and last the checksum of every byte before its key, always in five bytes."""
@@ -125,6 +130,6 @@ def path_of(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    for name, fields in {**COMMITS, **SNAPSHOTS, **REPLIES}.items():
+    for name, fields in {**COMMITS, **SNAPSHOTS, **REPLIES, **RECORDS}.items():
         if not path_of(name).exists():
             path_of(name).write_bytes(body_of(fields))

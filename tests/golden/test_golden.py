@@ -11,11 +11,12 @@ from typing import Any
 
 import msgpack
 import pytest
-from make_golden import COMMITS, HERE, REPLIES, SNAPSHOTS, body_of, path_of
+from make_golden import COMMITS, HERE, RECORDS, REPLIES, SNAPSHOTS, body_of, path_of
 
 from aether import DecodeError, Event, Snapshot, codec
 from aether._native import (
     Commit,
+    EpochRecord,
     EventFilter,
     Exchange,
     Head,
@@ -24,11 +25,12 @@ from aether._native import (
     bus_subject,
     decode_reply,
     encode_commit,
+    encode_epoch,
     encode_error,
     encode_reply,
 )
 
-FILES = {**COMMITS, **SNAPSHOTS, **REPLIES}
+FILES = {**COMMITS, **SNAPSHOTS, **REPLIES, **RECORDS}
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 HASHES = HERE / "SHA256SUMS"
 
@@ -37,6 +39,8 @@ def decode_of(name: str) -> Any:
     """The reader of this file."""
     if name in REPLIES:
         return decode_reply
+    if name in RECORDS:
+        return EpochRecord.decode
     return Snapshot._from_bytes if name in SNAPSHOTS else Commit.decode
 
 
@@ -181,6 +185,15 @@ def test_a_reply_read_and_written(name):
     assert body == (encode_error(fields["error"]) if "error" in fields else encode_reply(codec.encode(fields["value"])))
 
 
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_of_an_epoch_read_and_written(name):
+    """A record of an epoch reads as what went in, is written as the same bytes, and what it does not know it steps over."""
+    body, fields = path_of(name).read_bytes(), RECORDS[name]
+    record = EpochRecord.decode(body)
+    assert (record.node, record.incarnation) == (fields["node"], fields["incarnation"])
+    assert encode_epoch(record.node, record.incarnation) == body_of({key: fields[key] for key in ("node", "incarnation")})
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_truncation_is_noticed(name):
     """A file cut short anywhere is a DecodeError whose offset lies within it."""
@@ -239,6 +252,7 @@ FOREIGN = {
         "deeper",
     ),
     "a snapshot": (path_of("snapshot").read_bytes(), None, "lacks"),
+    "a record of an epoch": (path_of("epoch-record").read_bytes(), None, "lacks"),
 }
 
 
@@ -283,6 +297,30 @@ def test_what_is_no_snapshot(key):
             Snapshot._from_bytes(body)
 
 
+NO_RECORDS = {
+    "no node": {"incarnation": 1},
+    "no incarnation": {"node": "n"},
+    "incarnation 0": {"node": "n", "incarnation": 0},
+    "incarnation below 0": {"node": "n", "incarnation": -1},
+    "an empty node": {"node": "", "incarnation": 1},
+    "a node of 256 bytes": {"node": "n" * 256, "incarnation": 1},
+    "a node that is a number": {"node": 1, "incarnation": 1},
+    "a commit": COMMITS["epoch"],
+    "a snapshot": SNAPSHOTS["snapshot"],
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("fields", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_what_is_no_record_of_an_epoch(fields):
+    """A record without a node or an incarnation, or with one that cannot be, is a DecodeError, its checksum good or not."""
+    with pytest.raises(DecodeError) as caught:
+        EpochRecord.decode(body_of(fields))
+    assert 0 <= caught.value.offset <= len(body_of(fields))
+    with pytest.raises(DecodeError):
+        EpochRecord.decode(path_of("epoch-record").read_bytes()[:-1] + b"\0")
+
+
 def test_keys_in_any_order_and_metadata_unsorted():
     """What another writer made, keys in another order and metadata unsorted, reads as the same events."""
     reordered = dict(reversed(ONE.items())) | {"meta": {"b": "2", "a": "1"}}
@@ -325,7 +363,7 @@ def test_the_documented_reader(name):
 
 
 def test_the_page_names_every_key():
-    """The documentation names each key of a commit, of an event and of a snapshot."""
+    """The documentation names each key of a commit, of an event, of a snapshot and of a record of an epoch."""
     page = PAGE.read_text(encoding="utf-8")
     known = {key for fields in FILES.values() for key in fields} | set(ONE) | {"format", "crc"}
     assert [key for key in sorted(known - {"later", "latest"}) if f"| `{key}` |" not in page] == []
