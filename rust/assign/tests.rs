@@ -97,7 +97,7 @@ fn change(dice: &mut Dice, members: &mut Vec<Node>) {
 /// One sequence of memberships, each assigned on top of the one before.
 fn one(seed: u64) {
     let mut dice = Dice::new(seed);
-    let shards = if seed % 100 == 0 { SHARDS as usize } else { dice.roll(40) };
+    let shards = if seed.is_multiple_of(100) { SHARDS as usize } else { dice.roll(40) };
     let (mut members, mut owners) = (Vec::new(), vec![None; shards]);
     for step in 0..=dice.roll(8) {
         let before: Vec<Option<String>> = names(&owners, &members).iter().map(|owner| owner.map(str::to_owned)).collect();
