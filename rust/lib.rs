@@ -16,6 +16,7 @@
 //! - [`pending`], [`acks`]: ingestion: many actors in flight, one commit in flight per actor
 //! - [`records`]: a line of NDJSON to an event and back, where there is no doubt about it
 //! - [`replay`]: a read of a whole stream: what to ask for, what came, what can be handed out
+//! - [`arrow`]: events as Arrow record batches
 //! - [`bus_message`]: a message of a bus, and the reply to a request
 //! - [`mailbox`], [`exchange`]: what waits for a subscriber, and who gets what arrives
 //! - [`ids`]: `UUIDv7`, strictly increasing within a process
@@ -23,6 +24,7 @@
 
 pub mod acks;
 pub mod answer;
+pub mod arrow;
 pub mod assign;
 pub mod bus_message;
 pub mod commit;

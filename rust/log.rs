@@ -68,8 +68,8 @@ struct Place {
 
 /// Events of whole commits in position order, and the position up to which that is everything.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Page {
-    pub events: Vec<Arc<EventData>>,
+pub struct Page<T> {
+    pub events: Vec<T>,
     pub position: u64,
 }
 
@@ -199,7 +199,23 @@ impl Log {
 
     /// The events that `filter` takes of whole commits behind `after`, up to and with the one at `through`: at most `limit`
     /// events, unless the first commit alone has more, and of a bounded number of commits.
-    pub fn page(&self, after: u64, through: u64, limit: usize, filter: &Filter) -> Page {
+    pub fn page(&self, after: u64, through: u64, limit: usize, filter: &Filter) -> Page<Arc<EventData>> {
+        self.page_of(after, through, limit, filter, |_, event| Arc::clone(event))
+    }
+
+    /// The same page, each event with its position.
+    pub fn placed_page(&self, after: u64, through: u64, limit: usize, filter: &Filter) -> Page<(u64, Arc<EventData>)> {
+        self.page_of(after, through, limit, filter, |position, event| (position, Arc::clone(event)))
+    }
+
+    fn page_of<T>(
+        &self,
+        after: u64,
+        through: u64,
+        limit: usize,
+        filter: &Filter,
+        item: impl Fn(u64, &Arc<EventData>) -> T,
+    ) -> Page<T> {
         if let Some(name) = filter.actor() {
             let Some(actor) = self.actor(name).filter(|_| filter.takes_actor(name)) else {
                 return Page { events: Vec::new(), position: through };
@@ -210,7 +226,7 @@ impl Log {
                 index += commit.len();
                 commit.first().map(|entry| (entry.position, commit))
             });
-            return page(commits, after, through, limit, filter);
+            return page(commits, after, through, limit, filter, item);
         }
         let after_index = usize::try_from(after).unwrap_or(usize::MAX).min(self.order.len());
         let commits = self.order[after_index..].iter().zip(after.saturating_add(1)..).map(|(place, position)| {
@@ -218,7 +234,7 @@ impl Log {
             let taken = commit.first().is_some_and(|entry| filter.takes_actor(entry.event.actor()));
             (position, if taken { commit } else { &[] })
         });
-        page(commits, after, through, limit, filter)
+        page(commits, after, through, limit, filter, item)
     }
 
     /// Keeps the snapshot unless a later one is kept; refuses one that runs ahead of the actor's events.
@@ -246,11 +262,19 @@ impl Log {
 }
 
 /// Fills a page from commits in position order.
-fn page<'a>(commits: impl Iterator<Item = (u64, &'a [Entry])>, after: u64, through: u64, limit: usize, filter: &Filter) -> Page {
+fn page<'a, T>(
+    commits: impl Iterator<Item = (u64, &'a [Entry])>,
+    after: u64,
+    through: u64,
+    limit: usize,
+    filter: &Filter,
+    item: impl Fn(u64, &Arc<EventData>) -> T,
+) -> Page<T> {
     let (mut events, mut read_to) = (Vec::new(), after);
     for (index, (position, commit)) in commits.take_while(|(position, _)| *position <= through).enumerate() {
         let before = events.len();
-        events.extend(commit.iter().map(|entry| &entry.event).filter(|event| filter.takes_event(event)).map(Arc::clone));
+        let wanted = commit.iter().map(|entry| &entry.event).filter(|event| filter.takes_event(event));
+        events.extend(wanted.map(|event| item(position, event)));
         if before > 0 && events.len() > limit {
             events.truncate(before);
             return Page { events, position: read_to };

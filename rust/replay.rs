@@ -8,6 +8,7 @@
 //!
 //! Memory is bounded whatever the reader does: what came and was not handed out, and what is asked for, have a budget in bytes.
 
+use std::collections::vec_deque::Drain;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -378,17 +379,31 @@ impl Replay {
     /// The events of whole commits, at most `limit` unless one commit alone has more, and the position up to which that is
     /// everything; None: wait for more.
     pub fn take(&mut self, limit: usize) -> Option<(Vec<Arc<EventData>>, u64)> {
+        let mut events = Vec::new();
+        let position = self.hand_out(limit, |_, commit| events.extend(commit))?;
+        Some((events, position))
+    }
+
+    /// The same events, each with its position.
+    pub fn take_placed(&mut self, limit: usize) -> Option<Vec<(u64, Arc<EventData>)>> {
+        let mut events = Vec::new();
+        self.hand_out(limit, |position, commit| events.extend(commit.map(|event| (position, event))))?;
+        Some(events)
+    }
+
+    fn hand_out(&mut self, limit: usize, mut give: impl FnMut(u64, Drain<'_, Arc<EventData>>)) -> Option<u64> {
         self.drop_read();
         if !self.is_ready(limit) {
             return None;
         }
-        let (mut events, mut position) = (Vec::new(), 0);
+        let (mut given, mut position) = (0, 0);
         while let Some(run) = self.runs.front_mut() {
             while let Some(first) = run.commits.front() {
-                if !events.is_empty() && events.len() + first.events > limit {
-                    return Some((events, first.position - 1));
+                if given > 0 && given + first.events > limit {
+                    return Some(first.position - 1);
                 }
-                events.extend(run.events.drain(..first.events));
+                give(first.position, run.events.drain(..first.events));
+                given += first.events;
                 self.held -= first.bytes;
                 position = first.position;
                 run.commits.pop_front();
@@ -400,7 +415,7 @@ impl Replay {
                 break;
             }
         }
-        Some((events, position))
+        Some(position)
     }
 
     /// Drops runs at the front that have nothing to hand out.

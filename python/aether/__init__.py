@@ -7,6 +7,7 @@ consistent. `aether.sync` has the same names without `await`.
 from __future__ import annotations
 
 from aether import codec
+from aether._native import ArrowBatch, ArrowTable
 from aether.bus.base import BusInfo, EventBus, Subscription, SubscriptionStats
 from aether.bus.local import LocalEventBus
 from aether.bus.nats import NATSEventBus
@@ -50,6 +51,7 @@ from aether.nats.connect_options import ConnectOptions
 from aether.nats.server import EmbeddedServer
 from aether.store.base import (
     Appended,
+    ArrowStream,
     EventBatch,
     EventStore,
     IngestOutcome,
@@ -65,6 +67,9 @@ __all__ = [
     "AccessDeniedError",
     "AetherError",
     "Appended",
+    "ArrowBatch",
+    "ArrowStream",
+    "ArrowTable",
     "BusInfo",
     "CommandFailedError",
     "CommandUnknownError",

@@ -1,6 +1,7 @@
 """The native core of Aether; import these names from `aether`.
 
-`Event`, `NewEvent`, `Snapshot` and what `aether.codec` re-exports are public. The rest is for Aether's own stores and buses.
+`Event`, `NewEvent`, `Snapshot`, `ArrowBatch`, `ArrowTable` and what `aether.codec` re-exports are public. The rest is for
+Aether's own stores and buses.
 The docstrings are those of the extension itself; a test compares them.
 """
 
@@ -10,6 +11,9 @@ from typing import Any, Self, TypeVar, final, overload
 from uuid import UUID
 
 __all__ = [
+    "ArrowBatch",
+    "ArrowRows",
+    "ArrowTable",
     "Commit",
     "EpochRecord",
     "Event",
@@ -31,7 +35,9 @@ __all__ = [
     "SpineWalk",
     "Tally",
     "actor_subject",
+    "arrow_stream",
     "assign",
+    "batch_schema",
     "bus_body",
     "bus_subject",
     "check_actor_id",
@@ -987,6 +993,9 @@ class MemoryLog:
         There are at most `limit`, unless the first commit alone has more; there may be none though more come behind.
         """
 
+    def page_rows(self, /, rows: ArrowRows, after: int, through: int, limit: int, filter: EventFilter) -> int:
+        """Copies a page, as `page` would give it, into rows, and returns the position up to which that is everything."""
+
     def get_latest_version(self, actor_id: str, /) -> int:
         """The actor's latest version; 0: it has no event yet."""
 
@@ -1107,6 +1116,97 @@ class Replay:
 
         Its events are those of whole commits, at most `limit`, unless one commit alone has more.
         """
+
+    def take_rows(self, /, rows: ArrowRows, limit: int) -> bool:
+        """Moves a batch, as `take` would give it, into rows; False: more is to come first."""
+
+# arrow
+
+@final
+class ArrowRows:
+    """Takes the events of a read, and gives out record batches. Safe from many threads.
+
+    A batch has whole commits, ends with the one that brings it to 32 MiB, and has at most `batch_size` rows unless one commit
+    alone has more.
+
+    Args:
+        batch_size: how many rows a batch has at most.
+    """
+
+    def __new__(cls, batch_size: int, /) -> Self: ...
+    def full(self, /) -> ArrowBatch | None:
+        """The next batch that is full; None: there is none yet."""
+
+    def rest(self, /) -> ArrowBatch | None:
+        """The next batch, full or not; None: nothing is left."""
+
+@final
+class ArrowBatch:
+    """Events of whole commits as an Arrow record batch: `polars.DataFrame(batch)`, `pyarrow.record_batch(batch)`.
+
+    Its columns: `position`, `actor_id`, `event_type`, `version`, `id`, `timestamp` (ns, UTC), `data` (msgpack, as it is stored),
+    `data_json` (null where JSON cannot say it), `metadata_json` (null where there is none).
+    """
+
+    def __len__(self) -> int: ...
+    @property
+    def num_rows(self) -> int:
+        """How many events it has."""
+
+    @property
+    def position(self) -> int:
+        """Everything wanted up to and with this position was read: `store.arrow(after=batch.position)` goes on behind it."""
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its columns take."""
+
+    def __arrow_c_schema__(self, /) -> object:
+        """Its columns as an "arrow_schema" capsule."""
+
+    def __arrow_c_array__(self, /, requested_schema: object = None) -> tuple[object, object]:
+        """Itself as a pair of capsules, "arrow_schema" and "arrow_array"; another schema cannot be had."""
+
+    def __arrow_c_stream__(self, /, requested_schema: object = None) -> object:
+        """Itself as an "arrow_array_stream" capsule of one batch; another schema cannot be had."""
+
+@final
+class ArrowTable:
+    """Events as Arrow record batches in memory: `polars.DataFrame(table)`, `pyarrow.table(table)`, its name in DuckDB's SQL.
+
+    Its columns are those of `ArrowBatch`.
+
+    Args:
+        batches: what it has.
+
+    Raises:
+        TypeError: an item that is no `ArrowBatch`.
+    """
+
+    def __new__(cls, batches: Iterable[ArrowBatch], /) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def num_rows(self) -> int:
+        """How many events it has."""
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its columns take."""
+
+    def __arrow_c_schema__(self, /) -> object:
+        """Its columns as an "arrow_schema" capsule."""
+
+    def __arrow_c_stream__(self, /, requested_schema: object = None) -> object:
+        """Itself as an "arrow_array_stream" capsule; another schema cannot be had."""
+
+def batch_schema() -> object:
+    """The columns of every batch, as `__arrow_c_schema__` gives them."""
+
+def arrow_stream(iterator: Iterator[ArrowBatch], /) -> object:
+    """A stream, as an "arrow_array_stream" capsule, that takes each `ArrowBatch` from a Python iterator when it is asked for.
+
+    It may be asked in any thread. What the iterator raises ends the stream, and is its last error, as text.
+    """
 
 # mailbox, exchange
 

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyString};
 
+use super::arrow::ArrowRows;
 use super::event::Event;
 use super::filter::EventFilter;
 use super::handles::{drafts, events_of, given, handles};
@@ -140,6 +141,21 @@ impl MemoryLog {
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let page = self.lock().page(after, through, limit, &filter.get().data);
         Ok((events_of(py, page.events)?, page.position))
+    }
+
+    /// Copies a page, as `page` would give it, into rows, and returns the position up to which that is everything.
+    fn page_rows(
+        &self,
+        py: Python<'_>,
+        rows: &Bound<'_, ArrowRows>,
+        after: u64,
+        through: u64,
+        limit: usize,
+        filter: &Bound<'_, EventFilter>,
+    ) -> PyResult<u64> {
+        let page = self.lock().placed_page(after, through, limit, &filter.get().data);
+        rows.get().push(py, &page.events)?;
+        Ok(page.position)
     }
 
     /// The actor's latest version; 0: it has no event yet.

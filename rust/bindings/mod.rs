@@ -6,6 +6,7 @@
 // The comments on what Python sees become its docstrings, where names stand as Python's own documentation writes them.
 #![allow(clippy::doc_markdown)]
 
+mod arrow;
 mod assign;
 mod bus_message;
 mod clock;
@@ -82,6 +83,8 @@ fn raise(error: Error, name: &str) -> PyErr {
 /// The native core of Aether; import these names from `aether`.
 #[pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use super::arrow::{ArrowBatch, ArrowRows, ArrowTable, arrow_stream, batch_schema};
     #[pymodule_export]
     use super::assign::assign;
     #[pymodule_export]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use super::arrow::ArrowRows;
 use super::filter::EventFilter;
 use super::handles::events_of;
 use super::raise;
@@ -142,5 +143,13 @@ impl Replay {
     fn take<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Option<(Bound<'py, PyList>, u64)>> {
         let taken = self.shared.lock().take(limit);
         taken.map(|(events, position)| Ok((events_of(py, events)?, position))).transpose()
+    }
+
+    /// Moves a batch, as `take` would give it, into rows; False: more is to come first.
+    fn take_rows(&self, py: Python<'_>, rows: &Bound<'_, ArrowRows>, limit: usize) -> PyResult<bool> {
+        let taken = self.shared.lock().take_placed(limit);
+        let Some(events) = taken else { return Ok(false) };
+        rows.get().push(py, &events)?;
+        Ok(true)
     }
 }

@@ -24,12 +24,18 @@ pub struct Formatter<'a> {
     again: Vec<u8>,
     keys: Vec<&'a str>,
     text: String,
+    any_float: bool,
 }
 
 impl<'a> Formatter<'a> {
     /// A formatter of data within `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, again: Vec::new(), keys: Vec::new(), text: String::new() }
+        Self { limits, again: Vec::new(), keys: Vec::new(), text: String::new(), any_float: false }
+    }
+
+    /// One that writes very large and very small floats too, in its own way: it leaves nothing to Python that JSON can say.
+    pub fn of_any_float(limits: Limits) -> Self {
+        Self { any_float: true, ..Self::new(limits) }
     }
 
     /// Appends the event's line and its end; None: Python has to write it, and nothing was appended.
@@ -99,7 +105,8 @@ impl<'a> Formatter<'a> {
                 write!(out, "{value}").ok()?;
             }
             Mark::Float(value) => {
-                if value != 0.0 && !PLAIN_FLOATS.contains(&value.abs()) {
+                let is_alike = value == 0.0 || PLAIN_FLOATS.contains(&value.abs());
+                if !(is_alike || (self.any_float && value.is_finite())) {
                     return None;
                 }
                 write::float(&mut self.again, value);
@@ -178,7 +185,8 @@ fn string(out: &mut Vec<u8>, text: &str) -> Option<()> {
     serde_json::to_writer(out, text).ok()
 }
 
-fn metadata(out: &mut Vec<u8>, meta: &[u8]) -> Option<()> {
+/// Appends metadata as JSON; None: these bytes are none.
+pub fn metadata(out: &mut Vec<u8>, meta: &[u8]) -> Option<()> {
     let mut reader = Reader::new(meta);
     out.push(b'{');
     for index in 0..reader.map().ok()? {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 PARTS = {
-    "contract": ("appending", "concurrency", "ingest", "reading", "replay", "saving", "snapshots", "values"),
+    "contract": ("appending", "arrow", "concurrency", "ingest", "reading", "replay", "saving", "snapshots", "values"),
     "bus_contract": ("base", "bounds", "groups", "handlers", "misuse", "order", "publishing", "reading", "requests"),
 }
 

@@ -12,7 +12,7 @@ import nats
 import pytest
 
 from aether import JetStreamEventStore, sync
-from aether.testing import StoreContract, as_async
+from aether.testing import ArrowContract, StoreContract, as_async
 
 
 @pytest.fixture(scope="class")
@@ -33,7 +33,7 @@ def three_servers(nats_cluster, class_namespace):
     return {"url_or_client": ",".join(nats_cluster.urls), "namespace": class_namespace, "replicas": 3}
 
 
-class Awaited(StoreContract):
+class Awaited(StoreContract, ArrowContract):
     """The async store."""
 
     @pytest.fixture
@@ -49,7 +49,7 @@ class Awaited(StoreContract):
             yield peer
 
 
-class Borrowed(StoreContract):
+class Borrowed(StoreContract, ArrowContract):
     """The async store over a client of somebody else's: every message travels through nats-py."""
 
     @pytest.fixture
@@ -77,7 +77,7 @@ async def borrowing(where):
         await client.close()
 
 
-class Blocking(StoreContract):
+class Blocking(StoreContract, ArrowContract):
     """The sync store, called from many threads."""
 
     @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from third_store import ListStore
 
 from aether import InMemoryEventStore, sync
-from aether.testing import StoreContract, as_async
+from aether.testing import ArrowContract, StoreContract, as_async
 
 
-class TestMemory(StoreContract):
+class TestMemory(StoreContract, ArrowContract):
     """The async store."""
 
     @pytest.fixture
@@ -18,7 +18,7 @@ class TestMemory(StoreContract):
         return InMemoryEventStore()
 
 
-class TestMemoryBlocking(StoreContract):
+class TestMemoryBlocking(StoreContract, ArrowContract):
     """The sync store, called inside the running event loop."""
 
     @pytest.fixture
@@ -28,7 +28,7 @@ class TestMemoryBlocking(StoreContract):
             yield as_async(store, in_threads=False)
 
 
-class TestMemoryBlockingInThreads(StoreContract):
+class TestMemoryBlockingInThreads(StoreContract, ArrowContract):
     """The sync store, called from many threads."""
 
     @pytest.fixture

@@ -57,12 +57,22 @@ def _face(source: type) -> ast.ClassDef:
         for item in _class_of(base).body:
             if _is_public(item):
                 methods.setdefault(item.name, blocking.method(item))
+    if _derive.ARROW_SCHEMA in methods:
+        methods["__arrow_c_stream__"] = _arrow_c_stream()
     # The class as it is at run time has a docstring of its own: it says how its calls run.
     doc = _docstring(inspect.cleandoc(getattr(aether.sync, node.name).__doc__))
     bases = [base for base in node.bases if ast.unparse(base) == "Protocol"]
     return ast.ClassDef(
         name=node.name, bases=bases, keywords=[], decorator_list=node.decorator_list, body=[doc, *methods.values()]
     )
+
+
+def _arrow_c_stream() -> ast.FunctionDef:
+    """Return the declaration of what the blocking face has besides."""
+    tree = ast.parse(inspect.getsource(_derive.arrow_c_stream))
+    node = _Blocking({}).method(tree.body[0])
+    node.name, node.args.args[0].annotation = "__arrow_c_stream__", None
+    return node
 
 
 class _Blocking(ast.NodeTransformer):
@@ -107,7 +117,7 @@ def _docstring(doc: str) -> ast.stmt:
 def _is_public(item: ast.stmt) -> bool:
     if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
-    return not item.name.startswith("_") or item.name in _derive.NAMES or item.name == "__init__"
+    return not item.name.startswith("_") or item.name in (*_derive.NAMES, _derive.ARROW_SCHEMA, "__init__")
 
 
 def _class_of(source: type) -> ast.ClassDef:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from aether._native import ArrowBatch, ArrowTable
     from aether.errors import AetherError
     from aether.event import NewEvent, Snapshot
 
 __all__ = [
     "Appended",
+    "ArrowStream",
     "EventBatch",
     "EventStore",
     "IngestOutcome",
@@ -56,6 +58,41 @@ class EventBatch(list[Event]):
 
     def __repr__(self) -> str:
         return f"<EventBatch: {len(self)} events up to position {self.position}>"
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Events as Arrow record batches; `arrow` of a store makes it. Each iteration is a read of its own.
+
+    In `aether.sync` it is itself what Arrow's tools read, with `__arrow_c_stream__`: `polars.DataFrame(store.arrow())`,
+    `pyarrow.RecordBatchReader.from_stream(store.arrow())`, or by its name in DuckDB's SQL. They ask for each batch when they
+    want it, in whatever thread. An error then reaches them as text.
+
+    Its columns: `position`, `actor_id`, `event_type`, `version`, `id`, `timestamp` (ns, UTC), `data` (msgpack, as it is stored),
+    `data_json` (null where JSON cannot say it), `metadata_json` (null where there is none).
+    """
+
+    def __aiter__(self) -> AsyncIterator[ArrowBatch]:
+        """Iterate over the batches, in position order and bounded memory.
+
+        A batch has whole commits and is never empty; its `position` is where to go on from.
+
+        Raises:
+            CorruptEventError: as `EventStore.read_all` does, once everything before it has been given out.
+        """
+        ...
+
+    async def collect(self) -> ArrowTable:
+        """Read everything into memory, however much it is.
+
+        Raises:
+            CorruptEventError: a message that is to be read is damaged, foreign or gone.
+        """
+        ...
+
+    def __arrow_c_schema__(self) -> object:
+        """Return the columns, as an "arrow_schema" capsule."""
+        ...
 
 
 class StoreInfo(NamedTuple):

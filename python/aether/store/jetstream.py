@@ -23,6 +23,7 @@ from aether.store.arguments import (
     check_limit,
     check_timeout_s,
 )
+from aether.store.arrow import ARROW_BATCH_SIZE, EventColumns
 from aether.store.base import (
     COMMIT_EVENTS_MAX,
     IN_FLIGHT_MAX,
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
+    from aether._native import ArrowRows
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
-    from aether.store.base import EventBatch, IngestPipeline, OnConflict
+    from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict
     from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
@@ -278,6 +280,34 @@ class JetStreamEventStore:
         async with aclosing(self._replay(wanted, after, batch_size)) as batches:
             async for batch in batches:
                 yield batch
+
+    def arrow(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = ARROW_BATCH_SIZE,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> ArrowStream:
+        """Return what `read_all` reads as Arrow record batches; see `ArrowStream`.
+
+        A batch has at most `batch_size` events, unless one commit alone has more, and ends with the commit that brings it to
+        32 MiB. About 16 MiB of messages are asked for ahead.
+        """
+        check_after(after)
+        check_batch_size(batch_size)
+        wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
+        return EventColumns(lambda rows, limit: self._fill(rows, wanted, after, limit), batch_size)
+
+    async def _fill(self, rows: ArrowRows, wanted: EventFilter, after: int, limit: int) -> AsyncGenerator[None]:
+        """Put what is wanted into rows; yield after at most `limit` events, unless one commit alone has more."""
+        await self._open()
+        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        async with aclosing(replaying.fill(rows, after, limit)) as filling:
+            async for _ in filling:
+                yield
 
     async def _replay(
         self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None

@@ -16,6 +16,7 @@ from aether.store.arguments import (
     check_int,
     check_limit,
 )
+from aether.store.arrow import ARROW_BATCH_SIZE, EventColumns
 from aether.store.base import (
     COMMIT_EVENTS_MAX,
     IN_FLIGHT_MAX,
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
     from typing import Any
 
+    from aether._native import ArrowRows
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import IngestPipeline, OnConflict
+    from aether.store.base import ArrowStream, IngestPipeline, OnConflict
 
 __all__ = ["InMemoryEventStore"]
 
@@ -164,6 +166,33 @@ class InMemoryEventStore:
         wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
         async for batch in self._replay(wanted, after, batch_size):
             yield batch
+
+    def arrow(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = ARROW_BATCH_SIZE,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> ArrowStream:
+        """Return what `read_all` reads as Arrow record batches; see `ArrowStream`.
+
+        A batch has at most `batch_size` events, unless one commit alone has more, and ends with the commit that brings it to
+        32 MiB.
+        """
+        check_after(after)
+        check_batch_size(batch_size)
+        wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
+        return EventColumns(lambda rows, limit: self._fill(rows, wanted, after, limit), batch_size)
+
+    async def _fill(self, rows: ArrowRows, wanted: EventFilter, after: int, limit: int) -> AsyncGenerator[None]:
+        """Put what is wanted into rows; yield after at most `limit` events, unless one commit alone has more."""
+        through = self._log.position()
+        while after < through:
+            after = self._log.page_rows(rows, after, through, limit, wanted)
+            yield
 
     async def _replay(
         self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None

@@ -8,7 +8,8 @@ before it has been given out.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
 
 from aether._native import Replay, actor_subject
 from aether.errors import CorruptEventError, DeadlineError
@@ -19,10 +20,12 @@ from aether.store.reading import ActorReader
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from aether._native import EventFilter
+    from aether._native import ArrowRows, EventFilter
     from aether.nats.stream_log import Message, StreamLog
 
 __all__ = ["Replaying"]
+
+T = TypeVar("T")
 
 ELSEWHERE = "the server that answered has lost it, though the leader has it: that server's disk is damaged"
 
@@ -42,6 +45,23 @@ class Replaying:
 
     async def batches(self, after: int, batch_size: int, last: int | None = None) -> AsyncGenerator[EventBatch]:
         """Yield the events behind `after` in batches of whole commits, up to the last position there is now, or to `last`."""
+
+        def take(replay: Replay) -> EventBatch | None:
+            taken = replay.take(batch_size)
+            return None if taken is None else EventBatch(*taken)
+
+        async with aclosing(self._each(take, after, last)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def fill(self, rows: ArrowRows, after: int, limit: int) -> AsyncGenerator[None]:
+        """Put the events behind `after` into rows, up to the last position there is now; yield after at most `limit` of them."""
+        async with aclosing(self._each(lambda replay: replay.take_rows(rows, limit) or None, after, None)) as filling:
+            async for _ in filling:
+                yield
+
+    async def _each(self, take: Callable[[Replay], T | None], after: int, last: int | None) -> AsyncGenerator[T]:
+        """Yield whatever `take` makes of what has come; it says None as long as it wants more."""
         deadline = self._deadline()
         through = await self._log.last_position(deadline)
         if last is not None:
@@ -51,10 +71,10 @@ class Replaying:
         received = 0
         try:
             while True:
-                taken = replay.take(batch_size)
+                taken = take(replay)
                 if taken is not None:
                     await feed.ask_ahead()
-                    yield EventBatch(*taken)
+                    yield taken
                     deadline = self._deadline()
                     continue
                 if replay.is_done():

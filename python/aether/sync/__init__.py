@@ -14,6 +14,7 @@ from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
 from aether.nats import server
 from aether.store import base, jetstream, memory, memory_pipeline, pipeline
+from aether.store.arrow import EventColumns
 from aether.store.ingesting import Outcomes
 from aether.sync._derive import blocking, blocking_protocol
 from aether.sync._runner import Direct, Portal
@@ -23,6 +24,10 @@ __all__ = list(__all__)
 BUS_PARTS: dict[str, type] = {"subscribe": BusSubscription, "batches": Reading, "namespaced": Reading}
 """What a bus makes that has coroutines of its own."""
 
+STORE_PARTS: dict[str, type] = {"arrow": EventColumns, "outcomes": Outcomes}
+"""What a store, or a pipeline of one, makes that has coroutines of its own; its pipeline itself is beside these."""
+
+ArrowStream = blocking_protocol(base.ArrowStream)
 EventStore = blocking_protocol(base.EventStore)
 SnapshotStore = blocking_protocol(base.SnapshotStore)
 IngestPipeline = blocking_protocol(base.IngestPipeline)
@@ -30,9 +35,7 @@ EventBus = blocking_protocol(bus_base.EventBus)
 Subscription = blocking_protocol(bus_base.Subscription)
 LocalEventBus = blocking(local.LocalEventBus, Portal, BUS_PARTS)
 NATSEventBus = blocking(bus_nats.NATSEventBus, Portal, BUS_PARTS)
-InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {"ingest": memory_pipeline.MemoryPipeline, "outcomes": Outcomes})
-JetStreamEventStore = blocking(
-    jetstream.JetStreamEventStore, Portal, {"ingest": pipeline.JetStreamPipeline, "outcomes": Outcomes}
-)
+InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {**STORE_PARTS, "ingest": memory_pipeline.MemoryPipeline})
+JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {**STORE_PARTS, "ingest": pipeline.JetStreamPipeline})
 PublishingEventStore = blocking(publishing.PublishingEventStore, Portal)
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

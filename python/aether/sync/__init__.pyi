@@ -16,6 +16,8 @@ from typing import Any, Literal, NoReturn, Protocol, Self, runtime_checkable
 from aether import AccessDeniedError as AccessDeniedError
 from aether import AetherError as AetherError
 from aether import Appended as Appended
+from aether import ArrowBatch as ArrowBatch
+from aether import ArrowTable as ArrowTable
 from aether import BusInfo as BusInfo
 from aether import CommitTooLargeError as CommitTooLargeError
 from aether import ConnectOptions as ConnectOptions
@@ -62,6 +64,9 @@ __all__ = [
     "AccessDeniedError",
     "AetherError",
     "Appended",
+    "ArrowBatch",
+    "ArrowStream",
+    "ArrowTable",
     "BusInfo",
     "CommitTooLargeError",
     "ConnectOptions",
@@ -112,6 +117,43 @@ __all__ = [
     "VersionConflictError",
     "codec",
 ]
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Events as Arrow record batches; `arrow` of a store makes it. Each iteration is a read of its own.
+
+    In `aether.sync` it is itself what Arrow's tools read, with `__arrow_c_stream__`: `polars.DataFrame(store.arrow())`,
+    `pyarrow.RecordBatchReader.from_stream(store.arrow())`, or by its name in DuckDB's SQL. They ask for each batch when they
+    want it, in whatever thread. An error then reaches them as text.
+
+    Its columns: `position`, `actor_id`, `event_type`, `version`, `id`, `timestamp` (ns, UTC), `data` (msgpack, as it is stored),
+    `data_json` (null where JSON cannot say it), `metadata_json` (null where there is none).
+    """
+
+    def __iter__(self) -> Iterator[ArrowBatch]:
+        """Iterate over the batches, in position order and bounded memory.
+
+        A batch has whole commits and is never empty; its `position` is where to go on from.
+
+        Raises:
+            CorruptEventError: as `EventStore.read_all` does, once everything before it has been given out.
+        """
+
+    def collect(self) -> ArrowTable:
+        """Read everything into memory, however much it is.
+
+        Raises:
+            CorruptEventError: a message that is to be read is damaged, foreign or gone.
+        """
+
+    def __arrow_c_schema__(self) -> object:
+        """Return the columns, as an "arrow_schema" capsule."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return an "arrow_array_stream" capsule that reads as it is asked, in whatever thread; another schema cannot be had.
+
+        Each call begins a read of its own. What goes wrong while it is read is the stream's last error, as text.
+        """
 
 class EmbeddedServer:
     """A nats-server with JetStream that this process owns: it listens on loopback only and never outlives its owner.
@@ -565,6 +607,22 @@ class InMemoryEventStore:
     ) -> Iterator[EventBatch]:
         """Iterate over all actors' events in position order, in batches of whole commits; see `EventStore.read_all`."""
 
+    def arrow(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 65536,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> ArrowStream:
+        """Return what `read_all` reads as Arrow record batches; see `ArrowStream`.
+
+        A batch has at most `batch_size` events, unless one commit alone has more, and ends with the commit that brings it to
+        32 MiB.
+        """
+
     def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version; 0 means it has no event yet."""
 
@@ -732,6 +790,22 @@ class JetStreamEventStore:
         About 16 MiB of messages are asked for ahead; a batch ends early where it would hold more than 8 MiB. Each batch may take
         `timeout_s`, which begins anew whenever something arrives. What a filter by actor or shard leaves out is not read, and
         damage there is not noticed. Damage that `repair` passed is stepped over, except for a message that is gone altogether.
+        """
+
+    def arrow(
+        self,
+        after: int = 0,
+        *,
+        batch_size: int = 65536,
+        actor_id: str | None = None,
+        actor_prefix: str | None = None,
+        shards: Iterable[int] | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> ArrowStream:
+        """Return what `read_all` reads as Arrow record batches; see `ArrowStream`.
+
+        A batch has at most `batch_size` events, unless one commit alone has more, and ends with the commit that brings it to
+        32 MiB. About 16 MiB of messages are asked for ahead.
         """
 
     def get_latest_version(self, actor_id: str) -> int:

@@ -9,6 +9,8 @@ generators become generators, `async with` becomes `with`, `async for` becomes `
 - An iterator asks `_next_now` first, where it has one: what is there already needs no hop to the loop, which costs 50 µs.
 - Functions of the caller's that are called later (`CALLED_LATER`, and what `on` decorates) run in threads of their own, where
   they may block, and use this face.
+- What has `__arrow_c_schema__` gets `__arrow_c_stream__` too: Arrow's tools ask for batches in C, and no event loop can wait
+  for what they ask.
 - A constructor that takes async objects takes their blocking faces.
 
 What a type checker sees of it, `__init__.pyi`, is derived from the same source by tests/typing/sync_stubs.py.
@@ -29,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nats.aio.client import Client
 
+from aether._native import arrow_stream
 from aether.bus.arguments import check_no_generator
 from aether.sync._runner import handler_threads
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from aether.sync._runner import Runner
 
-__all__ = ["NAMES", "blocking", "blocking_protocol", "members"]
+__all__ = ["ARROW_SCHEMA", "NAMES", "arrow_c_stream", "blocking", "blocking_protocol", "members"]
 
 NAMES = {
     "__aenter__": "__enter__",
@@ -48,6 +51,8 @@ NAMES = {
 }
 """Members that the blocking face calls by another name."""
 
+ARROW_SCHEMA = "__arrow_c_schema__"
+
 CALLED_LATER = ("handler", "on_error")
 """Parameters that take a function of the caller's."""
 
@@ -56,7 +61,7 @@ _MODULE = "aether.sync"
 
 def members(source: type) -> dict[str, Any]:
     """Return the members of an async class that its blocking face has too, under their async names."""
-    names = [name for name in dir(source) if not name.startswith("_") or name in NAMES]
+    names = [name for name in dir(source) if not name.startswith("_") or name in NAMES or name == ARROW_SCHEMA]
     if "__repr__" in vars(source):
         names.append("__repr__")
     return {name: inspect.getattr_static(source, name) for name in names}
@@ -106,7 +111,19 @@ def _blocking_members(source: type, parts: dict[str, type]) -> dict[str, Any]:
         if inspect.isfunction(made):
             made.__qualname__ = f"{source.__name__}.{made.__name__}"  # also of what it inherits
         body[NAMES.get(name, name)] = made
-    return body
+    return body | _arrow_members(source)
+
+
+def arrow_c_stream(self: Any, requested_schema: object = None) -> object:  # noqa: ANN401, ARG001 - whoever has batches
+    """Return an "arrow_array_stream" capsule that reads as it is asked, in whatever thread; another schema cannot be had.
+
+    Each call begins a read of its own. What goes wrong while it is read is the stream's last error, as text.
+    """
+    return arrow_stream(iter(self))
+
+
+def _arrow_members(source: type) -> dict[str, Any]:
+    return {"__arrow_c_stream__": arrow_c_stream} if hasattr(source, ARROW_SCHEMA) else {}
 
 
 def _part_maker(member: Callable[..., Any], face: type) -> Callable[..., Any]:
@@ -124,6 +141,7 @@ def blocking_protocol(source: type) -> type:
             body[NAMES.get(name, name)] = _compiled(member, "raise NotImplementedError", {})
         elif isinstance(member, property):
             body[name] = member
+    body |= _arrow_members(source)
     return runtime_checkable(types.new_class(source.__name__, (Protocol,), exec_body=lambda namespace: namespace.update(body)))
 
 
@@ -132,7 +150,7 @@ def _blocking_member(source: type, name: str, member: Any) -> Any:  # noqa: ANN4
         return property(lambda self: getattr(self._async, name), doc=member.__doc__)
     if not inspect.isfunction(member):
         raise TypeError(f"{name}: aether.sync has no rule for a {type(member).__name__}")
-    if name in _BODIES:
+    if name in _BODIES and not inspect.isasyncgenfunction(member):
         return _compiled(member, _BODIES[name], {"_method": member, "_Ended": _Ended})
     steps = getattr(source, f"_{name}_steps", None)
     if steps is not None:

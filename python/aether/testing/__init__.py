@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from aether.testing.bus_contract import BusContract
     from aether.testing.clock import Clock
     from aether.testing.contract import StoreContract
+    from aether.testing.contract_arrow import ArrowContract
     from aether.testing.contract_ids import HOSTILE_IDS
     from aether.testing.faces import as_async
     from aether.testing.servers import NatsCluster
 
-__all__ = ["HOSTILE_IDS", "BusContract", "Clock", "NatsCluster", "StoreContract", "as_async"]
+__all__ = ["HOSTILE_IDS", "ArrowContract", "BusContract", "Clock", "NatsCluster", "StoreContract", "as_async"]
 
 _HOMES = {
     "HOSTILE_IDS": "contract_ids",
+    "ArrowContract": "contract_arrow",
     "BusContract": "bus_contract",
     "Clock": "clock",
     "NatsCluster": "servers",

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from aether._native import ArrowBatch, ArrowTable
     from aether.event import Event, NewEvent, Snapshot
     from aether.store.base import Appended, EventBatch, IngestOutcome, IngestStats
-    from aether.sync import EventStore, IngestPipeline, SnapshotStore
+    from aether.sync import ArrowStream, EventStore, IngestPipeline, SnapshotStore
 
 __all__ = ["AsyncFace", "as_async"]
 
@@ -106,6 +107,11 @@ class AsyncFace:
         async for batch in self._each(batches):
             yield batch
 
+    def arrow(self, after: int = 0, **options: Any) -> AsyncColumns:  # noqa: ANN401 - passed on
+        """See `JetStreamEventStore.arrow`."""
+        store: Any = self._events  # a protocol of stores has none
+        return AsyncColumns(store.arrow(after, **options), self._call, self._each)
+
     async def _each(self, items: Iterator[T]) -> AsyncIterator[T]:
         while True:
             # StopIteration cannot pass through a coroutine, so the end is a value.
@@ -168,3 +174,26 @@ class AsyncPipeline:
     def stats(self) -> IngestStats:
         """See `IngestPipeline.stats`."""
         return self._pipeline.stats()
+
+
+class AsyncColumns:
+    """A blocking `ArrowStream` behind async methods; `AsyncFace.arrow` makes one."""
+
+    def __init__(
+        self,
+        stream: ArrowStream,
+        call: Callable[..., Awaitable[Any]],
+        each: Callable[[Iterator[ArrowBatch]], AsyncIterator[ArrowBatch]],
+    ) -> None:
+        self._stream, self._call, self._each = stream, call, each
+
+    def __aiter__(self) -> AsyncIterator[ArrowBatch]:
+        return self._each(iter(self._stream))
+
+    async def collect(self) -> ArrowTable:
+        """See `ArrowStream.collect`."""
+        return await self._call(self._stream.collect)  # type: ignore[no-any-return]  # what the stream returns
+
+    def __arrow_c_schema__(self) -> object:
+        """See `ArrowStream`."""
+        return self._stream.__arrow_c_schema__()
