@@ -19,6 +19,8 @@ from aether import Appended as Appended
 from aether import ArrowBatch as ArrowBatch
 from aether import ArrowTable as ArrowTable
 from aether import BusInfo as BusInfo
+from aether import CommandFailedError as CommandFailedError
+from aether import CommandUnknownError as CommandUnknownError
 from aether import CommitTooLargeError as CommitTooLargeError
 from aether import ConnectOptions as ConnectOptions
 from aether import CorruptEventError as CorruptEventError
@@ -38,6 +40,7 @@ from aether import NamespaceMismatchError as NamespaceMismatchError
 from aether import NewEvent as NewEvent
 from aether import NoSubscriberError as NoSubscriberError
 from aether import NotDrainedError as NotDrainedError
+from aether import NotOwnerError as NotOwnerError
 from aether import NotPublishedError as NotPublishedError
 from aether import OutcomeUnknownError as OutcomeUnknownError
 from aether import PublishInterruptedError as PublishInterruptedError
@@ -68,6 +71,8 @@ __all__ = [
     "ArrowStream",
     "ArrowTable",
     "BusInfo",
+    "CommandFailedError",
+    "CommandUnknownError",
     "CommitTooLargeError",
     "ConnectOptions",
     "CorruptEventError",
@@ -95,6 +100,7 @@ __all__ = [
     "NewEvent",
     "NoSubscriberError",
     "NotDrainedError",
+    "NotOwnerError",
     "NotPublishedError",
     "OutcomeUnknownError",
     "PublishInterruptedError",
