@@ -106,12 +106,13 @@ async def test_a_leader_killed_under_ingestion_loses_nothing(nats_cluster: NatsC
     """Of three servers the one that leads the stream dies: every event is saved once, by whichever leads next."""
     accounts = Accounts()
     async with (
-        JetStreamEventStore(",".join(nats_cluster.urls), namespace=namespace, replicas=3, timeout_s=60) as store,
+        JetStreamEventStore(",".join(nats_cluster.urls), namespace=namespace, replicas=3, timeout_s=30) as store,
         store.ingest(on_failure=accounts.on_failure, commit_events_max=1, pending_max=300) as pipeline,
     ):
+        leader = await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")
         work = asyncio.ensure_future(accounts.offer(pipeline, feed(3000)))
         await until(lambda: pipeline.stats().saved > 300)
-        await nats_cluster.kill(await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}"))
+        await nats_cluster.kill(leader)
         assert not work.done()
         await work
     nats_cluster.heal()

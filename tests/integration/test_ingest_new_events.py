@@ -114,12 +114,13 @@ async def test_a_leader_killed_doubles_no_new_event(nats_cluster: NatsCluster, n
     """Of three servers the one that leads the stream dies: every new event is stored once, by whichever leads next."""
     put = feed(3000)
     async with (
-        JetStreamEventStore(",".join(nats_cluster.urls), namespace=namespace, replicas=3, timeout_s=60) as store,
+        JetStreamEventStore(",".join(nats_cluster.urls), namespace=namespace, replicas=3, timeout_s=30) as store,
         store.ingest(commit_events_max=1, pending_max=300) as pipeline,
     ):
+        leader = await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")
         work = asyncio.ensure_future(pipeline.put_many(iter(put)))
         await until(lambda: pipeline.stats().saved > 300)
-        await nats_cluster.kill(await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}"))
+        await nats_cluster.kill(leader)
         await work
     nats_cluster.heal()
     await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")

@@ -175,6 +175,8 @@ def test_garbage_collector_in_the_middle():
                 self.victim.clear()
                 self.junk = [bytes(range(256)) for _ in range(50)]
 
+        gc.collect()
+        gc.freeze()  # modules are there to stay; to look at them in each collection takes long
         for bad in ("\\ud800", 2**70, "é\\udfff"):
             for _ in range(200):
                 key = "k" * 3 + str(len("xyz"))

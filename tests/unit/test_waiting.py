@@ -56,10 +56,10 @@ async def test_a_burst_of_refusals_is_cheap_however_many_wait() -> None:
     """Each of many refusals costs the same, whether few or many wait for other answers."""
     waiting = Waiting()
     tasks = await asked(waiting, *(f"a.{number}" for number in range(MANY)))
-    began = time.perf_counter()
+    began = time.thread_time()  # which stands still while others have the processor
     for number in range(MANY):
         waiting.lose(REASON, f"b.{number}")
-    assert time.perf_counter() - began < FAST_S
+    assert time.thread_time() - began < FAST_S
     waiting.lose(UnansweredError("lost"))
     await asyncio.gather(*tasks, return_exceptions=True)
     assert len(waiting) == 0
