@@ -27,7 +27,7 @@ ASK = "ask"
 """What a node is asked for a command."""
 
 RESEND_S = 2.0
-"""After how long without an answer a command is sent again to the same owner, in seconds."""
+"""After how long without an answer a command is sent again, in seconds; twice as long after each time, up to eight times."""
 
 BEGIN_PART = 0.9
 """The part of the time in which the owner must begin, so that its answer, also that it cannot, comes in the rest of it."""
@@ -60,24 +60,28 @@ class Asker:
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         deadline, begin_by = began_at + timeout_s, began_at + timeout_s * BEGIN_PART
-        attempt, in_doubt, why = 0, False, "nobody is known to own it"
+        attempt, why = 0, "nobody is known to own it"
         hint: str | None = None
+        silences = 0
         while (left_s := begin_by - loop.time()) > 0:
             beat = self._moved.next
             target = hint or self._owner(actor_id)
             hint = None
             if target is not None:
-                outcome = await self._ask_once(target, Command(actor_id, command_id, payload, left_s), deadline)
+                command = Command(actor_id, command_id, payload, left_s)
+                # A busy owner that is asked again and again would only be busier.
+                give_up_at = min(deadline, loop.time() + RESEND_S * 2 ** min(silences, 3))
+                outcome = await self._ask_once(target, command, give_up_at, deadline)
                 if outcome.kind in ("replied", "failed"):
                     return outcome
-                in_doubt = in_doubt or outcome.kind == "unknown"
+                silences += outcome.kind == "unknown"
                 why = f"{target!a}: {outcome.text or outcome.kind}"
                 if outcome.kind == "moved" and outcome.owner != target:
                     hint = outcome.owner
             attempt += 1
             # Where two nodes name each other, this is what keeps the command from going to and fro as fast as it can.
             await self._wait(beat, deadline, 0.0 if attempt == 1 and hint is not None else backoff_s(attempt))
-        if in_doubt:
+        if silences:
             raise CommandUnknownError(actor_id, timeout_s, command_id)
         raise DeadlineError(f"asking {actor_id!a} ({why})", timeout_s)
 
@@ -95,11 +99,10 @@ class Asker:
         except TimeoutError:
             return
 
-    async def _ask_once(self, target: str, command: Command, deadline: float) -> Outcome:
+    async def _ask_once(self, target: str, command: Command, give_up_at: float, deadline: float) -> Outcome:
         """Send one copy; an answer that does not come is an outcome too."""
         if target == self._node.node_id:
             return await self._ask_here(command, deadline)
-        give_up_at = min(deadline, asyncio.get_running_loop().time() + RESEND_S)
         scope = asyncio.timeout_at(deadline)  # a change of owners ends the wait before that
         self.sent += 1
         try:
