@@ -142,7 +142,7 @@ async def stock_client(url: str) -> AsyncIterator[Client]:
 
 
 async def stock_dump(url: str, namespace: str) -> list[dict[str, Any]]:
-    """Read a namespace's commits with nats-py and msgpack alone, by position, and say where each lies."""
+    """Read a namespace's commits with nats-py and msgpack alone, by position, and say where each lies; no records of epochs."""
     name = f"AETHER-EVENTS-{namespace}"
     async with stock_client(url) as client:
         stream = client.jetstream()
@@ -151,6 +151,7 @@ async def stock_dump(url: str, namespace: str) -> list[dict[str, Any]]:
         commits: list[dict[str, Any]] = []
         while left:
             for message in await pull.fetch(min(left, 500), timeout=10):
-                commits.append({"position": message.metadata.sequence.stream, **msgpack.unpackb(message.data)})
+                if not message.subject.endswith(".=epoch"):
+                    commits.append({"position": message.metadata.sequence.stream, **msgpack.unpackb(message.data)})
                 left -= 1
         return commits

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command_line import aether, stock_client
 
-from aether import InMemoryEventStore, JetStreamEventStore, NewEvent
+from aether import Event, InMemoryEventStore, JetStreamEventStore, NewEvent
+from aether._native import Head, encode_commit, encode_epoch
 from aether.cli import audit
 from aether.cli.audit import Stored
 from aether.cli.flights import fold
@@ -69,7 +70,7 @@ def test_the_demo_prints_plain_lines_where_there_is_no_terminal() -> None:
         "kill -9",
         "VersionConflictError: 'N730MQ' is at version 21, not 20",
         "5,002 events in",
-        "0 missing, 0 twice, 0 elsewhere, 0 altered, 0 never acked, 0 unreadable",
+        "0 missing, 0 twice, 0 elsewhere, 0 altered, 0 never acked, 0 unreadable, 0 deposed",
         "Verified: every acked event is there once, where its ack said, and nothing else is.",
         "gets gate C22 from the night shift",
         "aether demo --dir ./aether-data",
@@ -110,6 +111,7 @@ PLANTED = {
     "altered": lambda _acked, taken: taken.events.insert(0, (*taken.events[0][:2], taken.events.pop(0)[2]._replace(data=None))),
     "never_acked": lambda acked, taken: acked.pop(taken.events[0][1]),
     "unreadable": lambda _acked, taken: taken.unreadable.append(3),
+    "deposed": lambda _acked, taken: taken.deposed.append(3),
 }
 
 
@@ -135,9 +137,27 @@ async def test_the_checker_reads_no_altered_commit(nats_server: EmbeddedServer, 
         body.pop()
     else:
         body[offset] ^= 1
-    damaged = audit.Dump([], [], 1)
-    audit.read_commit(damaged, 7, bytes(body))
+    damaged = audit.Dump.of(1)
+    audit.read_message(damaged, 7, "aether.shop.1.a", bytes(body))
     assert (damaged.events, damaged.unreadable) == ([], [7])
+
+
+async def test_the_checker_knows_the_owner_of_each_commit() -> None:
+    """A commit that names another epoch than the one its shard is in, or none there, was not written by its owner."""
+    taken = audit.Dump.of(9)
+    steps = [
+        (1, "1.a", None), (3, "2.=epoch", 0), (4, "2.b", 3), (5, "1.a", None), (6, "2.=epoch", 0), (7, "2.b", 3),
+        (8, "2.b", None), (9, "2.b", 6), (10, "1.a", 6),
+    ]  # fmt: skip
+    for position, subject, epoch in steps:
+        body = encode_epoch("n", 1)
+        if not subject.endswith("=epoch"):
+            body = encode_commit("a", [Event("a", "t", position)], Head(), header_bytes=0, bytes_max=1000, epoch=epoch)
+        audit.read_message(taken, position, f"aether.shop.{subject}", body)
+    assert (taken.unreadable, taken.epochs, taken.deposed) == ([], {"2": 6}, [7, 8, 10])
+    audit.read_message(taken, 11, "aether.shop.2.=epoch", encode_commit("a", [], Head(), header_bytes=0, bytes_max=1000))
+    audit.read_message(taken, 12, "aether.shop.2.b", encode_epoch("n", 1))
+    assert (taken.unreadable, taken.epochs, len(taken.events)) == ([11, 12], {"2": 6}, 7)
 
 
 async def _body(url: str, namespace: str) -> bytes:

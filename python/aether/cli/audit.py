@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-__all__ = ["Audit", "Stored", "compare", "count_messages", "dump", "read_commit"]
+__all__ = ["Audit", "Stored", "compare", "count_messages", "dump", "read_message"]
 
 CRC_KEY = b"\xa3crc\xce"
 """How the last key of a commit starts: a text of three characters, then a 32-bit number."""
 CRC_BYTES = 4
+EPOCH = "=epoch"
+"""The last token of the subjects on which records of epochs lie."""
 
 FETCH_MESSAGES = 500
 FETCH_TIMEOUT_S = 5.0
@@ -53,13 +55,22 @@ class Dump(NamedTuple):
 
     Attributes:
         events: each event with its id and position, in the stream's order.
-        unreadable: the positions of messages that are no sound commits.
+        unreadable: the positions of messages that are no sound commits, and no sound records of epochs.
         messages: how many messages there are.
+        epochs: of each shard that ever had an owner, the epoch that it came to last.
+        deposed: the positions of commits that do not name the epoch that their shard was in.
     """
 
     events: list[tuple[int, str, Stored]]
     unreadable: list[int]
     messages: int
+    epochs: dict[str, int]
+    deposed: list[int]
+
+    @classmethod
+    def of(cls, messages: int) -> Dump:
+        """Return a dump that nothing was read into yet."""
+        return cls([], [], messages, {}, [])
 
 
 @dataclass
@@ -76,6 +87,7 @@ class Audit:
         altered: with another actor, version, type, time or data.
         never_acked: in the stream, and never acknowledged.
         unreadable: messages that are no commits.
+        deposed: commits of a shard that another than its owner of that time has written.
         examples: the first differences, in words.
     """
 
@@ -88,12 +100,13 @@ class Audit:
     altered: int = 0
     never_acked: int = 0
     unreadable: int = 0
+    deposed: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
     def differences(self) -> dict[str, int]:
         """How often each kind of difference was found."""
-        names = ("missing", "twice", "elsewhere", "altered", "never_acked", "unreadable")
+        names = ("missing", "twice", "elsewhere", "altered", "never_acked", "unreadable", "deposed")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -122,14 +135,14 @@ async def dump(url: str, namespace: str) -> Dump:
     client = await nats.connect(url, allow_reconnect=False)
     try:
         left = await _count(client, _stream(namespace))
-        taken = Dump([], [], left)
+        taken = Dump.of(left)
         config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True)
         pull = await client.jetstream().pull_subscribe("", stream=_stream(namespace), config=config)
         while left:
             messages = await pull.fetch(min(FETCH_MESSAGES, left), timeout=FETCH_TIMEOUT_S)
             left -= len(messages)
             for message in messages:
-                read_commit(taken, message.metadata.sequence.stream, message.data)
+                read_message(taken, message.metadata.sequence.stream, message.subject, message.data)
         return taken
     finally:
         await client.close()
@@ -145,6 +158,8 @@ def compare(acked: Mapping[str, tuple[int, Stored]], taken: Dump) -> Audit:
     audit = Audit(acked=len(acked), stored=len(taken.events), messages=taken.messages)
     for position in taken.unreadable:
         audit.note("unreadable", f"message {position}")
+    for position in taken.deposed:
+        audit.note("deposed", f"message {position}")
     seen: set[str] = set()
     for position, event_id, stored in taken.events:
         if event_id in seen:
@@ -164,17 +179,24 @@ def compare(acked: Mapping[str, tuple[int, Stored]], taken: Dump) -> Audit:
     return audit
 
 
-def read_commit(taken: Dump, position: int, body: bytes) -> None:
-    """Add what one message holds to the dump, read as docs/format.md describes a commit."""
+def read_message(taken: Dump, position: int, subject: str, body: bytes) -> None:
+    """Add what one message holds to the dump, read as docs/format.md describes a commit and the record of an epoch."""
+    shard, token = subject.split(".")[-2:]
     protected, _, checksum = body.rpartition(CRC_KEY)
     try:
         sound = len(checksum) == CRC_BYTES and zlib.crc32(protected) == int.from_bytes(checksum, "big")
-        commit = msgspec.msgpack.decode(body) if sound else {}
-        events = [(position, _id(event["id"]), _stored(commit["actor"], event)) for event in commit["events"]]
+        fields = msgspec.msgpack.decode(body) if sound else {}
+        if token == EPOCH:
+            _ = fields["node"], fields["incarnation"]
+            taken.epochs[shard] = position
+            return
+        events = [(position, _id(event["id"]), _stored(fields["actor"], event)) for event in fields["events"]]
     except (msgspec.DecodeError, KeyError, TypeError, ValueError):
         taken.unreadable.append(position)
     else:
         taken.events.extend(events)
+        if fields.get("epoch") != taken.epochs.get(shard):
+            taken.deposed.append(position)
 
 
 def _stored(actor_id: str, event: dict[str, Any]) -> Stored:

@@ -36,6 +36,11 @@ class Stored(NamedTuple):
     body: bytes
 
     @property
+    def is_epoch(self) -> bool:
+        """Whether it is the record of a shard's epoch, and no commit."""
+        return self.subject.endswith(".=epoch")
+
+    @property
     def commit(self) -> dict[str, Any]:
         """The body's msgpack map."""
         commit: dict[str, Any] = msgpack.unpackb(self.body)
@@ -94,7 +99,7 @@ def events_of(stored: Sequence[Stored], actor_id: str) -> list[tuple[int, str]]:
     return [
         (version, event_id)
         for message in stored
-        if message.commit["actor"] == actor_id
+        if not message.is_epoch and message.commit["actor"] == actor_id
         for version, event_id in zip(message.versions, message.ids, strict=True)
     ]
 
