@@ -250,15 +250,18 @@ class NamespaceMismatchError(AetherError):
     Attributes:
         namespace: the namespace.
         differences: one sentence a setting: "guard mode is 'shard', this store needs 'actor'".
+        advice: what to do.
     """
 
-    def __init__(self, namespace: str, differences: tuple[str, ...]) -> None:
-        super().__init__(namespace, differences)
-        self.namespace, self.differences = namespace, differences
+    def __init__(
+        self, namespace: str, differences: tuple[str, ...], advice: str = "use another namespace, or correct the stream"
+    ) -> None:
+        super().__init__(namespace, differences, advice)
+        self.namespace, self.differences, self.advice = namespace, differences, advice
 
     def __str__(self) -> str:
         differences = "; ".join(self.differences)
-        return f"namespace {self.namespace!r} does not fit: {differences}; use another namespace, or correct the stream"
+        return f"namespace {self.namespace!r} does not fit: {differences}; {self.advice}"
 
 
 class NotOwnerError(AetherError):

@@ -15,7 +15,7 @@ from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerU
 from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
 from aether.nats.pauses import pause
 from aether.nats.stream_feed import StreamFeed
-from aether.nats.transport import GUARD, TTL, header_bytes
+from aether.nats.transport import GUARD, GUARD_SUBJECT, TTL, header_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
 
-__all__ = ["GONE", "Message", "Published", "StreamLog"]
+__all__ = ["GONE", "Message", "Newest", "Published", "StreamLog"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,9 @@ FETCH_BYTES = 8 * 2**20
 FETCH_MIN, FETCH_MAX = 8, 512
 SCAN_BATCH = 256
 
+
+ALL_SENT = 204
+"""The status of the answer that ends several."""
 
 GONE = "the message is gone, though nothing may delete it: the server's disk is damaged, or the stream was copied in part"
 
@@ -51,6 +54,18 @@ class Message(NamedTuple):
     position: int
     subject: str
     body: bytes
+
+
+class Newest(NamedTuple):
+    """The last messages of some subjects, as one replica has them.
+
+    Attributes:
+        messages: by their subjects; one without a message is missing.
+        reached: the position up to which the replica had the stream; 0: it does not say, as where it has none of them.
+    """
+
+    messages: dict[str, Message]
+    reached: int
 
 
 class Published(NamedTuple):
@@ -105,9 +120,13 @@ NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading raises when an answer is none of JetStream's; msgspec tells bad text, and depth, in Python's own way."""
 
 
-def guard_bytes(guard: int) -> int:
-    """Return how many bytes the headers of a publish under this guard take."""
-    return header_bytes([(GUARD, str(guard))])
+def guard_bytes(guard: int, guarded: str | None = None) -> int:
+    """Return how many bytes the headers of a publish under this guard take; see `StreamLog.publish`."""
+    return header_bytes([*_guard(guard, guarded).items()])
+
+
+def _guard(guard: int, guarded: str | None) -> dict[str, str]:
+    return {GUARD: str(guard)} if guarded is None else {GUARD: str(guard), GUARD_SUBJECT: guarded}
 
 
 class StreamLog:
@@ -133,10 +152,19 @@ class StreamLog:
         self.scans = 0
         """How many scans were made since the start: each is a fallback that the spine should have spared."""
 
-    async def publish(self, subject: str, body: bytes, guard: int, deadline: float, *, ttl_s: int = 0) -> Published:
-        """Publish under the guard that the subject's last message is at `guard` (0: none); one attempt.
+    async def publish(
+        self, subject: str, body: bytes, guard: int, deadline: float, guarded: str | None = None, *, ttl_s: int = 0
+    ) -> Published:
+        """Publish under the guard that the last message on `guarded` is at `guard` (0: none); one attempt.
 
-        With `ttl_s`, whole seconds, the server drops the message when it is that old; 0: it stays.
+        Args:
+            subject: where to.
+            body: what.
+            guard: the position of the last message.
+            deadline: on the loop's clock, in seconds.
+            guarded: the subject that the guard speaks of, wildcards allowed; None: `subject`. All who write under it must name
+                it in the very same way: on several replicas the server compares what is in flight by that text.
+            ttl_s: the server drops the message when it is that old, in whole seconds; 0: it stays.
 
         Raises:
             UnansweredError: sent, and nobody knows what became of it.
@@ -144,7 +172,7 @@ class StreamLog:
             StoreFullError: a limit of stream, account or disk; nothing was stored.
         """
         transport = await self._connection.ready(deadline)
-        headers = {GUARD: str(guard), TTL: str(ttl_s)} if ttl_s else {GUARD: str(guard)}
+        headers = _guard(guard, guarded) | ({TTL: str(ttl_s)} if ttl_s else {})
         reply = await transport.request(subject, body, self._attempt(deadline), headers)
         try:
             ack = _ACK.decode(reply.data)
@@ -219,6 +247,19 @@ class StreamLog:
         replies = await self._ask("a read", lambda transport, until: transport.request_each(self._get, payloads, until), deadline)
         found = [_message(reply) for reply in replies]
         return [None if message is None else Message(message.seq, message.subject, message.data) for message in found]
+
+    async def newest(self, subjects: Sequence[str], deadline: float) -> Newest:
+        """Return each subject's last message as one replica has them, and how far that replica had got.
+
+        Any replica may answer, also one that lags: who needs to know that it did not compares `reached` with what must be in it.
+        """
+        payload = msgspec.json.encode({"multi_last": list(subjects)})
+        replies = await self._ask(
+            "a read", lambda transport, until: transport.request_batch(self._direct, payload, until), deadline
+        )
+        messages = [self._direct_message(reply) for reply in replies if not reply.status]
+        end = replies[-1]
+        return Newest({message.subject: message for message in messages}, end.position if end.status == ALL_SENT else 0)
 
     async def is_gone(self, position: int, deadline: float) -> bool:
         """Say whether the leader has no message at this position."""

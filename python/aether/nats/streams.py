@@ -7,7 +7,7 @@ An event stream takes no limit that drops a message and allows no delete and no 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["StreamFacts", "control", "namespace_exists", "open_stream", "open_streams"]
+__all__ = ["StreamFacts", "control", "namespace_exists", "open_stream", "open_streams", "wrong_mode"]
 
 T = TypeVar("T")
 
 METADATA = {"aether-format": "1", "aether-hash": "fnv1a32", "aether-shards": "1021", "aether-guard": "actor"}
 """What a writer must agree on with every other writer of the namespace."""
+
+GUARD_MODE = "aether-guard"
+GUARD_MODES = ("actor", "shard")
+TO_SHARDS = (
+    "a plain store writes to namespaces of its own, cluster nodes to theirs; the way over is "
+    "`aether export --namespace OLD FILE`, then `aether import --sharded --namespace NEW FILE`"
+)
 
 MUST_EQUAL = ("subjects", "retention", "discard", "deny_delete", "deny_purge", "allow_direct")
 LIMITS = ("max_msgs", "max_age", "max_msgs_per_subject", "max_msg_size")
@@ -62,15 +69,24 @@ class StreamFacts(NamedTuple):
         storage: "file" or "memory".
         replicas: how many servers hold it.
         reached: how far it reached, the position of its last message; 0 where it has none.
+        guard: what a commit is guarded by, "actor" or "shard": who made the namespace fixed it for ever.
     """
 
     storage: str
     replicas: int
     reached: int
+    guard: str
 
 
 async def open_streams(
-    connection: Connection, namespace: str, *, replicas: int | None, storage: str | None, deadline: float, timeout_s: float
+    connection: Connection,
+    namespace: str,
+    *,
+    replicas: int | None,
+    storage: str | None,
+    guard: Literal["actor", "shard"] | None = None,
+    deadline: float,
+    timeout_s: float,
 ) -> StreamFacts:
     """Make the namespace's two streams where they are missing, check them where they are there.
 
@@ -79,6 +95,7 @@ async def open_streams(
         namespace: the namespace.
         replicas: how many servers shall hold the streams; None: 1 for a new one, any for an existing one.
         storage: "file" or "memory"; None: file for a new one, any for an existing one.
+        guard: what its commits are guarded by; None: "actor" for a new one, any for an existing one.
         deadline: on the loop's clock, in seconds.
         timeout_s: what the caller allowed, for errors.
 
@@ -96,7 +113,7 @@ async def open_streams(
         deny_delete=True,
         deny_purge=True,
         allow_direct=True,
-        metadata=METADATA,
+        metadata={**METADATA, GUARD_MODE: guard or METADATA[GUARD_MODE]},
         num_replicas=copies,
         storage=kept_in,
     )
@@ -115,13 +132,27 @@ async def open_streams(
     asked = [name for name, value in (("num_replicas", replicas), ("storage", storage)) if value is not None]
     info = await open_stream(connection, events, deadline, timeout_s)
     found = info.config
+    mode = (found.metadata or {}).get(GUARD_MODE, "")
+    if guard is None and mode in GUARD_MODES:
+        events.metadata = {**METADATA, GUARD_MODE: mode}
     differences = [*_differences(events, found, asked)]
+    if len(differences) == 1 and mode in GUARD_MODES and guard not in (None, mode):
+        raise wrong_mode(namespace, mode)
     if not differences:
         differences += _differences(snapshots, (await open_stream(connection, snapshots, deadline, timeout_s)).config, asked)
     if differences:
         raise NamespaceMismatchError(namespace, tuple(differences))
     kept = "memory" if found.storage == StorageType.MEMORY else "file"
-    return StreamFacts(kept, found.num_replicas or 1, info.state.last_seq)
+    return StreamFacts(kept, found.num_replicas or 1, info.state.last_seq, mode)
+
+
+def wrong_mode(namespace: str, mode: str) -> NamespaceMismatchError:
+    """Return the error of who would write to a namespace of the other mode: why not, and how to go over."""
+    why = {
+        "shard": "its guard mode is 'shard': only the owner of a shard writes to it, through a cluster node (ClusterNode.join)",
+        "actor": "its guard mode is 'actor': plain stores write to it, so a cluster node could not keep them out",
+    }
+    return NamespaceMismatchError(namespace, (why[mode],), TO_SHARDS)
 
 
 async def namespace_exists(connection: Connection, namespace: str, deadline: float, timeout_s: float) -> bool:

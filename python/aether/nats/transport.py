@@ -24,6 +24,7 @@ __all__ = ["Feed", "Inbox", "Info", "Outbox", "Reply", "Sink", "Transport"]
 
 GUARD = "Nats-Expected-Last-Subject-Sequence"
 TTL = "Nats-TTL"
+GUARD_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 HEADER_FRAME = len("NATS/1.0\r\n\r\n")
 
 ANSWERS_BYTES_MAX = 64 * 2**20

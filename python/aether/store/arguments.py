@@ -11,6 +11,7 @@ __all__ = [
     "check_ingest_ways",
     "check_int",
     "check_limit",
+    "check_placing",
     "check_timeout_s",
 ]
 
@@ -36,6 +37,15 @@ def check_timeout_s(name: str, seconds: float) -> None:
     """Refuse what is no time to wait."""
     if not 0 < seconds <= TIMEOUT_S_MAX:
         raise ValueError(f"{name} must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {seconds}")
+
+
+def check_placing(timeout_s: float, replicas: int | None, storage: str | None) -> None:
+    """Refuse what says in no way how a namespace is kept, or how long a call may take."""
+    check_timeout_s("timeout_s", timeout_s)
+    if isinstance(replicas, bool) or replicas not in (None, 1, 2, 3, 4, 5):
+        raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
+    if storage not in (None, "file", "memory"):
+        raise ValueError(f'storage must be "file" or "memory", or None, not {storage!r}')
 
 
 def check_from_version(from_version: int) -> None:

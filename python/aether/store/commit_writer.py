@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aether._native import Head, HeadCache, actor_subject, encode_commit, position_of
-from aether.errors import AetherError, CorruptEventError, DeadlineError, DecodeError, OutcomeUnknownError, VersionConflictError
+from aether.errors import AetherError, CorruptEventError, DecodeError, OutcomeUnknownError, VersionConflictError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 from aether.nats.stream_log import guard_bytes
 from aether.store.guarded_write import GuardedWrite, SaveRequest, Step
 from aether.store.reading import ActorReader
+from aether.store.turns import Turns
 
 if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.stream_log import StreamLog
     from aether.store.guarded_write import WriteRequest
-    from aether.store.reading import Placed
+    from aether.store.reading import Placed, Tip
 
-__all__ = ["CommitWriter", "Written"]
+__all__ = ["CommitWriter", "Writer", "Written", "find_stored"]
 
 
 class Written(NamedTuple):
@@ -36,6 +35,24 @@ class Written(NamedTuple):
     version: int
     position: int
     found: bool
+
+
+class Writer(Protocol):
+    """Whoever writes a store's commits.
+
+    Attributes:
+        heads: what was seen of actors.
+    """
+
+    heads: HeadCache
+
+    async def write(self, request: WriteRequest, deadline: float) -> Written:
+        """Store the request's events as one commit."""
+        ...
+
+    async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
+        """Make readers of this actor step over what is damaged."""
+        ...
 
 
 class CommitWriter:
@@ -53,9 +70,7 @@ class CommitWriter:
         self._log = log
         self._namespace = namespace
         self.heads = HeadCache(heads_max)
-        # Writers of one actor in this process take turns, instead of refusing each other at the server. An actor is in here
-        # while somebody writes to it; its value are those who wait, in order.
-        self._writing: dict[str, deque[asyncio.Future[None]]] = {}
+        self._turns = Turns[str](log.timeout_s)
 
     async def write(self, request: WriteRequest, deadline: float) -> Written:
         """Store the request's events as one commit.
@@ -65,36 +80,11 @@ class CommitWriter:
             OutcomeUnknownError: sent, and the deadline passed before anybody could say what became of it.
         """
         actor_id = request.actor_id
-        if actor_id in self._writing:
-            await self._wait_for_turn(actor_id, deadline)
-        else:
-            self._writing[actor_id] = deque()
+        await self._turns.take(actor_id, deadline, f"waiting for earlier writes to {actor_id!r}")
         try:
             return await self._write(request, deadline)
         finally:
-            self._pass_turn(actor_id)
-
-    async def _wait_for_turn(self, actor_id: str, deadline: float) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._writing[actor_id].append(turn)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._pass_turn(actor_id)  # it came at the very moment of giving up
-            if isinstance(error, TimeoutError):
-                raise DeadlineError(f"waiting for earlier writes to {actor_id!r}", self._log.timeout_s) from error
-            raise
-
-    def _pass_turn(self, actor_id: str) -> None:
-        waiting = self._writing[actor_id]
-        while waiting:
-            turn = waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        del self._writing[actor_id]
+            self._turns.give_back(actor_id)
 
     async def _write(self, request: WriteRequest, deadline: float) -> Written:
         actor_id = request.actor_id
@@ -164,14 +154,7 @@ class CommitWriter:
         if not isinstance(request, SaveRequest) or latest is None:
             return None
         reader = ActorReader(self._log, self._namespace, request.actor_id)
-        tip = reader.tip_at(latest)
-        stored: Placed = []
-        async with aclosing(reader.windows(tip, request.first, len(request.events), lambda: deadline)) as windows:
-            async for placed in windows:
-                stored += placed
-                if placed[-1][1].version >= request.last:
-                    break
-        return position_of(stored, request.events)
+        return await find_stored(reader, reader.tip_at(latest), request, deadline)
 
     async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
         """Make readers of this actor step over what is damaged; return those positions, none where nothing is.
@@ -217,3 +200,14 @@ def _head(write: GuardedWrite) -> Head:
     if write.head is None:
         raise AssertionError("a write has a head before it is sent")
     return write.head
+
+
+async def find_stored(reader: ActorReader, tip: Tip, request: SaveRequest, deadline: float) -> int | None:
+    """Return the position of the last of the very same events up to `tip`, if all of them are stored."""
+    stored: Placed = []
+    async with aclosing(reader.windows(tip, request.first, len(request.events), lambda: deadline)) as windows:
+        async for placed in windows:
+            stored += placed
+            if placed[-1][1].version >= request.last:
+                break
+    return position_of(stored, request.events)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from aether.event import Event
     from aether.nats.stream_log import StreamLog
-    from aether.store.commit_writer import CommitWriter, Written
+    from aether.store.commit_writer import Writer, Written
     from aether.store.guarded_write import WriteRequest
     from aether.store.ingesting import Putable
 
@@ -146,7 +146,7 @@ class Doubts:
         skip_known: what lies behind the guard must be known before anything is written on top of it.
     """
 
-    def __init__(self, writer: CommitWriter, log: StreamLog, *, renumber: bool, skip_known: bool) -> None:
+    def __init__(self, writer: Writer, log: StreamLog, *, renumber: bool, skip_known: bool) -> None:
         self._writer = writer
         self._log = log
         self._renumber, self._skip_known = renumber, skip_known

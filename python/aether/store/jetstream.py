@@ -11,7 +11,7 @@ from aether.errors import DeadlineError
 from aether.nats.connection import Connection
 from aether.nats.pauses import pause
 from aether.nats.stream_log import StreamLog
-from aether.nats.streams import StreamFacts, open_streams
+from aether.nats.streams import StreamFacts, open_streams, wrong_mode
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
 from aether.store.arguments import (
     check_after,
@@ -21,7 +21,7 @@ from aether.store.arguments import (
     check_ingest_bounds,
     check_ingest_ways,
     check_limit,
-    check_timeout_s,
+    check_placing,
 )
 from aether.store.arrow import ARROW_BATCH_SIZE, EventColumns
 from aether.store.base import (
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
     from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict
+    from aether.store.commit_writer import Writer
     from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
@@ -80,7 +81,8 @@ class JetStreamEventStore:
             embedded server.
 
     Raises:
-        NamespaceMismatchError: on opening: the namespace's stream exists with other settings.
+        NamespaceMismatchError: on opening: the namespace's stream exists with other settings; on writing: it belongs to cluster
+            nodes, and can only be read here.
         ServerUnavailableError: on opening: no server answers, or (`UnsupportedServerError`) it lacks what is needed.
     """
 
@@ -95,21 +97,30 @@ class JetStreamEventStore:
         heads_max: int = HEADS_MAX,
         options: ConnectOptions | None = None,
     ) -> None:
-        check_timeout_s("timeout_s", timeout_s)
-        if isinstance(replicas, bool) or replicas not in (None, 1, 2, 3, 4, 5):
-            raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
-        if storage not in (None, "file", "memory"):
-            raise ValueError(f'storage must be "file" or "memory", or None, not {storage!r}')
-        self._namespace = check_namespace(namespace)
-        self._timeout_s = timeout_s
-        self._asked = (replicas, storage)
-        self._connection = Connection(url_or_client, timeout_s, options)
-        self._events = StreamLog(self._connection, events_stream(namespace), timeout_s)
-        snapshots = StreamLog(self._connection, snapshots_stream(namespace), timeout_s)
-        self._writer = CommitWriter(self._connection, self._events, namespace, heads_max)
-        self._snapshots = SnapshotKeeper(self._connection, snapshots, self._events, namespace, self._writer.heads)
+        check_placing(timeout_s, replicas, storage)
+        check_namespace(namespace)
+        self._set_up(Connection(url_or_client, timeout_s, options), namespace, timeout_s, (replicas, storage), None)
+        self._writer: Writer = CommitWriter(self._connection, self._events, namespace, heads_max)
+        self._snapshots = self._keeper()
+
+    def _set_up(
+        self,
+        connection: Connection,
+        namespace: str,
+        timeout_s: float,
+        asked: tuple[int | None, Literal["file", "memory"] | None],
+        guard: Literal["shard"] | None,
+    ) -> None:
+        """Begin what a store on any connection has, whoever writes; the writer and the snapshots' keeper come after it."""
+        self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
+        self._asked, self._guard = asked, guard
+        self._events = StreamLog(connection, events_stream(namespace), timeout_s)
         self._facts: StreamFacts | None = None
         self._opening = asyncio.Lock()
+
+    def _keeper(self) -> SnapshotKeeper:
+        snapshots = StreamLog(self._connection, snapshots_stream(self._namespace), self._timeout_s)
+        return SnapshotKeeper(self._connection, snapshots, self._events, self._namespace, self._writer.heads)
 
     async def __aenter__(self) -> Self:
         try:
@@ -144,10 +155,18 @@ class JetStreamEventStore:
                         self._namespace,
                         replicas=replicas,
                         storage=storage,
+                        guard=self._guard,
                         deadline=deadline,
                         timeout_s=self._timeout_s,
                     )
                     self._events.reached = max(self._events.reached, self._facts.reached)
+        return deadline
+
+    async def _open_to_write(self) -> float:
+        """Open, and refuse to write to a namespace whose writers fence each other by shard; return the deadline of this call."""
+        deadline = await self._open()
+        if self._facts is not None and self._facts.guard != (self._guard or "actor"):
+            raise wrong_mode(self._namespace, self._facts.guard)
         return deadline
 
     def _reader(self, actor_id: str) -> ActorReader:
@@ -155,11 +174,11 @@ class JetStreamEventStore:
 
     async def save_event(self, event: Event) -> int:
         """Store one event if its version is greater than the actor's latest; see `EventStore.save_event`."""
-        return (await self._writer.write(SaveRequest([event]), await self._open())).position
+        return (await self._writer.write(SaveRequest([event]), await self._open_to_write())).position
 
     async def save_events(self, events: Iterable[Event]) -> int:
         """Store the events of one actor as one commit, all or nothing; see `EventStore.save_events`."""
-        return (await self._writer.write(SaveRequest(list(events)), await self._open())).position
+        return (await self._writer.write(SaveRequest(list(events)), await self._open_to_write())).position
 
     async def append(
         self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
@@ -167,7 +186,7 @@ class JetStreamEventStore:
         """Number the events latest + 1, + 2, … and store them as one commit; see `EventStore.append`."""
         check_expected_version(expected_version)
         request = AppendRequest(actor_id, events, expected_version)
-        written = await self._writer.write(request, await self._open())
+        written = await self._writer.write(request, await self._open_to_write())
         return Appended(written.version, written.position)
 
     def ingest(
@@ -203,7 +222,7 @@ class JetStreamEventStore:
             log=self._events,
             writer=self._writer,
             namespace=self._namespace,
-            opened=self._open,
+            opened=self._open_to_write,
             bounds=bounds,
             linger_s=linger_s,
             skip_known=skip_known,
@@ -363,7 +382,7 @@ class JetStreamEventStore:
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep this snapshot if none of a later version is kept; see `SnapshotStore.save_snapshot`."""
-        await self._snapshots.save(snapshot, await self._open())
+        await self._snapshots.save(snapshot, await self._open_to_write())
 
     async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
         """Return the snapshot of the highest version, or None; see `SnapshotStore.get_latest_snapshot`."""
@@ -382,13 +401,13 @@ class JetStreamEventStore:
             CorruptEventError: a later version of Aether wrote to this actor; upgrade, its events are whole.
         """
         check_actor_id(actor_id)
-        return await self._writer.repair(actor_id, await self._open())
+        return await self._writer.repair(actor_id, await self._open_to_write())
 
     async def info(self) -> StoreInfo:
         """Say what an ack means here, and what server this is."""
         await self._open()
         transport = await self._connection.ready(asyncio.get_running_loop().time() + self._timeout_s)
-        facts = self._facts or StreamFacts("", 0, 0)
+        facts = self._facts or StreamFacts("", 0, 0, "")
         embedded = self._connection.embedded
         return StoreInfo(
             store="jetstream",

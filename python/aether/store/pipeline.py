@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aether.nats.stream_log import StreamLog
     from aether.nats.transport import Inbox
     from aether.store.base import OnConflict
-    from aether.store.commit_writer import CommitWriter
+    from aether.store.commit_writer import Writer
 
 __all__ = ["JetStreamPipeline"]
 
@@ -66,7 +66,7 @@ class JetStreamPipeline:
         *,
         connection: Connection,
         log: StreamLog,
-        writer: CommitWriter,
+        writer: Writer,
         namespace: str,
         opened: Callable[[], Awaitable[float]],
         bounds: dict[str, Any],

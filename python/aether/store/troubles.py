@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.stream_log import Message, StreamLog
     from aether.store.base import OnConflict
-    from aether.store.commit_writer import CommitWriter
+    from aether.store.commit_writer import Writer
     from aether.store.doubts import Ending
     from aether.store.ingesting import Ledger
 
@@ -56,7 +56,7 @@ class Troubles:
         *,
         connection: Connection,
         log: StreamLog,
-        writer: CommitWriter,
+        writer: Writer,
         namespace: str,
         on_conflict: OnConflict,
         skip_known: bool,

@@ -710,7 +710,8 @@ class JetStreamEventStore:
             embedded server.
 
     Raises:
-        NamespaceMismatchError: on opening: the namespace's stream exists with other settings.
+        NamespaceMismatchError: on opening: the namespace's stream exists with other settings; on writing: it belongs to cluster
+            nodes, and can only be read here.
         ServerUnavailableError: on opening: no server answers, or (`UnsupportedServerError`) it lacks what is needed.
 
     Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any

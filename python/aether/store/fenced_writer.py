@@ -1,0 +1,316 @@
+"""Drives the writes of a shard's owner over the network: one message on its way in each shard, each under the shard's fence."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aether._native import Head, HeadCache, actor_subject, encode_commit, shard_of
+from aether.errors import (
+    AetherError,
+    CorruptEventError,
+    DecodeError,
+    NotOwnerError,
+    OutcomeUnknownError,
+    VersionConflictError,
+)
+from aether.nats.pauses import pause
+from aether.nats.stream_log import guard_bytes
+from aether.nats.subjects import epoch_subject
+from aether.store.commit_writer import Written, find_stored
+from aether.store.fence import Delivery, Passage, ShardFence
+from aether.store.fenced_write import FencedStep, FencedWrite
+from aether.store.guarded_write import SaveRequest
+from aether.store.reading import ActorReader
+from aether.store.shard_gate import ShardGate
+from aether.store.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether.nats.connection import Connection
+    from aether.nats.stream_log import Message, Newest, StreamLog
+    from aether.store.guarded_write import WriteRequest
+
+__all__ = ["FencedWriter"]
+
+_LOG = logging.getLogger("aether.store")
+
+
+class FencedWriter:
+    """Writes commits of the shards that this process has taken.
+
+    Args:
+        connection: the open connection, which knows how large a message may be.
+        log: the namespace's event stream.
+        namespace: the namespace.
+        heads_max: of how many actors the head is remembered, so that their next commit costs one round trip.
+        node: this node's name.
+        valid: says whether this node may act as an owner at this moment, by its lease and its clock.
+        owner_of: names the owner of a shard as far as is known, for errors.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        log: StreamLog,
+        namespace: str,
+        heads_max: int,
+        *,
+        node: str,
+        valid: Callable[[], bool],
+        owner_of: Callable[[int], str | None],
+    ) -> None:
+        self._connection, self._log, self._namespace = connection, log, namespace
+        self._node, self._valid, self._owner_of = node, valid, owner_of
+        self.heads = HeadCache(heads_max)
+        """What was seen of actors, whoever reads: good enough to read on, not to write on."""
+        # What may be written on: made or proven under a fence, and kept under its key, so that no other fence finds it.
+        self._exact = HeadCache(heads_max)
+        self._fences: dict[int, ShardFence] = {}
+        self._turns = Turns[int](log.timeout_s)
+
+    # Shards.
+
+    def fence(self, shard: int) -> ShardFence | None:
+        """Return the fence of a shard that this process has taken and not lost, as far as it knows."""
+        fence = self._fences.get(shard)
+        return None if fence is None or fence.closed else fence
+
+    async def take(self, shard: int, incarnation: int, deadline: float) -> ShardFence:
+        """Take a shard from whoever has it. Nothing is written to it before the fence is opened (`fence.is_open = True`).
+
+        Raises:
+            NotOwnerError: this node may not act as an owner any more.
+            DeadlineError: the deadline passed; try again.
+        """
+        async with self._turns.at(shard, deadline, f"waiting for writes to shard {shard}"):
+            if (earlier := self._fences.pop(shard, None)) is not None:
+                earlier.close()
+            gate = ShardGate(self._log, self._namespace, shard, self._valid, lambda: NotOwnerError(shard, self._owner_of(shard)))
+            epoch = await gate.take(self._node, incarnation, deadline)
+            fence = ShardFence(shard, epoch, epoch_subject(self._namespace, shard), self._valid)
+            self._fences[shard] = fence
+            return fence
+
+    async def release(self, shard: int, deadline: float) -> None:
+        """Take no more writes for the shard, and return when the one on its way has ended; others wait in vain.
+
+        Raises:
+            DeadlineError: it has not ended by the deadline; no other goes out all the same.
+        """
+        fence = self._fences.get(shard)
+        if fence is None:
+            return
+        fence.is_open = False
+        try:
+            async with self._turns.at(shard, deadline, f"waiting for writes to shard {shard}"):
+                pass
+        finally:
+            if self._fences.get(shard) is fence:
+                self.close(shard)
+
+    def close(self, shard: int) -> None:
+        """Take no more writes for the shard, at once; the one on its way sends no further copy."""
+        if (fence := self._fences.pop(shard, None)) is not None:
+            fence.close()
+
+    def close_all(self) -> None:
+        """Take no more writes for any shard, at once."""
+        for shard in [*self._fences]:
+            self.close(shard)
+
+    # Writes.
+
+    async def write(self, request: WriteRequest, deadline: float) -> Written:
+        """Store the request's events as one commit.
+
+        Raises:
+            NotOwnerError: this process does not own the actor's shard, or not any more; nothing is stored.
+            VersionConflictError: the actor is elsewhere than the request expects.
+            OutcomeUnknownError: sent, and the deadline passed before anybody could say what became of it.
+        """
+        actor_id = request.actor_id
+        shard = shard_of(actor_id)
+        self._owned(shard)  # who cannot write need not wait
+        async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
+            fence = self._owned(shard)
+            write = FencedWrite(request, fence, self._exact.get(_key(fence, actor_id)))
+            try:
+                await self._drive(write, deadline)
+            except AetherError as error:
+                if write.in_doubt:
+                    raise OutcomeUnknownError(actor_id, self._log.timeout_s) from error
+                raise
+        match write.step:
+            case FencedStep.DEPOSED:
+                raise self._refusal(fence)
+            case FencedStep.CONFLICT:
+                raise VersionConflictError(actor_id, request.expected, write.actual)
+        return Written(write.version, write.position, write.found)
+
+    def _owned(self, shard: int) -> ShardFence:
+        fence = self._fences.get(shard)
+        if fence is None:
+            raise NotOwnerError(shard, self._owner_of(shard))
+        if not fence.may_write():
+            raise self._refusal(fence)
+        return fence
+
+    def _refusal(self, fence: ShardFence) -> NotOwnerError:
+        return NotOwnerError(fence.shard, fence.owner or self._owner_of(fence.shard))
+
+    def _gate(self, fence: ShardFence) -> ShardGate:
+        return ShardGate(self._log, self._namespace, fence.shard, fence.may_send, lambda: self._refusal(fence))
+
+    async def _drive(self, write: FencedWrite, deadline: float) -> None:
+        """Bring a write to its end."""
+        actor_id, fence = write.request.actor_id, write.fence
+        subject = actor_subject(self._namespace, actor_id)
+        repeats = 0
+        while write.step not in (FencedStep.DONE, FencedStep.CONFLICT, FencedStep.DEPOSED):
+            if write.repeats > repeats:
+                repeats = write.repeats
+                await pause(repeats, deadline, f"reading {actor_id!r} up to position {fence.last}", self._log.timeout_s)
+            try:
+                await self._do(write, subject, deadline)
+            except DecodeError as error:
+                position = write.latest.position if write.latest is not None else 0
+                raise CorruptEventError(self._log.stream, position, actor_id, str(error)) from error
+        if write.head is not None and not fence.closed:
+            self._remember(fence, actor_id, write.head)
+
+    async def _do(self, write: FencedWrite, subject: str, deadline: float) -> None:
+        """Do the write's next step, and tell it what came of it."""
+        match write.step:
+            case FencedStep.READ_HEAD:
+                write.on_read(*await self._read(write.fence, subject, deadline))
+            case FencedStep.DELIVER:
+                await self._deliver(write, subject, deadline)
+            case FencedStep.FIND_STORED:
+                write.on_stored(await self._find(write, deadline))
+
+    async def _read(self, fence: ShardFence, subject: str, deadline: float) -> tuple[Message | None, Message | None, int]:
+        """Return an actor's last message and its shard's epoch record as one replica has them, and how far that had got."""
+        newest: Newest = await self._log.newest([subject, fence.epoch_subject], deadline)
+        latest, reached = newest.messages.get(subject), newest.reached
+        if latest is None and reached >= fence.last:
+            # A server whose last message on a subject was damaged on its disk says the same as for a subject that never was.
+            first = await self._log.next(subject, 1, deadline)
+            if first is not None and first.position <= reached:
+                raise CorruptEventError(
+                    self._log.stream, first.position, None, f"the server has lost the last message on {subject}"
+                )
+            if first is not None:
+                reached = 0  # it came meanwhile: the next answer has it
+        return latest, newest.messages.get(fence.epoch_subject), reached
+
+    async def _deliver(self, write: FencedWrite, subject: str, deadline: float) -> None:
+        fence, head = write.fence, write.head
+        if head is None:
+            raise AssertionError("a write has a head before it is sent")
+        gate = self._gate(fence)
+        body = encode_commit(
+            write.request.actor_id,
+            write.events,
+            head,
+            header_bytes=guard_bytes(fence.last, gate.guarded),
+            bytes_max=self._connection.max_payload,
+            epoch=fence.epoch,
+        )
+        delivery = write.deliver(subject, body)
+        await gate.deliver(delivery, f"writing to {write.request.actor_id!r}", deadline)
+        write.on_delivered()
+        if write.adopted is not None:
+            self._remember(fence, *write.adopted)
+        elif delivery.step is Passage.BEATEN:
+            self._warn(fence, delivery)
+
+    def _remember(self, fence: ShardFence, actor_id: str, head: Head) -> None:
+        self._exact.put(_key(fence, actor_id), head)
+        if head.sequence:
+            self.heads.put(actor_id, head)
+
+    def _warn(self, fence: ShardFence, delivery: Delivery) -> None:
+        other = delivery.other
+        if fence.closed:
+            _LOG.info("%s: shard %d was taken by %s", self._log.stream, fence.shard, fence.owner)
+        elif other is not None:
+            _LOG.warning(
+                "%s: position %d on %s was written by no owner of shard %d; the shard's writers step over it",
+                self._log.stream,
+                other.position,
+                other.subject,
+                fence.shard,
+            )
+
+    async def _find(self, write: FencedWrite, deadline: float) -> int | None:
+        """Return the position of the last of the very same events, if all of them are stored."""
+        request, latest = write.request, write.latest
+        if not isinstance(request, SaveRequest) or latest is None:
+            return None
+        reader = ActorReader(self._log, self._namespace, request.actor_id)
+        return await find_stored(reader, reader.tip_at(latest), request, deadline)
+
+    async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
+        """Make readers of this actor step over what is damaged; return those positions, none where nothing is.
+
+        Appends a commit without events that names them, on top of the last good commit, under the fence as any write.
+        """
+        shard = shard_of(actor_id)
+        async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
+            fence = self._owned(shard)
+            deliveries: list[Delivery] = []
+            try:
+                return await self._repair(fence, actor_id, deliveries, deadline)
+            except AetherError as error:
+                if deliveries and deliveries[-1].in_doubt:
+                    raise OutcomeUnknownError(actor_id, self._log.timeout_s) from error
+                raise
+            finally:
+                fence.forget()
+
+    async def _repair(self, fence: ShardFence, actor_id: str, deliveries: list[Delivery], deadline: float) -> tuple[int, ...]:
+        subject, gate = actor_subject(self._namespace, actor_id), self._gate(fence)
+        while True:
+            latest = await self._proven(fence, subject, actor_id, deadline)
+            if latest is None:
+                return ()
+            good, damaged = await ActorReader(self._log, self._namespace, actor_id).survey(latest, deadline)
+            if not damaged:
+                return ()
+            body = encode_commit(
+                actor_id,
+                [],
+                Head() if good is None else good.head,
+                header_bytes=guard_bytes(fence.last, gate.guarded),
+                bytes_max=self._connection.max_payload,
+                passed=damaged,
+                epoch=fence.epoch,
+            )
+            delivery = Delivery(fence.last, subject, body)
+            deliveries.append(delivery)
+            await gate.deliver(delivery, f"repairing {actor_id!r}", deadline)
+            if delivery.step is Passage.STORED:
+                fence.last = delivery.position
+                return tuple(damaged)
+            if delivery.other is not None and fence.follow(delivery.other) is None:
+                self._warn(fence, delivery)
+            if fence.closed:
+                raise self._refusal(fence)
+
+    async def _proven(self, fence: ShardFence, subject: str, actor_id: str, deadline: float) -> Message | None:
+        """Return the actor's last message, from a replica that has all of the shard."""
+        attempt = 0
+        while True:
+            latest, record, reached = await self._read(fence, subject, deadline)
+            if fence.proves(record, reached):
+                return latest
+            if fence.closed:
+                raise self._refusal(fence)
+            attempt += 1
+            await pause(attempt, deadline, f"reading {actor_id!r} up to position {fence.last}", self._log.timeout_s)
+
+
+def _key(fence: ShardFence, actor_id: str) -> str:
+    return f"{fence.key} {actor_id}"
