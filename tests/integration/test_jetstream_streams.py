@@ -112,7 +112,7 @@ SOUND: dict[str, Any] = {
 }
 
 DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
-    "guard mode": ({"metadata": {**SOUND["metadata"], "aether-guard": "shard"}}, "metadata aether-guard is 'shard', not 'actor'"),
+    "guard mode": ({"metadata": {**SOUND["metadata"], "aether-guard": "node"}}, "metadata aether-guard is 'node', not 'actor'"),
     "format": ({"metadata": {**SOUND["metadata"], "aether-format": "2"}}, "metadata aether-format is '2', not '1'"),
     "shards": ({"metadata": {**SOUND["metadata"], "aether-shards": "16"}}, "metadata aether-shards is '16', not '1021'"),
     "hash": ({"metadata": {**SOUND["metadata"], "aether-hash": "crc"}}, "metadata aether-hash is 'crc', not 'fnv1a32'"),

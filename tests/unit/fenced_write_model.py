@@ -1,8 +1,8 @@
 """A model of all that can befall the writes of a shard's owners.
 
 Several processes at once believe to own the shard, the network loses, delays and doubles, replicas lag. Each owner is a real
-`ShardFence` with real `FencedWrite`s on real commits, and no lease: whoever was deposed does not know. A seed chooses what happens,
-so each run can be had again; the checks here say what must hold whatever happens.
+`ShardFence` with real `FencedWrite`s on real commits, and no lease: whoever was deposed does not know. A seed chooses what
+happens, so each run can be had again; the checks here say what must hold whatever happens.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "IdConflictError": ("order-1", 3, 5, "e-17", "not at 3"),
     "CorruptEventError": ("AETHER-EVENTS-shop", 42, "order-1", "its checksum does not fit"),
     "StoreFullError": ("this store", "max_events=10", "allow more with max_events="),
-    "NamespaceMismatchError": ("shop", ("guard mode is 'shard', this store needs 'actor'", "replicas differ")),
+    "NamespaceMismatchError": ("shop", ("guard mode is 'shard', this store needs 'actor'",), "use another namespace"),
     "NotOwnerError": (17, "node-2"),
     "OutcomeUnknownError": ("order-1", 10.0),
     "CommandUnknownError": ("order-1", 10.0, "c-1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from aether.errors import AetherError
 from aether.nats.subjects import check_namespace
 from aether.store.arguments import check_placing
 from aether.store.fenced_writer import FencedWriter
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether.nats.connection import Connection
+    from aether.store.base import IngestPipeline
 
 __all__ = ["FencedEventStore"]
 
@@ -60,6 +62,10 @@ class FencedEventStore(JetStreamEventStore):
     async def aclose(self) -> None:
         """Take no more writes; the connection is the node's, and stays open."""
         self._fenced.close_all()
+
+    def ingest(self, **_: object) -> IngestPipeline:
+        """Not there yet: append and save_events are."""
+        raise AetherError("a cluster node's store has no ingest yet: use append or save_events")
 
     def epoch_of(self, shard: int) -> int | None:
         """Return the epoch under which this node may write to the shard at this moment; None: it may not.
