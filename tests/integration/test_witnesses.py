@@ -82,7 +82,7 @@ async def missed(transport: Transport, publishers: list[Transport], proof: Witne
 async def until_heard(last: Listener, transport: Transport, publishers: list[Transport]) -> None:
     """Wait until something that each publisher publishes now is heard."""
     heard: set[str] = set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(heard) < len(publishers):
             for number, publisher in enumerate(publishers):
                 await publish(publisher, last.namespace, events_of(f"{number}", 1))
