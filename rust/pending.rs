@@ -17,6 +17,7 @@ mod ending;
 mod known;
 mod memory;
 mod sending;
+mod window;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use self::answers::Dropped;
 pub use self::ending::{End, Fate, Outcome, Status, Tally};
 use self::ending::{Ring, Told};
 use self::known::Known;
+use self::window::Window;
 use crate::event::EventData;
 use crate::heads::{Head, Heads};
 
@@ -210,6 +212,7 @@ pub struct Pending {
     queued: usize,
     held_bytes: usize,
     in_flight_bytes: usize,
+    window: Window,
     serial: u64,
     round: u64,
     /// The largest token answered, and the round of the latest answer.
@@ -241,6 +244,7 @@ impl Pending {
             queued: 0,
             held_bytes: 0,
             in_flight_bytes: 0,
+            window: Window::new(bounds.in_flight),
             serial: 0,
             round: 0,
             answered: 0,

@@ -15,7 +15,8 @@ impl Pending {
     pub fn answer(&mut self, heads: &mut impl HeadSource, token: u64, status: u16, body: &[u8]) {
         (self.answered, self.heard) = (self.answered.max(token), self.round);
         let Some(flight) = self.flight(token).filter(|flight| flight.trouble.is_none()) else { return };
-        let guard = flight.head.sequence;
+        let (guard, round) = (flight.head.sequence, flight.round);
+        self.window.answered(self.round - round, self.counts.in_flight);
         if status == 0
             && let Some(position) = acked(body, &self.stream)
             && position > guard

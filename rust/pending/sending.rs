@@ -78,7 +78,7 @@ impl Pending {
 
     /// The next actor that has something to send, and its head.
     pub(super) fn next_actor(&mut self, heads: &mut impl HeadSource) -> Option<(usize, Head)> {
-        while self.counts.in_flight < self.bounds.in_flight && self.in_flight_bytes < self.bounds.in_flight_bytes {
+        while self.counts.in_flight < self.window.commits() && self.in_flight_bytes < self.bounds.in_flight_bytes {
             let slot = self.ready.pop_front()?;
             let Some(head) = self.head(slot, heads) else {
                 self.actors[slot].state = State::Headless;
