@@ -140,11 +140,14 @@ async def many(nats_server: EmbeddedServer, namespace: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+ENDED = {signal.SIGINT: (130, "aether: interrupted\n"), signal.SIGTERM: (143, "aether: terminated\n")}
+
+
+@pytest.mark.parametrize("number", [*ENDED, signal.SIGKILL])
 async def test_an_export_that_is_ended_leaves_no_half_file(
     nats_server: EmbeddedServer, namespace: str, tmp_path: Path, many: int, number: signal.Signals
 ) -> None:
-    """Ctrl-C leaves nothing, kill -9 the part, neither touches the older file, and the next export is whole."""
+    """Ctrl-C and SIGTERM leave nothing, kill -9 the part, neither touches the older file, and the next export is whole."""
     file, part = tmp_path / "x.gz", tmp_path / "x.gz.part"
     file.write_bytes(b"old")
     command = ("export", str(file), "--url", nats_server.url, "--namespace", namespace)
@@ -152,8 +155,9 @@ async def test_an_export_that_is_ended_leaves_no_half_file(
         wait_until(lambda: part.exists() and part.stat().st_size > 0, "the first events in the file")
         exporting.process.send_signal(number)
         done = exporting.end()
-    assert done.code == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    assert names_in(tmp_path) == (["x.gz"] if number == signal.SIGINT else ["x.gz", "x.gz.part"])
+    code, told = ENDED.get(number, (-signal.SIGKILL, ""))
+    assert (done.code, done.err.endswith(told)) == (code, True)
+    assert names_in(tmp_path) == (["x.gz"] if number in ENDED else ["x.gz", "x.gz.part"])
     assert file.read_bytes() == b"old"
     done = aether(*command, "--json")
     assert (done.code, done.told["verified"], names_in(tmp_path)) == (0, many, ["x.gz"])

@@ -170,13 +170,16 @@ async def test_a_dry_run_writes_nothing_at_all(nats_server: EmbeddedServer, name
     assert await stored_ids(nats_server.url, namespace) == {"a": ["x"]}
 
 
-async def test_ctrl_c_finishes_what_is_in_flight_and_says_where_it_stood(nats_server: EmbeddedServer, namespace: str) -> None:
-    """An import from a pipe that never ends shows its progress, and the first Ctrl-C ends it in order."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_finishes_what_is_in_flight_and_says_where_it_stood(
+    nats_server: EmbeddedServer, namespace: str, number: signal.Signals
+) -> None:
+    """An import from a pipe that never ends shows its progress, and the first Ctrl-C, or SIGTERM, ends it in order."""
     target = ("--url", nats_server.url, "--namespace", namespace)
     with running("import", "-", *target) as importing:
         importing.type(record("a", "x") + record("b", "y"))
         importing.wait_for("aether: 2 events, ")
-        importing.process.send_signal(signal.SIGINT)
+        importing.process.send_signal(number)
         done = importing.end()
     assert done.code == 130
     assert "2 read, 2 saved, 0 already there" in done.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aether._native import EventFilter
-from aether.cli.faults import FAILED, report_fault, shown, told
+from aether.cli.faults import FAILED, TERMINATED, report_fault, shown, told
 from aether.cli.options import Settings, shared_options
 from aether.cli.output import Output
 from aether.cli.progress import progress_of
@@ -28,7 +29,7 @@ from aether.ingest.sources import PACKED, form_of
 from aether.store.arguments import VERSION_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from aether.ingest.export import ExportReport
     from aether.ingest.sinks import Sink
@@ -75,7 +76,22 @@ def export(
     form = form or form_of("" if file == "-" else file)
     _check_form(file, form)
     wanted = EventFilter(actor_id, actor_prefix, None, event_types or None)
-    return asyncio.run(_Export(settings, file, form, step_over=step_over).run(wanted, after, through))
+    try:
+        return asyncio.run(_terminable(_Export(settings, file, form, step_over=step_over).run(wanted, after, through)))
+    except asyncio.CancelledError:
+        sys.stderr.write("aether: terminated\n")
+        return TERMINATED
+
+
+async def _terminable(running: Coroutine[None, None, int]) -> int:
+    """Let SIGTERM end a run as Ctrl-C does, so that it leaves no half file."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await running
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def _check_form(file: str, form: Form) -> None:

@@ -19,13 +19,15 @@ from aether.errors import (
     StoreDirectoryInUseError,
 )
 
-__all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "USAGE", "report_fault", "shown", "told"]
+__all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "TERMINATED", "USAGE", "report_fault", "shown", "told"]
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 """What a shell shows of a program whose reader went away."""
+TERMINATED = 143
+"""What a shell shows of a program that was told to end, by SIGTERM."""
 
 _HINTS: tuple[tuple[type[Exception], str], ...] = (
     (OutcomeUnknownError, "run the same command again"),
