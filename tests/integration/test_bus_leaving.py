@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from faults.routes import stall, two_servers_apart
@@ -33,8 +33,18 @@ PATIENT_S, HURRIED_S = 30.0, 0.2
 """How long a publisher waits where the route shall end its wait, and where it shall not."""
 
 
+MUTE = {"user": "mute", "password": "p", "permissions": {"publish": {"deny": ["_INBOX.>"]}}}
+"""Who may not publish to an inbox."""
+
+USERS = {"users": [{"user": "all", "password": "p"}, MUTE]}
+
+
 class Apart:
     """A publisher on one server, a subscriber on another, and the route between them.
+
+    Args:
+        user: who publishes.
+        of_left: further settings of the server that the publisher will leave.
 
     Attributes:
         left: the server that the publisher will leave.
@@ -42,15 +52,21 @@ class Apart:
         heard: the numbers that came.
     """
 
-    async def __aenter__(self) -> Self:
+    def __init__(self, user: str = "all", **of_left: Any) -> None:
+        self._user, self._of_left = user, of_left
         self.heard: Heard = []
+
+    async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self.door = await stack.enter_async_context(Tap())
             advertised = self.door.url.removeprefix("nats://")
-            self.left, self.other, self._routes = await stack.enter_async_context(two_servers_apart(client_advertise=advertised))
+            self.left, self.other, self._routes = await stack.enter_async_context(
+                two_servers_apart(client_advertise=advertised, **self._of_left)
+            )
             self.door.lead_to(self.left.url)
-            self.publisher = await stack.enter_async_context(NATSEventBus(self.door.url, timeout_s=2 * PATIENT_S))
-            ours = await stack.enter_async_context(NATSEventBus(self.other.url))
+            url = self.door.url.replace("//", f"//{self._user}:p@")
+            self.publisher = await stack.enter_async_context(NATSEventBus(url, timeout_s=2 * PATIENT_S))
+            ours = await stack.enter_async_context(NATSEventBus(self.other.url.replace("//", "//all:p@")))
             await until(lambda: len(self.publisher._connection._carrier.transport.info.connect_urls) == 2)
             await until(lambda: len(ours._connection._carrier.transport.info.connect_urls) == 2)
             subscription = await stack.enter_async_context(await ours.subscribe())
@@ -144,3 +160,19 @@ async def test_a_route_that_does_not_go_on_does_not_silence_a_publisher(
     assert told.startswith(apart.other.url)
     assert "no answer in time" in told
     assert sorted(await apart.numbers()) == [1, 2]
+
+
+async def test_a_publisher_that_may_prove_nothing_goes_on_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the server denies the proof, that is logged and not waited for, and no call of the publisher is told of it."""
+    monkeypatch.setattr("aether.nats.passing.PASS_ON_S", PATIENT_S)
+    async with Apart("mute", authorization=USERS) as apart:
+        second = await apart.publish_and_move(lambda: lame_duck(apart.left))
+        async with asyncio.timeout(PATIENT_S / 2):
+            await second
+        await apart.publisher.flush()
+        (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert "may come first" in told
+        assert "permissions violation" in told.lower()
+        assert sorted(await apart.numbers()) == [1, 2]
