@@ -12,6 +12,7 @@ from aether.bus.base import BusInfo, EventBus, Subscription, SubscriptionStats
 from aether.bus.local import LocalEventBus
 from aether.bus.nats import NATSEventBus
 from aether.bus.publishing import PublishingEventStore
+from aether.cluster.election import Leader, LeaderElection, Leadership, LossSignal
 from aether.errors import (
     AccessDeniedError,
     AetherError,
@@ -30,6 +31,7 @@ from aether.errors import (
     NamespaceMismatchError,
     NoSubscriberError,
     NotDrainedError,
+    NotLeaderError,
     NotOwnerError,
     NotPublishedError,
     OutcomeUnknownError,
@@ -92,14 +94,19 @@ __all__ = [
     "IngestStats",
     "InvalidIdError",
     "JetStreamEventStore",
+    "Leader",
+    "LeaderElection",
+    "Leadership",
     "LocalEventBus",
     "LoopInUseError",
+    "LossSignal",
     "MissingExtraError",
     "NATSEventBus",
     "NamespaceMismatchError",
     "NewEvent",
     "NoSubscriberError",
     "NotDrainedError",
+    "NotLeaderError",
     "NotOwnerError",
     "NotPublishedError",
     "OutcomeUnknownError",

@@ -24,6 +24,7 @@
     ├── RequestFailedError                     a request whose handler raised
     ├── PublishInterruptedError                published events may not have arrived; says how many at most
     ├── NotPublishedError                      events that are saved, and not published; carries them
+    ├── NotLeaderError                         a term of leadership is over; names the leader, as far as known
     ├── ServerUnavailableError (ConnectionError)   no server, or it cannot serve now
     │   ├── UnsupportedServerError             too old, or without JetStream
     │   └── ServersUnreachableError            servers of a cluster that a subscription could not be proven on
@@ -58,6 +59,7 @@ __all__ = [
     "NamespaceMismatchError",
     "NoSubscriberError",
     "NotDrainedError",
+    "NotLeaderError",
     "NotOwnerError",
     "NotPublishedError",
     "OutcomeUnknownError",
@@ -510,6 +512,22 @@ class NotPublishedError(AetherError):
             f"saved at position {self.position}, and not published: {len(self.events):,} events{why}; do not save them again, "
             "await bus.publish_many(error.events)"
         )
+
+
+class NotLeaderError(AetherError):
+    """A term of leadership is over, so nothing may be done in its name.
+
+    Attributes:
+        leader: the candidate that was seen to lead last; None: nobody.
+    """
+
+    def __init__(self, leader: str | None) -> None:
+        super().__init__(leader)
+        self.leader = leader
+
+    def __str__(self) -> str:
+        who = "nobody leads, as far as is known" if self.leader is None else f"{self.leader!r} leads, as far as is known"
+        return f"this term of leadership is over; {who}; leave the block, and wait for the next term with election.leadership()"
 
 
 class ServerUnavailableError(AetherError, ConnectionError):

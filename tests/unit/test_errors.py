@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "PublishInterruptedError": (12,),
     "NotDrainedError": ("the subscription to everything", 12, 10.0),
     "NotPublishedError": (42, ()),
+    "NotLeaderError": ("host:4711",),
     "ServersUnreachableError": (("nats://b:4222", "nats://c:4222"), "connection refused"),
 }
 
@@ -62,6 +63,7 @@ REMEDIES = {
     "RequestFailedError": "its own process has logged where",
     "PublishInterruptedError": "save in a store what must not be lost",
     "NotDrainedError": "read or handle them faster",
+    "NotLeaderError": "wait for the next term with election.leadership()",
     "NotPublishedError": "await bus.publish_many(error.events)",
     "ServersUnreachableError": 'ready="server"',
     "LoopInUseError": "asyncio.to_thread",

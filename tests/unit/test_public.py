@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aether
-from aether import codec, errors, event, sync, testing
+from aether import cluster, codec, errors, event, sync, testing
 from aether.store import base
 
 if TYPE_CHECKING:
     import types
 
-LISTED = [aether, sync, testing, codec, errors, event, base]
+LISTED = [aether, cluster, sync, testing, codec, errors, event, base]
 
 
 def exported(module: types.ModuleType) -> set[str]:

@@ -132,7 +132,7 @@ class Lease:
         self.term = self.position = self.failures = 0
         self.deadline = self._renew_at = -math.inf
         self.replaced = False
-        self.wanted = False
+        self.wanted = self._suspended = False
         self._record: Record | None = None
         self._doubt = False  # read the subject before anything is written again
         self._known_at_read: Record | None = None
@@ -149,14 +149,20 @@ class Lease:
 
     def want(self) -> None:
         """Bid for the lease from now on."""
-        self.wanted = True
+        self.wanted, self._suspended = True, False
 
     def unwant(self, now: float) -> None:
         """Bid no more, and let go of it."""
         self._expire(now)
-        self.wanted = self._former = False
+        self.wanted = self._former = self._suspended = False
         if self.term:
             self._lose("released")
+
+    def suspend(self, now: float) -> None:
+        """Bid no more for the moment, and leave what lies there: a term has ended, and its holder may want the next."""
+        self._expire(now)
+        if not self.term and self.wanted:
+            self.wanted, self._suspended = False, True
 
     def touch(self, now: float) -> None:
         """Renew now, because what the record says has changed."""
@@ -193,7 +199,7 @@ class Lease:
 
     def _cleaning(self, now: float) -> Action | None:
         """Take back what still lies there, as a bid that was stored after nobody wanted it any more."""
-        if self._record is None or self._record.session != self.session:
+        if self._suspended or self._record is None or self._record.session != self.session:
             return None
         return self._write(What.RELEASE, self._record.position, now)
 
@@ -233,7 +239,7 @@ class Lease:
         elif self.term:
             at = self._renew_at
         elif not self.wanted:
-            at = self._retry_at if not self.is_settled() else math.inf
+            at = self._retry_at if not (self._suspended or self.is_settled()) else math.inf
         elif self.replaced or self._record is None:
             at = math.inf
         elif self._record.session is None or self._record.session == self.session:

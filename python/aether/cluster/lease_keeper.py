@@ -146,6 +146,10 @@ class LeaseKeeper:
         self._lease.unwant(self._clock())
         self._go_on()
 
+    def suspend(self) -> None:
+        """Bid no more until it is wanted again, and leave what lies there: `on_lost` may want no other term yet."""
+        self._lease.suspend(self._clock())
+
     def update(self, data: Mapping[str, Any]) -> None:
         """Tell something else from now on, and renew at once where the lease is held."""
         self._data = dict(data)
@@ -218,10 +222,13 @@ class LeaseKeeper:
         """Do what is due, tell what has changed, and be called again when more is due."""
         if self._closed:
             return
-        if self._running is None and (action := self._lease.due(self._clock())) is not None:
+        now = self._clock()
+        # Who hears that a term ended may want no other: it hears so before there is a bid for one.
+        self._lease.is_valid(now)
+        self._tell_changes()
+        if self._running is None and (action := self._lease.due(now)) is not None:
             self._running = asyncio.create_task(self._do(action), name="aether-lease")
             self._running.add_done_callback(self._report)
-        self._tell_changes()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

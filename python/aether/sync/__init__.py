@@ -12,6 +12,7 @@ from aether.bus import base as bus_base
 from aether.bus import local, publishing
 from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
+from aether.cluster import election
 from aether.nats import server
 from aether.store import base, jetstream, memory, memory_pipeline, pipeline
 from aether.store.arrow import EventColumns
@@ -38,4 +39,7 @@ NATSEventBus = blocking(bus_nats.NATSEventBus, Portal, BUS_PARTS)
 InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {**STORE_PARTS, "ingest": memory_pipeline.MemoryPipeline})
 JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {**STORE_PARTS, "ingest": pipeline.JetStreamPipeline})
 PublishingEventStore = blocking(publishing.PublishingEventStore, Portal)
+Leadership = blocking(election.Leadership, Portal)
+LossSignal = blocking(election.LossSignal, Portal)
+LeaderElection = blocking(election.LeaderElection, Portal, {"leadership": election.Leadership, "lost": election.LossSignal})
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

@@ -3,7 +3,7 @@
 Written twice, the two faces would drift apart; so the blocking one is derived: coroutine methods become plain ones, async
 generators become generators, `async with` becomes `with`, `async for` becomes `for`, `aclose` becomes `close`. Beyond that:
 
-- A method that returns a part with coroutines of its own, as `ingest` a pipeline, returns that part's blocking face.
+- A method or property that returns a part with coroutines of its own, as `ingest` a pipeline, returns that part's blocking face.
 - A coroutine method `m` with a generator `_m_steps` beside it runs that generator in the calling thread and its steps on the
   loop, so that an iterable of the caller's is the caller's to iterate.
 - An iterator asks `_next_now` first, where it has one: what is there already needs no hop to the loop, which costs 50 µs.
@@ -102,9 +102,12 @@ def _blocking_part(source: type, parts: dict[str, type]) -> type:
 
 
 def _blocking_members(source: type, parts: dict[str, type]) -> dict[str, Any]:
-    body = {}
+    body: dict[str, Any] = {}
     for name, member in members(source).items():
-        if name in parts:
+        made: Any
+        if name in parts and isinstance(member, property):
+            made = _part_property(name, member, _blocking_part(parts[name], parts))
+        elif name in parts:
             made = _part_maker(member, _blocking_part(parts[name], parts))
         else:
             made = _blocking_member(source, name, member)
@@ -131,6 +134,10 @@ def _part_maker(member: Callable[..., Any], face: type) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(member):
         made = f"self._runner.run({made})"
     return _compiled(member, f"return _face({made}, self._runner)", {"_method": member, "_face": face})
+
+
+def _part_property(name: str, member: property, face: Callable[..., Any]) -> property:
+    return property(lambda self: face(getattr(self._async, name), self._runner), doc=member.__doc__)
 
 
 def blocking_protocol(source: type) -> type:

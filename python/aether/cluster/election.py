@@ -1,0 +1,382 @@
+"""Leader election: of all candidates of a group one leads, for as long as its lease is renewed.
+
+Nobody else can lead at the same time, as far as clocks go: a leader counts its time from before it asked, gives away a tenth of
+it, and looks at the clock whenever it is asked whether it leads. What must hold whatever the clocks say needs the term's number:
+it only grows, so whoever takes orders from a leader can refuse those of an older term (a fencing token).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from aether.cluster.lease_body import LeaseBody
+from aether.cluster.lease_keeper import LeaseKeeper, check_ttl
+from aether.errors import AetherError, DeadlineError, DecodeError, InvalidIdError, NotLeaderError
+from aether.nats.connection import Connection
+from aether.nats.coordination import Coordination
+from aether.nats.subjects import check_namespace, election_subject
+from aether.nats.watch import CoordinationWatch
+from aether.store.arguments import check_timeout_s
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+    from typing import Self
+
+    from nats.aio.client import Client
+
+    from aether.nats.connect_options import ConnectOptions
+    from aether.nats.coordination import Entry
+
+__all__ = ["Leader", "LeaderElection", "Leadership", "LossSignal", "leader_of"]
+
+_LOG = logging.getLogger("aether.cluster")
+
+NAME_BYTES_MAX = 255
+
+
+class Leader(NamedTuple):
+    """Who leads.
+
+    Attributes:
+        candidate: its name.
+        term: the number of its term, which only grows.
+    """
+
+    candidate: str
+    term: int
+
+
+class LeaderElection:
+    """One candidate in the election of a group's leader.
+
+    A plain call that connects at first use, or as an async context manager on enter. It makes the namespace's coordination
+    stream where that is missing, and nothing else.
+
+    Args:
+        url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
+            connected nats-py client, which is borrowed and stays open.
+        group: what the candidates want to lead, 1 to 255 bytes.
+        namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`.
+        candidate: this candidate's name, for people; None: "HOST:PID".
+        ttl: after how many seconds without a renewal a leader has lost; whole, 1 to 3,600. A third of it is between renewals.
+        timeout_s: what opening may take, in seconds, at most a day; waiting for leadership takes as long as it takes.
+        replicas: how many servers hold a new coordination stream, 1 to 5; None: as many as hold the namespace's events, else 1.
+        options: how to log in, and with which TLS, where the URL does not say it all.
+
+    Raises:
+        NamespaceMismatchError: on opening: the coordination stream exists with other settings.
+        ServerUnavailableError: on opening: no server answers, or (`UnsupportedServerError`) it lacks what is needed.
+    """
+
+    def __init__(
+        self,
+        url_or_client: str | Client,
+        *,
+        group: str,
+        namespace: str = "default",
+        candidate: str | None = None,
+        ttl: float = 3.0,
+        timeout_s: float = 10.0,
+        replicas: int | None = None,
+        options: ConnectOptions | None = None,
+    ) -> None:
+        check_timeout_s("timeout_s", timeout_s)
+        if isinstance(replicas, bool) or replicas not in (None, 1, 2, 3, 4, 5):
+            raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
+        name = f"{socket.gethostname()}:{os.getpid()}" if candidate is None else candidate
+        for what, value in (("group", group), ("candidate", name)):
+            _check_name(what, value)
+        self._group, self._candidate, self._ttl_s = group, name, check_ttl(ttl)
+        self._timeout_s, self._replicas = timeout_s, replicas
+        self._subject = election_subject(check_namespace(namespace), group)
+        self._connection = Connection(url_or_client, timeout_s, options)
+        self._coordination = Coordination(self._connection, namespace, timeout_s)
+        self._watch = CoordinationWatch(self._connection, namespace, timeout_s)
+        self._keeper: LeaseKeeper | None = None
+        self._opening = asyncio.Lock()
+        self._leadership: Leadership | None = None
+        self._change = asyncio.Event()
+        self._term_last = 0
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<LeaderElection {self._group!r} for {self._candidate!r} at {self._connection.url}>"
+
+    @property
+    def candidate(self) -> str:
+        """This candidate's name."""
+        return self._candidate
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who was seen to lead last; None: nobody, or nothing is known yet. Only `Leadership.valid` says whether oneself does."""
+        term = None if self._keeper is None else self._keeper.term
+        if term is not None:
+            return Leader(self._candidate, term)  # the watch may not have said so yet
+        entry = self._watch.entries.get(self._subject)
+        seen = None if entry is None else leader_of(entry)
+        return None if seen is not None and seen.term == self._term_last else seen
+
+    def leadership(self, *, timeout_s: float | None = None) -> Leadership:
+        """Return a block that is entered once this candidate leads, and gives leadership back when it is left.
+
+        One block at a time; for another candidate make another election.
+
+        Args:
+            timeout_s: how long entering may take, in seconds, at most a day; None: as long as another leads.
+        """
+        if timeout_s is not None:
+            check_timeout_s("timeout_s", timeout_s)
+        return Leadership(self, timeout_s)
+
+    async def changes(self) -> AsyncIterator[Leader | None]:
+        """Yield who leads, at once and whenever that changes; who reads slowly misses what was in between. Ends with this."""
+        await self._open()
+        last: tuple[Leader | None] | None = None
+        while not self._closed:
+            change = self._change
+            if last != (self.leader,):
+                last = (self.leader,)
+                yield self.leader
+            else:
+                await change.wait()
+
+    async def aclose(self) -> None:
+        """Give leadership back where it is held, and end the connection; a borrowed client stays open."""
+        if self._closed:
+            return
+        self._closed = True
+        self._tell_change()
+        async with self._opening, AsyncExitStack() as stack:
+            stack.push_async_callback(self._connection.aclose)
+            stack.push_async_callback(self._watch.aclose)
+            if self._keeper is not None:
+                stack.push_async_callback(self._keeper.aclose)
+                await self._give_back()
+
+    async def _open(self) -> LeaseKeeper:
+        async with self._opening:
+            if self._closed:
+                raise AetherError(f"{self!r} was closed; make a new one")
+            if self._keeper is None:
+                deadline = asyncio.get_running_loop().time() + self._timeout_s
+                await self._connection.ready(deadline)
+                await self._coordination.open(deadline, replicas=self._replicas)
+                await self._watch.start(deadline)
+                self._keeper = LeaseKeeper(
+                    self._coordination,
+                    self._watch,
+                    self._subject,
+                    ttl_s=self._ttl_s,
+                    name=self._candidate,
+                    on_held=self._held,
+                    on_lost=self._lost,
+                )
+                self._keeper.start()
+                self._watch.listen(_Pulse(self._subject, self._tell_change))
+        return self._keeper
+
+    async def _lead(self, leadership: Leadership, timeout_s: float | None) -> int:
+        """Wait until this candidate leads, for one block at a time; return the term."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._wait_to_lead(await self._open(), leadership)
+        except TimeoutError:
+            if timeout_s is None:
+                raise  # somebody else's
+            raise DeadlineError(f"waiting to lead {self._group!r}", timeout_s) from None
+
+    async def _wait_to_lead(self, keeper: LeaseKeeper, leadership: Leadership) -> int:
+        if self._leadership is not None:
+            raise AetherError(f"{self!r} leads already, or waits to; make another election for another candidate")
+        self._leadership, keeper.failure = leadership, None
+        try:
+            while True:
+                self._check_hope(keeper)
+                keeper.want()  # again, for a term may have come and gone before this task ran
+                if (term := keeper.term) is not None:
+                    return term
+                await keeper.wait()
+        except BaseException:
+            self._leadership = None
+            keeper.unwant()
+            raise
+
+    def _check_hope(self, keeper: LeaseKeeper) -> None:
+        """Raise where waiting for leadership is in vain."""
+        if self._closed:
+            raise AetherError(f"{self!r} was closed")
+        if keeper.failure is not None:
+            raise keeper.failure
+
+    async def _leave(self, leadership: Leadership) -> None:
+        if self._leadership is leadership:
+            self._leadership = None
+            if leadership.valid and not self._closed:
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Release the lease, or say that it ends by itself."""
+        if self._keeper is None:
+            return
+        try:
+            await self._keeper.release(asyncio.get_running_loop().time() + min(self._timeout_s, self._ttl_s))
+        except DeadlineError:
+            _LOG.warning("%r could not give leadership back; it ends by itself within %d s", self, self._ttl_s)
+
+    def _held(self, term: int) -> None:
+        self._term_last = term
+        self._tell_change()
+
+    def _lost(self, term: int, _reason: str, _body: bytes | None) -> None:
+        leadership = self._leadership
+        if self._keeper is not None:
+            # The block ends first; who enters the next bids again, and at once where nobody else has.
+            self._keeper.suspend()
+        if leadership is not None and leadership.number == term:
+            leadership.lost._set()  # noqa: SLF001 - the two are one
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+
+class _Pulse:
+    """Tells an election that who leads may have changed."""
+
+    def __init__(self, subject: str, tell: Callable[[], None]) -> None:
+        self._subject, self._tell = subject, tell
+
+    def on_entry(self, entry: Entry) -> None:
+        if entry.subject == self._subject:
+            self._tell()
+
+    def on_synced(self) -> None:
+        self._tell()
+
+    def on_broken(self, reason: str) -> None:
+        """Nothing is known to have changed."""
+
+
+class Leadership:
+    """A term of leadership, and the block in which it is held; made by `LeaderElection.leadership`.
+
+    Others lead at the earliest when it is over, as far as clocks go. `valid` and `check` look at the clock each time, so they are
+    true also where the loop was blocked or the process stood still; `lost` tells those who wait.
+    """
+
+    def __init__(self, election: LeaderElection, timeout_s: float | None) -> None:
+        self._election, self._timeout_s = election, timeout_s
+        self._number = 0
+        self._lost = LossSignal(self)
+
+    def __repr__(self) -> str:
+        return f"<Leadership of {self._election._group!r}, term {self._number}, {'valid' if self.valid else 'over'}>"  # noqa: SLF001
+
+    async def __aenter__(self) -> Self:
+        if self._number:
+            raise AetherError("this term is over or held already; call election.leadership() for another")
+        self._number = await self._election._lead(self, self._timeout_s)  # noqa: SLF001 - the two are one
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._election._leave(self)  # noqa: SLF001
+        self._lost._set()  # noqa: SLF001
+
+    @property
+    def number(self) -> int:
+        """The term's number, larger than that of any earlier one of this group; 0 before the block is entered."""
+        return self._number
+
+    @property
+    def valid(self) -> bool:
+        """Whether this term is held at this moment, by the clock; once it is not, it never is again."""
+        keeper = self._election._keeper  # noqa: SLF001
+        return self._number != 0 and keeper is not None and keeper.term == self._number
+
+    @property
+    def lost(self) -> LossSignal:
+        """Set once the term is over."""
+        return self._lost
+
+    def check(self) -> None:
+        """Do nothing while the term is held; call it right before what only the leader may do.
+
+        Raises:
+            NotLeaderError: the term is over.
+        """
+        if not self.valid:
+            leader = self._election.leader
+            raise NotLeaderError(None if leader is None else leader.candidate)
+
+
+class LossSignal:
+    """Set once a term is over, as an `asyncio.Event` that only the election sets."""
+
+    def __init__(self, leadership: Leadership) -> None:
+        self._leadership, self._event = leadership, asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<LossSignal, {'set' if self.is_set() else 'not set'}>"
+
+    def is_set(self) -> bool:
+        """Say whether the term is over, by the clock at this moment."""
+        return self._event.is_set() or not self._leadership.valid
+
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the term is over, or for at most `timeout_s` seconds; say whether it is."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return self.is_set()
+        return True
+
+    def _set(self) -> None:
+        self._event.set()
+
+
+def leader_of(entry: Entry) -> Leader | None:
+    """Return who leads by what lies on an election's subject; None: nobody."""
+    if entry.marker:
+        return None
+    try:
+        body = LeaseBody.decode(entry.body)
+    except DecodeError:
+        return None  # the keeper says so, loudly
+    return None if body.free else Leader(body.name, body.term or entry.position)
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a str, not {type(name).__name__}")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidIdError(what, name, "cannot be written as UTF-8") from None
+    if not 1 <= length <= NAME_BYTES_MAX:
+        raise InvalidIdError(
+            what, name, "is empty; it has 1 to 255 UTF-8 bytes" if not length else "is longer than 255 UTF-8 bytes"
+        )
