@@ -34,12 +34,14 @@ from aether import IngestError as IngestError
 from aether import IngestOutcome as IngestOutcome
 from aether import IngestStats as IngestStats
 from aether import InvalidIdError as InvalidIdError
+from aether import Leader as Leader
 from aether import LoopInUseError as LoopInUseError
 from aether import MissingExtraError as MissingExtraError
 from aether import NamespaceMismatchError as NamespaceMismatchError
 from aether import NewEvent as NewEvent
 from aether import NoSubscriberError as NoSubscriberError
 from aether import NotDrainedError as NotDrainedError
+from aether import NotLeaderError as NotLeaderError
 from aether import NotOwnerError as NotOwnerError
 from aether import NotPublishedError as NotPublishedError
 from aether import OutcomeUnknownError as OutcomeUnknownError
@@ -92,14 +94,19 @@ __all__ = [
     "IngestStats",
     "InvalidIdError",
     "JetStreamEventStore",
+    "Leader",
+    "LeaderElection",
+    "Leadership",
     "LocalEventBus",
     "LoopInUseError",
+    "LossSignal",
     "MissingExtraError",
     "NATSEventBus",
     "NamespaceMismatchError",
     "NewEvent",
     "NoSubscriberError",
     "NotDrainedError",
+    "NotLeaderError",
     "NotOwnerError",
     "NotPublishedError",
     "OutcomeUnknownError",
@@ -839,6 +846,108 @@ class JetStreamEventStore:
     def info(self) -> StoreInfo:
         """Say what an ack means here, and what server this is."""
 
+class LeaderElection:
+    """One candidate in the election of a group's leader.
+
+    A plain call that connects at first use, or as a context manager on enter. It makes the namespace's coordination
+    stream where that is missing, and nothing else.
+
+    Args:
+        url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
+            connected nats-py client, which is borrowed and stays open.
+        group: what the candidates want to lead, 1 to 255 bytes.
+        namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`.
+        candidate: this candidate's name, for people; None: "HOST:PID".
+        ttl: after how many seconds without a renewal a leader has lost; whole, 1 to 3,600. A third of it is between renewals.
+        timeout_s: what opening may take, in seconds, at most a day; waiting for leadership takes as long as it takes.
+        replicas: how many servers hold a new coordination stream, 1 to 5; None: as many as hold the namespace's events, else 1.
+        options: how to log in, and with which TLS, where the URL does not say it all.
+
+    Raises:
+        NamespaceMismatchError: on opening: the coordination stream exists with other settings.
+        ServerUnavailableError: on opening: no server answers, or (`UnsupportedServerError`) it lacks what is needed.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(
+        self,
+        url_or_client: str,
+        *,
+        group: str,
+        namespace: str = "default",
+        candidate: str | None = None,
+        ttl: float = 3.0,
+        timeout_s: float = 10.0,
+        replicas: int | None = None,
+        options: ConnectOptions | None = None,
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    @property
+    def candidate(self) -> str:
+        """This candidate's name."""
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who was seen to lead last; None: nobody, or nothing is known yet. Only `Leadership.valid` says whether oneself does."""
+
+    def leadership(self, *, timeout_s: float | None = None) -> Leadership:
+        """Return a block that is entered once this candidate leads, and gives leadership back when it is left.
+
+        One block at a time; for another candidate make another election.
+
+        Args:
+            timeout_s: how long entering may take, in seconds, at most a day; None: as long as another leads.
+        """
+
+    def changes(self) -> Iterator[Leader | None]:
+        """Yield who leads, at once and whenever that changes; who reads slowly misses what was in between. Ends with this."""
+
+    def close(self) -> None:
+        """Give leadership back where it is held, and end the connection; a borrowed client stays open."""
+
+class Leadership:
+    """A term of leadership, and the block in which it is held; made by `LeaderElection.leadership`.
+
+    Others lead at the earliest when it is over, as far as clocks go. `valid` and `check` look at the clock each time, so they are
+    true also where the loop was blocked or the process stood still; `lost` tells those who wait.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(self, election: LeaderElection, timeout_s: float | None) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    @property
+    def number(self) -> int:
+        """The term's number, larger than that of any earlier one of this group; 0 before the block is entered."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether this term is held at this moment, by the clock; once it is not, it never is again."""
+
+    @property
+    def lost(self) -> LossSignal:
+        """Set once the term is over."""
+
+    def check(self) -> None:
+        """Do nothing while the term is held; call it right before what only the leader may do.
+
+        Raises:
+            NotLeaderError: the term is over.
+        """
+
 class LocalEventBus:
     """An `EventBus` within this process, for the tasks of one event loop: for tests, prototypes and one-process services.
 
@@ -916,6 +1025,22 @@ class LocalEventBus:
 
     def request(self, event: Event, timeout: float | None = None) -> Any:
         """Publish an event and return what its handler returns; see `EventBus.request`."""
+
+class LossSignal:
+    """Set once a term is over, as an `asyncio.Event` that only the election sets.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(self, leadership: Leadership) -> None: ...
+    def is_set(self) -> bool:
+        """Say whether the term is over, by the clock at this moment."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the term is over, or for at most `timeout_s` seconds; say whether it is."""
 
 class NATSEventBus:
     """An `EventBus` over NATS, for publishers and subscribers in any number of processes.
