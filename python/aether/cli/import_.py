@@ -57,6 +57,13 @@ class _Command(click.Command):
 
 @click.command("import", cls=_Command)
 @click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
+@click.option(
+    "--sharded",
+    "is_sharded",
+    is_flag=True,
+    help="Into a namespace of cluster nodes, which is made where it is not there. No node may serve it meanwhile: the import "
+    "takes each shard that it writes to.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, also what is there already, and write nothing.")
 @click.option(
     "--on-error",
@@ -90,6 +97,7 @@ def import_(
     settings: Settings,
     file: str,
     *,
+    is_sharded: bool,
     dry_run: bool,
     on_error: str,
     quarantine: str | None,
@@ -118,7 +126,7 @@ def import_(
         descriptor = files.enter_context(_opened(file))
         source = open_source(descriptor, "stdin" if file == "-" else file, form or form_of(file), Mapping(rules), delimiter)
         bad = None if dry_run or quarantine is None else files.enter_context(_opened_quarantine(quarantine, descriptor, source))
-        command = _Import(settings, source, bad, dry_run=dry_run)
+        command = _Import(settings, source, bad, dry_run=dry_run, is_sharded=is_sharded)
         return asyncio.run(command.run({"skip_bad": on_error != "stop", "ids_max": ids_max}))
 
 
@@ -146,11 +154,13 @@ def _opened(file: str) -> Iterator[int]:
 class _Import:
     """One run of the command."""
 
-    def __init__(self, settings: Settings, source: Source, quarantine: Quarantine | None, *, dry_run: bool) -> None:
+    def __init__(
+        self, settings: Settings, source: Source, quarantine: Quarantine | None, *, dry_run: bool, is_sharded: bool
+    ) -> None:
         self._settings = settings
         self._source = source
         self._quarantine = quarantine
-        self._dry_run = dry_run
+        self._dry_run, self._is_sharded = dry_run, is_sharded
         self._output = Output(as_json=settings.as_json)
         self._faults: list[dict[str, Any]] = []
         self._cpu_s = 0.0
@@ -173,7 +183,7 @@ class _Import:
     async def _store(self) -> AsyncIterator[tuple[EventStore, int]]:
         """Yield the store and its largest commit; for a dry run into a namespace that is not there, an empty one in memory."""
         if not self._dry_run:
-            async with new_store(self._settings) as store:
+            async with new_store(self._settings, is_sharded=self._is_sharded) as store:
                 yield store, (await store.info()).commit_bytes_max
             return
         async with running_server(self._settings, may_create=False) as url:

@@ -11,6 +11,7 @@ from aether.nats.connection import Connection
 from aether.nats.server import EmbeddedServer, parse_embedded_url
 from aether.nats.streams import namespace_exists
 from aether.store.jetstream import JetStreamEventStore
+from aether.store.sole_owner import SoleOwnerStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,9 +47,15 @@ async def running_server(settings: Settings, *, may_create: bool) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def new_store(settings: Settings) -> AsyncIterator[JetStreamEventStore]:
-    """Yield the store; its namespace is made if it is not there."""
-    async with running_server(settings, may_create=True) as url, _store(settings, url) as store:
+async def new_store(settings: Settings, *, is_sharded: bool = False) -> AsyncIterator[JetStreamEventStore]:
+    """Yield the store; its namespace is made if it is not there.
+
+    Args:
+        settings: the shared options.
+        is_sharded: it is a namespace of cluster nodes, to be filled by the owner of whatever shard is written to.
+    """
+    opened = _sole_owner if is_sharded else _store
+    async with running_server(settings, may_create=True) as url, opened(settings, url) as store:
         yield store
 
 
@@ -72,6 +79,10 @@ async def existing_store(settings: Settings) -> AsyncIterator[JetStreamEventStor
 
 def _store(settings: Settings, url: str) -> JetStreamEventStore:
     return JetStreamEventStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s, options=settings.options)
+
+
+def _sole_owner(settings: Settings, url: str) -> JetStreamEventStore:
+    return SoleOwnerStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s, options=settings.options)
 
 
 async def look(settings: Settings, url: str) -> tuple[bool, int]:

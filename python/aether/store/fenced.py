@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from aether.errors import AetherError
 from aether.nats.subjects import check_namespace
 from aether.store.arguments import check_placing
+from aether.store.fenced_pipeline import FencedPipeline
 from aether.store.fenced_writer import FencedWriter
 from aether.store.jetstream import HEADS_MAX, JetStreamEventStore
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether.nats.connection import Connection
-    from aether.store.base import IngestPipeline
 
 __all__ = ["FencedEventStore"]
 
@@ -37,6 +36,9 @@ class FencedEventStore(JetStreamEventStore):
         NamespaceMismatchError: on opening: plain stores write to the namespace.
     """
 
+    _pipeline = FencedPipeline
+    _fenced_writer: type[FencedWriter] = FencedWriter
+
     def __init__(
         self,
         connection: Connection,
@@ -52,7 +54,9 @@ class FencedEventStore(JetStreamEventStore):
     ) -> None:
         check_placing(timeout_s, replicas, storage)
         self._set_up(connection, check_namespace(namespace), timeout_s, (replicas, storage), "shard")
-        self._fenced = FencedWriter(connection, self._events, namespace, heads_max, node=node, valid=valid, owner_of=owner_of)
+        self._fenced = self._fenced_writer(
+            connection, self._events, namespace, heads_max, node=node, valid=valid, owner_of=owner_of
+        )
         self._writer = self._fenced
         self._snapshots = self._keeper()
 
@@ -62,10 +66,6 @@ class FencedEventStore(JetStreamEventStore):
     async def aclose(self) -> None:
         """Take no more writes; the connection is the node's, and stays open."""
         self._fenced.close_all()
-
-    def ingest(self, **_: object) -> IngestPipeline:
-        """Not there yet: append and save_events are."""
-        raise AetherError("a cluster node's store has no ingest yet: use append or save_events")
 
     def epoch_of(self, shard: int) -> int | None:
         """Return the epoch under which this node may write to the shard at this moment; None: it may not.

@@ -15,6 +15,7 @@ from aether.errors import (
     CorruptEventError,
     IdConflictError,
     IngestError,
+    NotOwnerError,
     OutcomeUnknownError,
     StoreFullError,
     VersionConflictError,
@@ -309,8 +310,8 @@ def not_sent(cause: AetherError) -> AetherError:
 
 
 def is_verdict(error: AetherError) -> bool:
-    """Say whether this error is about the event or its actor alone; any other would meet all events alike."""
-    return isinstance(error, VersionConflictError | CommitTooLargeError | CorruptEventError)
+    """Say whether this error is about the event, its actor or its shard alone; any other would meet all events alike."""
+    return isinstance(error, VersionConflictError | CommitTooLargeError | CorruptEventError | NotOwnerError)
 
 
 def note(stats: IngestStats) -> str:

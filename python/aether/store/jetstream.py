@@ -118,6 +118,8 @@ class JetStreamEventStore:
         self._facts: StreamFacts | None = None
         self._opening = asyncio.Lock()
 
+    _pipeline: type[JetStreamPipeline] = JetStreamPipeline
+
     def _keeper(self) -> SnapshotKeeper:
         snapshots = StreamLog(self._connection, snapshots_stream(self._namespace), self._timeout_s)
         return SnapshotKeeper(self._connection, snapshots, self._events, self._namespace, self._writer.heads)
@@ -217,7 +219,7 @@ class JetStreamEventStore:
         }
         check_ingest_bounds(**bounds, known_ids_max=known_ids_max)
         check_ingest_ways(linger_s=linger_s, skip_known=skip_known, on_conflict=on_conflict)
-        return JetStreamPipeline(
+        return self._pipeline(
             connection=self._connection,
             log=self._events,
             writer=self._writer,

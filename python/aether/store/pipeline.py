@@ -18,7 +18,7 @@ from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 from aether.store.base import IngestStats
 from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Ledger, Outcomes, caller, note
-from aether.store.troubles import Troubles
+from aether.store.troubles import DOUBTS_AT_ONCE, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -59,6 +59,7 @@ class JetStreamPipeline:
         opened: opens the store where it is not open yet.
         bounds: those of `Pending`, by their names in `EventStore.ingest`.
         linger_s, skip_known, known_ids_max, on_conflict, on_failure: of `EventStore.ingest`.
+        doubts_at_once: how many commits in doubt are settled at a time.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class JetStreamPipeline:
         known_ids_max: int,
         on_conflict: OnConflict,
         on_failure: Callable[[Any, AetherError], object] | None,
+        doubts_at_once: int = DOUBTS_AT_ONCE,
     ) -> None:
         self._connection, self._log, self._opened, self._linger_s = connection, log, opened, linger_s
         self._attempt_s = max(ATTEMPT_S_MIN, log.timeout_s / 4)
@@ -93,6 +95,7 @@ class JetStreamPipeline:
             skip_known=skip_known,
             known_ids_max=known_ids_max,
             attempt_s=self._attempt_s,
+            at_once=doubts_at_once,
             moved=self._on_moved,
         )
         self._wake = asyncio.Event()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aether.store.doubts import Ending
     from aether.store.ingesting import Ledger
 
-__all__ = ["NOT_SENT", "Troubles"]
+__all__ = ["DOUBTS_AT_ONCE", "NOT_SENT", "Troubles"]
 
 _LOG = logging.getLogger("aether.store")
 
@@ -46,6 +46,8 @@ class Troubles:
         ledger: where ends are told.
         connection, log, writer, namespace: the store's.
         on_conflict, skip_known, known_ids_max: of `EventStore.ingest`.
+        attempt_s: how long an answer is waited for, in seconds.
+        at_once: how many commits are settled at a time.
         moved: called when something was settled.
     """
 
@@ -62,12 +64,13 @@ class Troubles:
         skip_known: bool,
         known_ids_max: int,
         attempt_s: float,
+        at_once: int,
         moved: Callable[[BaseException | None], None],
     ) -> None:
         self._pending, self._ledger = pending, ledger
         self._connection, self._log, self._namespace = connection, log, namespace
         self._skip_known, self._known_ids_max = skip_known, known_ids_max
-        self._attempt_s = attempt_s
+        self._attempt_s, self._at_once = attempt_s, at_once
         self._moved = moved
         self._doubts = Doubts(writer, log, renumber=on_conflict == "renumber", skip_known=skip_known)
         self._waiting: deque[Doubt] = deque()
@@ -82,7 +85,7 @@ class Troubles:
             self._waiting.extend(
                 Doubt(*trouble, deadline - (self._attempt_s if trouble[1] == "silent" else 0.0)) for trouble in troubles
             )
-        while self._waiting and len(self._tasks) < DOUBTS_AT_ONCE:
+        while self._waiting and len(self._tasks) < self._at_once:
             self._settle(self._waiting.popleft())
         if not self._is_reading and (actors := self._pending.headless(HEADS_AT_ONCE)):
             self._is_reading = True
