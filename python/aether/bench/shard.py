@@ -1,4 +1,4 @@
-"""Actor ids made tokens, shards and subjects, beside the same in plain Python: what every append and every owner needs."""
+"""Actor ids made tokens, shards and subjects, and shards given owners: what every append and every owner needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aether._native import actor_subject, shard_of
 from aether.bench.measure import CPU, Side, compare
+from aether.bench.owners import owner_lines
 from aether.bench.setting import check
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def subject(actor_id: str) -> str:
 
 
 async def lines(setting: Setting) -> list[Line]:
-    """Find shards and subjects of ids with and without bytes that a token escapes."""
+    """Find shards, subjects and owners of ids with and without bytes that a token escapes; assign shards."""
     repetitions = setting.repetitions(15, 41, 101)
     setting.say(f"shard: {len(IDS):,} ids, {repetitions + 1} times on each side")
     found = []
@@ -58,7 +59,7 @@ async def lines(setting: Setting) -> list[Line]:
         check(holds=[ours(each) for each in IDS] == [plain(each) for each in IDS], what=f"{scenario}: the sides differ")
         sides = _side("aether", ours), [_side("plain Python", plain)]
         found += await compare(scenario, *sides, repetitions=repetitions, clock=CPU)
-    return found
+    return found + await owner_lines(repetitions, IDS, plain_shard)
 
 
 def _side(name: str, function: Callable[[str], object]) -> Side:
