@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from aether.cluster.actors import Behaviour
+from aether.cluster.changes import ClusterChange
 from aether.cluster.election import Leader, LeaderElection, Leadership, LossSignal
 from aether.cluster.host import ActorHost, HostStats
+from aether.cluster.members import Member
+from aether.cluster.node import ClusterNode
 
-__all__ = ["ActorHost", "Behaviour", "HostStats", "Leader", "LeaderElection", "Leadership", "LossSignal"]
+__all__ = [
+    "ActorHost",
+    "Behaviour",
+    "ClusterChange",
+    "ClusterNode",
+    "HostStats",
+    "Leader",
+    "LeaderElection",
+    "Leadership",
+    "LossSignal",
+    "Member",
+]

@@ -11,7 +11,7 @@ from aether.store.fenced_writer import FencedWriter
 from aether.store.jetstream import HEADS_MAX, JetStreamEventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aether.nats.connection import Connection
 
@@ -30,6 +30,7 @@ class FencedEventStore(JetStreamEventStore):
         node: this node's name.
         valid: says whether this node may act as an owner at this moment, by its lease and its clock.
         owner_of: names the owner of a shard as far as is known, for errors.
+        gate: see `FencedWriter`.
         timeout_s, replicas, storage, heads_max: of `JetStreamEventStore`.
 
     Raises:
@@ -47,6 +48,7 @@ class FencedEventStore(JetStreamEventStore):
         node: str,
         valid: Callable[[], bool],
         owner_of: Callable[[int], str | None],
+        gate: Callable[[int, float], Awaitable[None]] | None = None,
         timeout_s: float = 10.0,
         replicas: int | None = None,
         storage: Literal["file", "memory"] | None = None,
@@ -55,7 +57,7 @@ class FencedEventStore(JetStreamEventStore):
         check_placing(timeout_s, replicas, storage)
         self._set_up(connection, check_namespace(namespace), timeout_s, (replicas, storage), "shard")
         self._fenced = self._fenced_writer(
-            connection, self._events, namespace, heads_max, node=node, valid=valid, owner_of=owner_of
+            connection, self._events, namespace, heads_max, node=node, valid=valid, owner_of=owner_of, gate=gate
         )
         self._writer = self._fenced
         self._snapshots = self._keeper()

@@ -26,7 +26,7 @@ from aether.store.shard_gate import ShardGate
 from aether.store.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aether.nats.connection import Connection
     from aether.nats.stream_log import Message, Newest, StreamLog
@@ -48,6 +48,8 @@ class FencedWriter:
         node: this node's name.
         valid: says whether this node may act as an owner at this moment, by its lease and its clock.
         owner_of: names the owner of a shard as far as is known, for errors.
+        gate: waits where a shard is on its way to this node or away, before a write that found it closed is tried again; raises
+            `NotOwnerError` where it is another's. None: such a write fails at once.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class FencedWriter:
         node: str,
         valid: Callable[[], bool],
         owner_of: Callable[[int], str | None],
+        gate: Callable[[int, float], Awaitable[None]] | None = None,
     ) -> None:
         self._connection, self._log, self._namespace = connection, log, namespace
-        self._node, self._valid, self._owner_of = node, valid, owner_of
+        self._node, self._valid, self._owner_of, self._wait = node, valid, owner_of, gate
         self.heads = HeadCache(heads_max)
         """What was seen of actors, whoever reads: good enough to read on, not to write on."""
         # What may be written on: made or proven under a fence, and kept under its key, so that no other fence finds it.
@@ -130,8 +133,18 @@ class FencedWriter:
             VersionConflictError: the actor is elsewhere than the request expects.
             OutcomeUnknownError: sent, and the deadline passed before anybody could say what became of it.
         """
+        shard = shard_of(request.actor_id)
+        while True:
+            try:
+                return await self._write(request, shard, deadline)
+            except NotOwnerError:
+                # Nothing of it is stored, nor can come to be, so it can be tried again as if it were new.
+                if self._wait is None:
+                    raise
+                await self._wait(shard, deadline)
+
+    async def _write(self, request: WriteRequest, shard: int, deadline: float) -> Written:
         actor_id = request.actor_id
-        shard = shard_of(actor_id)
         self._owned(shard)  # who cannot write need not wait
         async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
             fence = self._owned(shard)
@@ -258,6 +271,8 @@ class FencedWriter:
         Appends a commit without events that names them, on top of the last good commit, under the fence as any write.
         """
         shard = shard_of(actor_id)
+        if self._wait is not None:
+            await self._wait(shard, deadline)
         async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
             fence = self._owned(shard)
             deliveries: list[Delivery] = []

@@ -1,0 +1,170 @@
+"""Requests from node to node, over core NATS: never stored, each with a deadline.
+
+A node listens on one subject for each thing it can be asked. The answers begin with a mark that says what they are, because a
+handler's failure must not look like its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from aether._native import token_encode
+from aether.errors import AetherError, RequestFailedError
+from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
+from aether.nats.portable_inbox import subscribe, unsubscribe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from aether.nats.connection import Connection
+
+    Handler = Callable[[bytes], Awaitable[bytes]]
+
+__all__ = ["NodeCalls"]
+
+_LOG = logging.getLogger("aether.cluster")
+_VERB = re.compile(r"[a-z][a-z-]{0,31}")
+
+RUNNING_MAX = 50_000
+"""How many requests are handled at a time; more are refused, and told so."""
+
+ANSWER, FAILURE, UNSERVED, BUSY = b"+", b"-", b"?", b"!"
+
+
+class NodeCalls:
+    """What one node asks others, and is asked.
+
+    Args:
+        connection: the node's connection.
+        namespace: its namespace.
+        node_id: its name.
+        timeout_s: what sending an answer may take, in seconds.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, node_id: str, timeout_s: float) -> None:
+        self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
+        self._own = self._subject(node_id, "*")
+        self._handlers: dict[str, Handler] = {}
+        self._running: dict[str, set[asyncio.Task[None]]] = {}
+        self._heard: tuple[Client, Subscription] | None = None
+
+    def _subject(self, node_id: str, verb: str) -> str:
+        return f"aether-node.{self._namespace}.{token_encode(node_id)}.{verb}"
+
+    # Being asked.
+
+    async def listen(self) -> None:
+        """Hear requests, if they are not heard yet: a connection may have been made anew, with another client.
+
+        Raises:
+            NoRespondersError: the connection is lost.
+        """
+        client = self._connection.client
+        if self._heard is not None and self._heard[0] is client:
+            return
+        self._heard = (client, await subscribe(client, self._own, "", self._take))
+
+    def serve(self, verb: str, handler: Handler) -> None:
+        """Have requests of this kind handled, each in a task of its own.
+
+        Raises:
+            AetherError: somebody does already.
+        """
+        if not _VERB.fullmatch(verb):
+            raise ValueError(f"a verb is 1 to 32 characters of a-z and -, not {verb!a}")
+        if verb in self._handlers:
+            raise AetherError(f"this node handles {verb!r} already; one handler serves a verb")
+        self._handlers[verb] = handler
+        self._running.setdefault(verb, set())
+
+    async def unserve(self, verb: str) -> None:
+        """Handle no more requests of this kind, and return when those that are handled have ended.
+
+        Whoever is cancelled while he waits, as by a deadline, cancels them.
+        """
+        self._handlers.pop(verb, None)
+        running = self._running.get(verb, set())
+        try:
+            while running:
+                await asyncio.wait([*running])
+        except asyncio.CancelledError:
+            for task in running:
+                task.cancel()
+            raise
+
+    async def aclose(self) -> None:
+        """Hear no more, and end what is being handled."""
+        self._handlers.clear()
+        if self._heard is not None:
+            heard, self._heard = self._heard, None
+            await unsubscribe(heard[1])
+        running = [task for tasks in self._running.values() for task in tasks]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    async def _take(self, msg: Msg) -> None:
+        verb = msg.subject.rpartition(".")[2]
+        handler = self._handlers.get(verb)
+        running = self._running.setdefault(verb, set()) if handler is not None else set()
+        if handler is None or len(running) >= RUNNING_MAX:
+            await self._reply(msg, UNSERVED if handler is None else BUSY)
+            return
+        task = asyncio.create_task(self._handle(handler, verb, msg), name=f"aether-node-{verb}")
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    async def _handle(self, handler: Handler, verb: str, msg: Msg) -> None:
+        try:
+            frame = ANSWER + await handler(msg.data)
+        except Exception as error:  # noqa: BLE001 - whoever asked is told of it
+            _LOG.exception("a request %r failed", verb)
+            frame = FAILURE + f"{type(error).__name__}: {error}".encode(errors="replace")
+        await self._reply(msg, frame)
+
+    async def _reply(self, msg: Msg, frame: bytes) -> None:
+        """Answer, where an answer is wanted; whoever gets none asks again."""
+        if not msg.reply:
+            return
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            transport = await self._connection.ready(deadline)
+            await transport.publish_reply(msg.reply, frame, deadline)
+        except (AetherError, NoRespondersError) as error:
+            _LOG.warning("an answer to %s was not sent: %s", msg.subject, error)
+
+    # Asking.
+
+    async def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
+        """Ask a node, and return its answer.
+
+        Args:
+            node_id: the node's name.
+            verb: what it is asked.
+            body: the question.
+            deadline: on the loop's clock, in seconds.
+
+        Raises:
+            NoRespondersError: nothing was sent, or (`NobodyListensError`) nobody is there; it had no effect.
+            UnansweredError: sent, and no answer came: it may have had its effect.
+            RequestFailedError: the handler raised.
+            ServerUnavailableError: no server answers by the deadline.
+        """
+        transport = await self._connection.ready(deadline)
+        reply = await transport.request(self._subject(node_id, verb), body, deadline)
+        mark, answer = reply.data[:1], reply.data[1:]
+        if mark == ANSWER:
+            return answer
+        if mark == FAILURE:
+            raise RequestFailedError(answer.decode(errors="replace"))
+        if mark in (UNSERVED, BUSY):
+            raise NobodyListensError(f"{node_id!r} does not handle {verb!r}" if mark == UNSERVED else f"{node_id!r} is too busy")
+        raise UnansweredError(f"an answer to {verb!r} that is none of a node's")

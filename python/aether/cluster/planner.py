@@ -1,0 +1,226 @@
+"""What the leader decides: which node gets which shard, and when. Pure: time, members and table come in, a new table comes out.
+
+Shards are given by a sticky quota (`assign`), so as few as possible move. One that has a living owner is moved in two steps: its
+owner is told to let it go, and only when it has said so, or has been silent for too long, is the shard given on. One whose owner
+is dead is given at once. None of that makes writes safe, the epoch records do; it makes moves short and rare.
+
+The hard question is who is dead. A lease that expired says so, but when NATS itself was away every lease expires, and its owners
+come back within moments. So absence counts as death only for a leader that has been watching without a break, and has kept its
+own lease, for as long as a lease lives. Until then nothing is taken from those who are missing, and the assignment outlives the
+outage. Whoever left of his own will is not missing, and is never waited for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from aether._native import assign
+from aether.cluster.table import SHARDS, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from aether.cluster.members import Present
+
+    Assign = Callable[[list[int], list[tuple[str, int]]], list[int]]
+
+__all__ = ["GATHER_S", "Plan", "Planner", "Situation"]
+
+GATHER_S = 0.2
+"""How long the first members of a cluster are waited for, so that the first of them does not get everything for a moment."""
+
+
+class Situation(NamedTuple):
+    """What a decision is made on; times are in seconds, on one clock.
+
+    Attributes:
+        now: the time.
+        term: the leader's term.
+        led_since: when the term began.
+        steady_since: since when the members were watched, and the own lease held, without a break; None: not at the moment.
+        present: who is there.
+        left: who gave its lease back.
+        table: what was decided last; None: nothing yet.
+    """
+
+    now: float
+    term: int
+    led_since: float
+    steady_since: float | None
+    present: Mapping[str, Present]
+    left: AbstractSet[str]
+    table: Table | None
+
+
+class Plan(NamedTuple):
+    """What is to be done.
+
+    Attributes:
+        table: what is to be written; None: nothing.
+        wake_at: when to decide again, even if nothing happens; None: not before something does.
+    """
+
+    table: Table | None
+    wake_at: float | None
+
+
+@dataclass
+class _Move:
+    """A shard that its owner is to let go.
+
+    Attributes:
+        owner: who.
+        position: the table that said so first, as far as this leader knows.
+        since: when that was.
+        released: the owner has let it go.
+    """
+
+    owner: str
+    position: int
+    since: float
+    released: bool = False
+
+
+class Planner:
+    """Decides for one leader, for one term.
+
+    Args:
+        ttl_s: how long a lease lives, in seconds.
+        settle_s: how long a node must be there before shards are moved to it.
+        drain_s: how long an owner may take to let a shard go.
+        moves_max: how many shards are moved at a time.
+        assign: gives shards to nodes by their weights; another one is for tests.
+    """
+
+    def __init__(self, *, ttl_s: float, settle_s: float, drain_s: float, moves_max: int, assign: Assign | None = None) -> None:
+        self._ttl_s, self._settle_s, self._drain_s, self._moves_max = ttl_s, settle_s, drain_s, moves_max
+        self._assign = assign or _native_assign
+        self._moves: dict[int, _Move] = {}
+
+    def wrote(self, table: Table, position: int, now: float) -> None:
+        """Take it that this table was written at this position."""
+        moves = {}
+        for shard in table.moving:
+            owner = table.owners[shard] or ""
+            known = self._moves.get(shard)
+            moves[shard] = known if known is not None and known.owner == owner else _Move(owner, position, now)
+        self._moves = moves
+
+    def released(self, node: str, shards: Iterable[int], position: int) -> None:
+        """Take it that a node does not hold these shards, and will not by any table up to the one at `position`.
+
+        What it said of an earlier move of the same shard is not heeded: it may hold it again.
+        """
+        for shard in shards:
+            move = self._moves.get(shard)
+            if move is not None and move.owner == node and position >= move.position:
+                move.released = True
+
+    def plan(self, at: Situation) -> Plan:
+        """Decide."""
+        if at.steady_since is None:
+            return Plan(None, None)  # who does not see cannot tell the dead from the living
+        draft = _Draft(at, sure=at.now >= at.steady_since + self._ttl_s)
+        if draft.is_first and at.now < at.led_since + GATHER_S:
+            return Plan(None, at.led_since + GATHER_S)
+        self._end_moves(draft)
+        eligible, settle_at = self._eligible(draft)
+        self._give(draft, eligible)
+        changed = Table.of(at.term, draft.owners, draft.moving)
+        return Plan(None if changed == at.table else changed, self._wake_at(draft, settle_at))
+
+    def _end_moves(self, draft: _Draft) -> None:
+        """Give on what was let go, and end the moves that lead nowhere."""
+        for shard, target in [*draft.moving.items()]:
+            owner = draft.owners[shard]
+            move = self._moves.get(shard)
+            free = owner is None or (move is not None and (move.released or draft.at.now >= move.since + self._drain_s))
+            if draft.takes(target):
+                if free:
+                    draft.owners[shard] = target
+                    del draft.moving[shard]
+            elif not draft.is_missed(target) or owner is None:
+                # Nobody to give it to. Its owner, should it have let go, takes it back unless another is found below.
+                del draft.moving[shard]
+
+    def _eligible(self, draft: _Draft) -> tuple[list[tuple[str, int]], float | None]:
+        """Return who may get shards, with their weights, and when the next one may."""
+        at = draft.at
+        held = draft.named()
+        eligible: list[tuple[str, int, float]] = []
+        fresh: list[tuple[str, int, float]] = []
+        for name, (member, since) in at.present.items():
+            if member.takes_shards:
+                settled = draft.is_first or name in held or at.now >= since + self._settle_s
+                (eligible if settled else fresh).append((name, member.weight, since + self._settle_s))
+        if not eligible:
+            eligible, fresh = fresh, []  # better a node that has just come than none
+        nodes = [(name, weight) for name, weight, _ in sorted(eligible)]
+        return nodes, min((settled_at for _, _, settled_at in fresh), default=None)
+
+    def _give(self, draft: _Draft, eligible: list[tuple[str, int]]) -> None:
+        """Give what nobody owns, and begin to move what others are to own."""
+        if not eligible:
+            return
+        index: dict[str | None, int] = {name: place for place, (name, _) in enumerate(eligible)}
+        wanted = draft.owners.copy()
+        for shard, target in draft.moving.items():
+            wanted[shard] = target
+        current = [index.get(name, -1) for name in wanted]
+        # As long as somebody may come back there is no telling who has too many.
+        missed = any(draft.is_missed(name) for name in {*wanted, *draft.owners} if name is not None)
+        for shard, (place, now) in enumerate(zip(self._assign(current, eligible), current, strict=True)):
+            if place in (now, -1):
+                continue
+            target = eligible[place][0]
+            owner = draft.owners[shard]
+            if owner is None:
+                draft.owners[shard] = target
+                draft.moving.pop(shard, None)
+            elif not missed and shard not in draft.moving and target != owner and len(draft.moving) < self._moves_max:
+                draft.moving[shard] = target
+
+    def _wake_at(self, draft: _Draft, settle_at: float | None) -> float | None:
+        at = draft.at
+        times = [] if settle_at is None else [settle_at]
+        if not draft.sure and at.steady_since is not None and any(map(draft.is_missed, draft.named())):
+            times.append(at.steady_since + self._ttl_s)
+        for shard in draft.moving:
+            move = self._moves.get(shard)
+            times.append((at.now if move is None else move.since) + self._drain_s)
+        return min((time for time in times if time > at.now), default=None)
+
+
+class _Draft:
+    """A table in the making: the one that is there, without those who are dead."""
+
+    def __init__(self, at: Situation, *, sure: bool) -> None:
+        self.at, self.sure = at, sure
+        owners: Sequence[str | None] = (None,) * SHARDS if at.table is None else at.table.owners
+        known = {owner for owner in set(owners) if owner is not None}
+        dead = {name for name in known if self._is_dead(name)}
+        self.owners = [None if owner in dead else owner for owner in owners] if dead else list(owners)
+        self.moving = {} if at.table is None else dict(at.table.moving)
+        self.is_first = known == dead
+
+    def named(self) -> set[str]:
+        """Return everybody who owns something, or is to."""
+        return {owner for owner in {*self.owners, *self.moving.values()} if owner is not None}
+
+    def _is_dead(self, name: str) -> bool:
+        return name not in self.at.present and (self.sure or name in self.at.left)
+
+    def is_missed(self, name: str) -> bool:
+        """Say whether a node is away, and may come back."""
+        return name not in self.at.present and not self._is_dead(name)
+
+    def takes(self, name: str) -> bool:
+        """Say whether a node is there and takes shards."""
+        present = self.at.present.get(name)
+        return present is not None and present.member.takes_shards
+
+
+def _native_assign(current: list[int], nodes: list[tuple[str, int]]) -> list[int]:
+    return assign(current, nodes)

@@ -1,0 +1,366 @@
+"""One node's shards: taken when the table gives them, let go when it takes them away, and closed at once with the membership.
+
+Each shard in transition has a task, so that one that is slow, or whose hook hangs, holds up no other. Whoever writes to a shard
+on its way waits here, bounded by his own deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import weakref
+from typing import TYPE_CHECKING, Protocol
+
+from aether.cluster.changes import ClusterChange
+from aether.errors import AetherError, DeadlineError, NotOwnerError
+from aether.nats.pauses import backoff_s
+from aether.nats.waiting import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether.cluster.changes import Changes
+    from aether.cluster.table import Table
+
+__all__ = ["Hooks", "ShardStore", "Shards"]
+
+_LOG = logging.getLogger("aether.cluster")
+
+TAKES_MAX = 64
+"""How many shards are taken, or let go, at a time."""
+
+RETAKE_S = 1.0
+"""How long a shard that another has taken meanwhile is left alone, unless the table changes first."""
+
+
+class ShardStore(Protocol):
+    """The store that writes to what was taken; see `FencedEventStore`."""
+
+    async def take(self, shard: int, incarnation: int, deadline: float) -> int:
+        """Take a shard; return its epoch."""
+        ...
+
+    def open_shard(self, shard: int) -> None:
+        """Let writes in."""
+        ...
+
+    async def release(self, shard: int, deadline: float) -> None:
+        """Take no more writes, and return when the one on its way has ended."""
+        ...
+
+    def close_shard(self, shard: int) -> None:
+        """Take no more writes, at once."""
+        ...
+
+    def close_shards(self) -> None:
+        """Take no more writes to any shard, at once."""
+        ...
+
+    def epoch_of(self, shard: int) -> int | None:
+        """Return the epoch under which writes may go out at this moment; None: they may not."""
+        ...
+
+
+class Hooks:
+    """What the user wants to be told of; a hook's failure is told, and changes nothing.
+
+    Args:
+        on_acquire: called with a shard and its epoch before writes to it are let through.
+        on_release: called with a shard when no more writes to it are in flight.
+        limit_s: how long one that is a coroutine may take, in seconds; then it is cancelled.
+        changes: where a failure is told.
+    """
+
+    def __init__(
+        self,
+        on_acquire: Callable[[int, int], object] | None,
+        on_release: Callable[[int], object] | None,
+        limit_s: float,
+        changes: Changes,
+    ) -> None:
+        self._on_acquire, self._on_release, self._limit_s, self._changes = on_acquire, on_release, limit_s, changes
+        # One shard's hooks run one after the other, in the order of what they tell, even where it is lost and taken again.
+        self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def acquired(self, shard: int, epoch: int) -> None:
+        """Tell that a shard was taken."""
+        if self._on_acquire is not None:
+            await self._run("on_acquire", shard, self._on_acquire, shard, epoch)
+
+    async def released(self, shard: int) -> None:
+        """Tell that a shard is no longer ours."""
+        if self._on_release is not None:
+            await self._run("on_release", shard, self._on_release, shard)
+
+    async def _run(self, name: str, shard: int, hook: Callable[..., object], *arguments: int) -> None:
+        turn = self._turns.setdefault(shard, asyncio.Lock())
+        try:
+            async with turn, asyncio.timeout(self._limit_s):
+                answer = hook(*arguments)
+                if inspect.isawaitable(answer):
+                    await answer
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and the shard must go on
+            _LOG.exception("%s of shard %d failed; the shard goes on without it", name, shard)
+            reason = f"took longer than {self._limit_s:g} s" if isinstance(error, TimeoutError) else repr(error)
+            self._changes.put(ClusterChange(kind="hook_failed", shard=shard, reason=f"{name}: {reason}"))
+
+
+class Shards:
+    """The shards of one node.
+
+    Args:
+        node_id: the node's name, as the table has it.
+        store: writes to them.
+        hooks: what the user wants to be told of.
+        changes: where it is told what became of a shard.
+        drain_s: how long writes in flight may take when a shard is let go, in seconds.
+        take_s: how long one attempt to take a shard may take, in seconds.
+        valid: says whether this node is a member at this moment, by the clock.
+        told: called when `releases` may be others.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        store: ShardStore,
+        hooks: Hooks,
+        changes: Changes,
+        *,
+        drain_s: float,
+        take_s: float,
+        valid: Callable[[], bool],
+        told: Callable[[], None],
+    ) -> None:
+        self._node_id, self._store, self._hooks, self._changes = node_id, store, hooks, changes
+        self._drain_s, self._take_s, self._valid, self._told = drain_s, take_s, valid, told
+        self.open: dict[int, int] = {}
+        """The shards that take writes, and their epochs."""
+        self._held: dict[int, int] = {}
+        self._table: Table | None = None
+        self._position = 0
+        self._wanted: frozenset[int] = frozenset()
+        self._incarnation = 0  # 0: no member at the moment
+        self._over = False
+        self._busy: dict[int, asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(TAKES_MAX)
+        self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+        self._pulse = asyncio.Event()
+
+    # What is to be.
+
+    def follow(self, table: Table, position: int) -> None:
+        """Take and let go what this table says."""
+        self._table, self._position = table, position
+        self._reconcile()
+        for shard in [*self._waiting]:
+            self._wake(shard)
+
+    def joined(self, incarnation: int) -> None:
+        """Take it that this node is a member (again)."""
+        self._incarnation = incarnation
+        self._reconcile()
+
+    def parted(self, *, for_good: bool = False) -> None:
+        """Close everything at once: the node is no member any more, so others may have its shards.
+
+        Who writes to a shard that the table still gives to this node waits for it to join again, unless that is for good.
+        """
+        self._incarnation = 0
+        self._over = self._over or for_good
+        self._store.close_shards()
+        for shard in [*self._held]:
+            self._lose(shard, "the membership was lost")
+        self._reconcile()
+
+    def _lose(self, shard: int, reason: str) -> None:
+        """Tell that a shard is no longer ours, without waiting for anything."""
+        del self._held[shard]
+        self.open.pop(shard, None)
+        self._changes.put(ClusterChange(kind="released", shard=shard, reason=reason))
+        task = asyncio.create_task(self._hooks.released(shard), name=f"aether-shard-{shard}-lost")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        self._wake(shard)
+
+    def _reconcile(self) -> None:
+        table = self._table
+        if self._incarnation and not self._over and table is not None:
+            self._wanted = table.shards_of(self._node_id) - table.moving.keys()
+        else:
+            self._wanted = frozenset()
+        for shard in self._wanted ^ self._held.keys():
+            self._spawn(shard)
+        pulse, self._pulse = self._pulse, asyncio.Event()
+        pulse.set()
+        self._told()
+
+    def _spawn(self, shard: int, after_s: float = 0.0) -> None:
+        if shard not in self._busy:
+            task = asyncio.create_task(self._settle(shard, after_s), name=f"aether-shard-{shard}")
+            self._busy[shard] = task
+            task.add_done_callback(lambda done: self._settled(shard, done))
+
+    def _settled(self, shard: int, done: asyncio.Task[None]) -> None:
+        del self._busy[shard]
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            _LOG.error("shard %d: %r", shard, error, exc_info=error)
+        if (shard in self._wanted) != (shard in self._held) and not self._over:
+            self._spawn(shard, after_s=RETAKE_S if error is not None else 0.0)
+        self._told()
+
+    # Transitions.
+
+    async def _settle(self, shard: int, after_s: float) -> None:
+        """Bring one shard to where it is to be."""
+        if after_s:
+            await self._pause(after_s)
+        attempt = 0
+        while (shard in self._wanted) != (shard in self._held):
+            async with self._room:
+                if shard in self._held:
+                    await self._let_go(shard)
+                elif shard in self._wanted and not await self._take(shard):
+                    attempt += 1
+            if attempt and shard in self._wanted:
+                await self._pause(backoff_s(attempt))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless the table changes or the membership does."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._pulse.wait()
+        except TimeoutError:
+            return
+
+    async def _take(self, shard: int) -> bool:
+        """Take a shard, and say whether that went well."""
+        incarnation = self._incarnation
+        try:
+            epoch = await self._store.take(shard, incarnation, asyncio.get_running_loop().time() + self._take_s)
+        except AetherError as error:
+            if incarnation == self._incarnation:
+                _LOG.warning("shard %d could not be taken: %s", shard, error)
+                self._changes.put(ClusterChange(kind="shard_failed", shard=shard, reason=str(error)))
+            return False
+        if incarnation != self._incarnation:
+            self._store.close_shard(shard)  # taken by an earlier life, which nobody may write in
+            return False
+        self._held[shard] = epoch
+        await self._hooks.acquired(shard, epoch)
+        if shard in self._wanted and self._held.get(shard) == epoch:
+            self._store.open_shard(shard)
+            self.open[shard] = epoch
+            self._changes.put(ClusterChange(kind="acquired", shard=shard, epoch=epoch))
+            self._wake(shard)
+        return True
+
+    async def _let_go(self, shard: int) -> None:
+        """Take no more writes to a shard, let those in flight end, and be rid of it."""
+        epoch = self._held[shard]
+        self.open.pop(shard, None)
+        try:
+            await self._store.release(shard, asyncio.get_running_loop().time() + self._drain_s)
+        except AetherError as error:
+            _LOG.warning("shard %d is let go, whatever becomes of a write in flight: %s", shard, error)
+        if self._held.get(shard) == epoch:  # else it was lost meanwhile, and that was told
+            del self._held[shard]
+            await self._hooks.released(shard)
+            self._changes.put(ClusterChange(kind="released", shard=shard))
+
+    # Who asks.
+
+    def is_settled(self) -> bool:
+        """Say whether everything that the table gives takes writes, and nothing else is held."""
+        return not self._busy and self.open.keys() == self._wanted
+
+    def releases(self) -> tuple[int, list[int]]:
+        """Return the position of the last table, and what it wants this node to let go and is not held."""
+        table = self._table
+        if table is None or not self._incarnation:
+            return self._position, []
+        free = [
+            shard
+            for shard in table.moving
+            if table.owners[shard] == self._node_id and shard not in self._held and shard not in self._busy
+        ]
+        return self._position, free
+
+    def owner_of(self, shard: int) -> str | None:
+        """Return who is to be asked about a shard: its owner, or who gets it where this node lets it go."""
+        table = self._table
+        if table is None:
+            return None
+        owner = table.owners[shard]
+        return table.moving.get(shard, owner) if owner == self._node_id else owner
+
+    async def gate(self, shard: int, deadline: float) -> None:
+        """Return once a shard takes writes here, waiting while it is on its way here or away.
+
+        Raises:
+            NotOwnerError: another node owns it, or nobody does.
+            DeadlineError: it was still on its way at the deadline; nothing was written.
+        """
+        started = asyncio.get_running_loop().time()
+        while True:
+            if shard in self.open:
+                if self._store.epoch_of(shard) is not None:
+                    return
+                self._doubt(shard)
+            if not self._is_coming(shard):
+                raise NotOwnerError(shard, self.owner_of(shard))
+            woken = asyncio.get_running_loop().create_future()
+            waiting = self._waiting.setdefault(shard, set())
+            waiting.add(woken)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await woken
+            except TimeoutError as error:
+                raise DeadlineError(f"waiting for shard {shard}, which is taken or moved", deadline - started) from error
+            finally:
+                waiting.discard(woken)
+                if not waiting and self._waiting.get(shard) is waiting:
+                    del self._waiting[shard]
+
+    def _is_coming(self, shard: int) -> bool:
+        """Say whether a shard is, was or shall be ours by the last table, so that waiting may be worth it."""
+        table = self._table
+        return not self._over and table is not None and self._node_id in (table.owners[shard], table.moving.get(shard))
+
+    def _doubt(self, shard: int) -> None:
+        """Look why an open shard takes no writes: another node has taken it, unless the membership is over."""
+        if self._incarnation and self._valid():
+            self._lose(shard, "another node has taken it")
+            self._spawn(shard, after_s=RETAKE_S)
+
+    def _wake(self, shard: int) -> None:
+        for woken in self._waiting.get(shard, ()):
+            finish(woken)
+
+    # The end.
+
+    async def aclose(self, deadline: float) -> None:
+        """Let everything go, in good order until the deadline, and then at once."""
+        self._over = True
+        self._reconcile()
+        for shard in [*self._waiting]:
+            self._wake(shard)
+        await _until_done([*self._busy.values()], deadline)
+        self._store.close_shards()
+        for shard in [*self._held]:
+            self._lose(shard, "the node was closed")
+        await _until_done([*self._telling], deadline)
+
+
+async def _until_done(running: list[asyncio.Task[None]], deadline: float) -> None:
+    """Return when these have ended; what has not by the deadline is cancelled."""
+    if not running:
+        return
+    left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+    _, late = await asyncio.wait(running, timeout=left_s)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)

@@ -1,0 +1,325 @@
+"""One node's shards over a store in memory: what is taken, let go, waited for, and told, in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable  # noqa: TC003 - read by people
+
+import pytest
+
+from aether.cluster.changes import Changes
+from aether.cluster.shards import TAKES_MAX, Hooks, Shards
+from aether.cluster.table import SHARDS, Table
+from aether.errors import DeadlineError, NotOwnerError, ServerUnavailableError
+
+
+class MemoryStore:
+    """Takes and releases as a fenced store does, and keeps count."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+        self.taken: dict[int, int] = {}
+        self.open: set[int] = set()
+        self.taking = self.taking_most = 0
+        self.refuse = 0
+        self.in_flight: dict[int, asyncio.Event] = {}
+        self.incarnations: list[int] = []
+
+    async def take(self, shard: int, incarnation: int, deadline: float) -> int:
+        """Take a shard, or refuse to."""
+        self.taking += 1
+        self.taking_most = max(self.taking_most, self.taking)
+        await asyncio.sleep(0.001)
+        self.taking -= 1
+        self.incarnations.append(incarnation)
+        if self.refuse:
+            self.refuse -= 1
+            raise ServerUnavailableError("memory", "not now")
+        self.epochs += 1
+        self.taken[shard] = self.epochs
+        return self.epochs
+
+    def open_shard(self, shard: int) -> None:
+        """Let writes in."""
+        if shard in self.taken:
+            self.open.add(shard)
+
+    async def release(self, shard: int, deadline: float) -> None:
+        """Take no more writes, and wait for the one in flight."""
+        self.close_shard(shard)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.in_flight.get(shard, _set()).wait()
+        except TimeoutError:
+            raise DeadlineError("in flight", 0.0) from None
+
+    def close_shard(self, shard: int) -> None:
+        """Take no more writes."""
+        self.open.discard(shard)
+        self.taken.pop(shard, None)
+
+    def close_shards(self) -> None:
+        """Take no more writes to anything."""
+        self.open.clear()
+        self.taken.clear()
+
+    def epoch_of(self, shard: int) -> int | None:
+        """Say under which epoch writes go out."""
+        return self.taken[shard] if shard in self.open else None
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+class Setting:
+    """A node `a` with its shards, its hooks' calls, and what it was told."""
+
+    def __init__(self, *, drain_s: float = 5.0, hooks: bool = True) -> None:
+        self.store, self.changes, self.calls = MemoryStore(), Changes(), []
+        self.feed = self.changes.feed()
+        self.told = asyncio.Event()
+        self.fail = False
+        self.slow: asyncio.Event | None = None
+        self.position = 0
+        acquire, release = (self.on_acquire, self.on_release) if hooks else (None, None)
+        self.shards = Shards(
+            "a",
+            self.store,
+            Hooks(acquire, release, drain_s, self.changes),
+            self.changes,
+            drain_s=drain_s,
+            take_s=5.0,
+            valid=lambda: True,
+            told=self.told.set,
+        )
+
+    async def on_acquire(self, shard: int, epoch: int) -> None:
+        """Note the call, and be slow or fail as the test wants."""
+        self.calls.append(("acquire", shard, epoch))
+        if self.slow is not None:
+            await self.slow.wait()
+        if self.fail:
+            raise RuntimeError("the user's own")
+
+    def on_release(self, shard: int) -> None:
+        """Note the call."""
+        self.calls.append(("release", shard))
+
+    def follow(self, owned: Iterable[int], moving: dict[int, str] | None = None, others: str | None = "b") -> None:
+        """Show a table in which this node owns these shards."""
+        mine = set(owned)
+        owners = ["a" if shard in mine else others for shard in range(SHARDS)]
+        self.position += 1
+        self.shards.follow(Table.of(1, owners, moving or {}), self.position)
+
+    async def until(self, is_so) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(10):
+            while not is_so():
+                self.told.clear()
+                if not is_so():
+                    await asyncio.wait([asyncio.ensure_future(self.told.wait())], timeout=0.05)
+
+    async def settled(self) -> None:
+        """Wait until nothing is on its way."""
+        await self.until(self.shards.is_settled)
+
+    def soon(self, seconds: float = 5.0) -> float:
+        """A deadline."""
+        return asyncio.get_running_loop().time() + seconds
+
+
+async def test_takes_what_the_table_gives():
+    """Each shard of this node is taken, at most so many at a time, its hook is called, and then it takes writes."""
+    at = Setting()
+    at.shards.joined(7)
+    at.follow(range(500))
+    await at.settled()
+    assert at.shards.open.keys() == at.store.open == set(range(500))
+    assert {call[:2] for call in at.calls} == {("acquire", shard) for shard in range(500)}
+    assert at.store.taking_most == TAKES_MAX
+    assert set(at.store.incarnations) == {7}
+
+
+async def test_nothing_is_taken_without_membership():
+    """A table gives nothing to a node that is no member (yet)."""
+    at = Setting()
+    at.follow([1, 2])
+    await asyncio.sleep(0)
+    assert at.shards.is_settled()
+    assert not at.store.incarnations
+    at.shards.joined(1)
+    await at.settled()
+    assert at.shards.open.keys() == {1, 2}
+
+
+async def test_lets_go_in_order_and_tells():
+    """A shard that moves takes no more writes, ends the one in flight, has its hook called, and only then counts as let go."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1, 2])
+    await at.settled()
+    at.store.in_flight[1] = asyncio.Event()
+    at.follow([1, 2], {1: "b"})
+    await at.until(lambda: 1 not in at.shards.open)
+    assert at.shards.releases() == (2, [])
+    assert ("release", 1) not in at.calls
+    at.store.in_flight[1].set()
+    await at.until(lambda: at.shards.releases()[1])
+    assert at.shards.releases() == (2, [1])
+    assert ("release", 1) in at.calls
+    at.follow([2])
+    assert at.shards.releases() == (3, [])
+
+
+async def test_writers_wait_while_a_shard_moves():
+    """Who writes to a shard on its way waits, and then goes on, or is told the new owner."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1, 2, 3])
+    await at.settled()
+    await at.shards.gate(1, at.soon())
+    at.follow([1, 2, 3], {1: "c", 2: "c"})
+    gone, kept = (asyncio.create_task(at.shards.gate(shard, at.soon())) for shard in (1, 2))
+    await at.until(lambda: at.shards.releases()[1] == [1, 2])
+    assert not gone.done()
+    assert not kept.done()
+    at.follow([2, 3], others="c")
+    with pytest.raises(NotOwnerError) as caught:
+        await gone
+    assert (caught.value.shard, caught.value.owner) == (1, "c")
+    await kept  # it was given back, and taken anew
+    assert at.store.epoch_of(2) == 4
+
+
+async def test_writers_wait_for_a_shard_to_come():
+    """Who writes to a shard that is to come waits for it, until his deadline, and nobody waits for another node's."""
+    at = Setting()
+    at.shards.joined(1)
+    at.slow = asyncio.Event()
+    at.follow([1], {5: "a"})
+    coming = asyncio.create_task(at.shards.gate(5, at.soon()))
+    with pytest.raises(NotOwnerError) as caught:
+        await at.shards.gate(9, at.soon())
+    assert caught.value.owner == "b"
+    with pytest.raises(DeadlineError, match="shard 1"):
+        await at.shards.gate(1, at.soon(0.05))
+    at.follow([1, 5])
+    at.slow.set()
+    await coming
+
+
+async def test_membership_lost_closes_everything_at_once():
+    """When the membership is lost no write is let through any more, the hooks are called, and a new life takes anew."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow(range(100))
+    await at.settled()
+    at.shards.parted()
+    assert not at.shards.open
+    assert not at.store.open
+    await at.until(lambda: len(at.calls) == 200)
+    at.shards.joined(2)
+    await at.settled()
+    assert len(at.store.open) == 100
+    assert at.store.incarnations[-100:] == [2] * 100
+    for shard in range(100):
+        assert [call[0] for call in at.calls if call[1] == shard] == ["acquire", "release", "acquire"]
+
+
+async def test_take_of_an_earlier_life_is_not_used():
+    """A shard that was taken by a life that is over meanwhile is taken again by the new one before it takes writes."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1])
+    await asyncio.sleep(0)  # the take is on its way
+    at.shards.parted()
+    at.shards.joined(2)
+    await at.settled()
+    assert at.store.incarnations == [1, 2]
+    assert at.calls == [("acquire", 1, 2)]
+
+
+async def test_failing_hooks_are_told_and_stop_nothing():
+    """A hook that raises or hangs is told of, and its shard takes writes and is let go all the same."""
+    at = Setting(drain_s=0.05)
+    at.shards.joined(1)
+    at.fail = True
+    at.follow([1])
+    await at.settled()
+    at.slow = asyncio.Event()
+    at.follow([1, 2])
+    await at.settled()
+    kinds = []
+    for _ in range(4):
+        change = await anext(at.feed)
+        kinds.append((change.kind, change.shard, change.reason))
+    assert kinds == [
+        ("hook_failed", 1, 'on_acquire: RuntimeError("the user\'s own")'),
+        ("acquired", 1, ""),
+        ("hook_failed", 2, "on_acquire: took longer than 0.05 s"),
+        ("acquired", 2, ""),
+    ]
+    at.follow([])
+    await at.settled()
+    assert not at.store.open
+
+
+async def test_hooks_of_one_shard_run_in_order():
+    """A shard that is lost while its hook still runs has its release told after that, and before it is acquired again."""
+    at = Setting()
+    at.shards.joined(1)
+    at.slow = asyncio.Event()
+    at.follow([1])
+    await at.until(lambda: at.calls)
+    at.shards.parted()
+    at.shards.joined(2)
+    await asyncio.sleep(0.01)
+    assert at.calls == [("acquire", 1, 1)]
+    at.slow.set()
+    await at.settled()
+    assert [call[0] for call in at.calls] == ["acquire", "release", "acquire"]
+
+
+async def test_failed_takes_are_told_and_tried_again():
+    """A shard that cannot be taken is told of, and taken as soon as that goes."""
+    at = Setting()
+    at.store.refuse = 3
+    at.shards.joined(1)
+    at.follow([1])
+    await at.settled()
+    assert [(await anext(at.feed)).kind for _ in range(4)] == ["shard_failed"] * 3 + ["acquired"]
+
+
+async def test_deposed_shard_is_taken_again_while_the_table_says_so():
+    """A shard whose fence turns out to be closed is told as released, and is taken again if the table still gives it."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1])
+    await at.settled()
+    at.store.close_shard(1)  # as a fence does that meets another's epoch
+    waiting = asyncio.create_task(at.shards.gate(1, at.soon()))
+    await at.until(lambda: ("release", 1) in at.calls)
+    await waiting
+    assert at.store.epoch_of(1) == 2
+
+
+async def test_end_is_in_order_and_bounded():
+    """The end lets everything go, in order as long as the deadline allows, and leaves no task."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow(range(100))
+    await at.settled()
+    at.store.in_flight[7] = asyncio.Event()
+    started = asyncio.get_running_loop().time()
+    await at.shards.aclose(at.soon(0.2))
+    assert asyncio.get_running_loop().time() - started < 2.0
+    assert not at.store.open
+    assert len([call for call in at.calls if call[0] == "release"]) == 100
+    with pytest.raises(NotOwnerError):
+        await at.shards.gate(1, at.soon())
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
