@@ -41,6 +41,7 @@ def test_time_counts_from_before_the_request_went_out():
     assert lease.deadline == pytest.approx(2.7)
     assert lease.is_valid(2.69)
     assert not lease.is_valid(2.71)
+    lease.tick(2.71)
     assert lease.changes.popleft() == Change(held=False, term=7, reason="not renewed in time")
 
 

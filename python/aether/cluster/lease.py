@@ -174,9 +174,20 @@ class Lease:
         return not (self._flight or self._doubt) and (self._record is None or self._record.session != self.session)
 
     def is_valid(self, now: float) -> bool:
-        """Say whether it is held at this moment; once it is not, this term never is again."""
+        """Say whether it is held at this moment; once it is not, this term never is again. Any thread may ask."""
+        return self.held(now) != 0
+
+    def held(self, now: float) -> int:
+        """Return the term that is held at this moment, 0: none. Any thread may ask: it changes nothing.
+
+        A term that was found over stays over, because whatever is told later comes with a later time, and ends it first.
+        """
+        term = self.term
+        return term if term and now < self.deadline and term == self.term else 0
+
+    def tick(self, now: float) -> None:
+        """Take it that time has passed."""
         self._expire(now)
-        return self.term != 0
 
     # What is to be done.
 
@@ -342,6 +353,9 @@ class Lease:
         sent_at = self._sent.get(record.beat, -math.inf)
         begins = not self.term and self.wanted and record.term == 0 and record.position > self._term_last
         if begins and sent_at + self._life_s > now:
+            # The deadline first: another thread may look in between.
+            self.deadline = sent_at + self._life_s
+            self._renew_at = sent_at + self._ttl_s / RENEWALS
             self.term = self._term_last = record.position
             self.changes.append(Change(held=True, term=self.term))
             self._former = True

@@ -106,7 +106,7 @@ class LeaseKeeper:
     @property
     def term(self) -> int | None:
         """The term that is held, by the clock at this moment; None: none."""
-        return self._lease.term if self.valid else None
+        return self._lease.held(self._clock()) or None
 
     @property
     def valid(self) -> bool:
@@ -224,7 +224,7 @@ class LeaseKeeper:
             return
         now = self._clock()
         # Who hears that a term ended may want no other: it hears so before there is a bid for one.
-        self._lease.is_valid(now)
+        self._lease.tick(now)
         self._tell_changes()
         if self._running is None and (action := self._lease.due(now)) is not None:
             self._running = asyncio.create_task(self._do(action), name="aether-lease")
