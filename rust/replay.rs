@@ -39,6 +39,9 @@ const OVERHEAD_BYTES: usize = 160;
 /// Of how many actors the last commit is remembered, to notice what is gone where positions have gaps.
 const NOTED_MAX: usize = 100_000;
 
+/// Events, each with its position.
+pub type PlacedEvents = Vec<(u64, Arc<EventData>)>;
+
 /// Something that ends the run of good messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -385,10 +388,10 @@ impl Replay {
     }
 
     /// The same events, each with its position.
-    pub fn take_placed(&mut self, limit: usize) -> Option<Vec<(u64, Arc<EventData>)>> {
+    pub fn take_placed(&mut self, limit: usize) -> Option<(PlacedEvents, u64)> {
         let mut events = Vec::new();
-        self.hand_out(limit, |position, commit| events.extend(commit.map(|event| (position, event))))?;
-        Some(events)
+        let position = self.hand_out(limit, |position, commit| events.extend(commit.map(|event| (position, event))))?;
+        Some((events, position))
     }
 
     fn hand_out(&mut self, limit: usize, mut give: impl FnMut(u64, Drain<'_, Arc<EventData>>)) -> Option<u64> {

@@ -993,6 +993,9 @@ class MemoryLog:
         There are at most `limit`, unless the first commit alone has more; there may be none though more come behind.
         """
 
+    def placed_page(self, /, after: int, through: int, limit: int, filter: EventFilter) -> tuple[list[Event], list[int], int]:
+        """The same page with the position of each of its events: (events, positions, position)."""
+
     def page_rows(self, /, rows: ArrowRows, after: int, through: int, limit: int, filter: EventFilter) -> int:
         """Copies a page, as `page` would give it, into rows, and returns the position up to which that is everything."""
 
@@ -1116,6 +1119,9 @@ class Replay:
 
         Its events are those of whole commits, at most `limit`, unless one commit alone has more.
         """
+
+    def take_placed(self, /, limit: int) -> tuple[list[Event], list[int], int] | None:
+        """The same batch with the position of each of its events: (events, positions, position); None: more is to come first."""
 
     def take_rows(self, /, rows: ArrowRows, limit: int) -> bool:
         """Moves a batch, as `take` would give it, into rows; False: more is to come first."""

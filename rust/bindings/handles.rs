@@ -76,6 +76,12 @@ pub fn as_put<'py>(py: Python<'py>, actor: &str, data: Arc<EventData>) -> PyResu
     if is_draft { Ok((actor, event).into_pyobject(py)?.into_any()) } else { Ok(event) }
 }
 
+/// Events, the position of each, and the position up to which that is everything.
+pub fn placed(py: Python<'_>, events: Vec<(u64, Arc<EventData>)>, position: u64) -> PyResult<(Bound<'_, PyList>, Vec<u64>, u64)> {
+    let (positions, handles): (Vec<_>, Vec<_>) = events.into_iter().unzip();
+    Ok((events_of(py, handles)?, positions, position))
+}
+
 /// The handles of an iterable of events.
 pub fn handles(events: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<EventData>>> {
     let collect = |item: PyResult<Bound<'_, PyAny>>| match item?.cast::<Event>() {

@@ -9,7 +9,7 @@ use pyo3::types::{PyIterator, PyList, PyString};
 use super::arrow::ArrowRows;
 use super::event::Event;
 use super::filter::EventFilter;
-use super::handles::{drafts, events_of, given, handles};
+use super::handles::{drafts, events_of, given, handles, placed};
 use super::names::name;
 use super::pending::Pending;
 use super::raise;
@@ -141,6 +141,19 @@ impl MemoryLog {
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let page = self.lock().page(after, through, limit, &filter.get().data);
         Ok((events_of(py, page.events)?, page.position))
+    }
+
+    /// The same page with the position of each of its events: (events, positions, position).
+    fn placed_page<'py>(
+        &self,
+        py: Python<'py>,
+        after: u64,
+        through: u64,
+        limit: usize,
+        filter: &Bound<'py, EventFilter>,
+    ) -> PyResult<(Bound<'py, PyList>, Vec<u64>, u64)> {
+        let page = self.lock().placed_page(after, through, limit, &filter.get().data);
+        placed(py, page.events, page.position)
     }
 
     /// Copies a page, as `page` would give it, into rows, and returns the position up to which that is everything.

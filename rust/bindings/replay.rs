@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::arrow::ArrowRows;
 use super::filter::EventFilter;
-use super::handles::events_of;
+use super::handles::{events_of, placed};
 use super::raise;
 use crate::answer::{Answer, Sink};
 use crate::replay::{Fault, Replay as ReplayData, Request};
@@ -145,10 +145,17 @@ impl Replay {
         taken.map(|(events, position)| Ok((events_of(py, events)?, position))).transpose()
     }
 
+    /// The same batch with the position of each of its events: (events, positions, position); None: more is to come first.
+    #[allow(clippy::type_complexity)] // three lists of one batch
+    fn take_placed<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Option<(Bound<'py, PyList>, Vec<u64>, u64)>> {
+        let taken = self.shared.lock().take_placed(limit);
+        taken.map(|(events, position)| placed(py, events, position)).transpose()
+    }
+
     /// Moves a batch, as `take` would give it, into rows; False: more is to come first.
     fn take_rows(&self, py: Python<'_>, rows: &Bound<'_, ArrowRows>, limit: usize) -> PyResult<bool> {
         let taken = self.shared.lock().take_placed(limit);
-        let Some(events) = taken else { return Ok(false) };
+        let Some((events, _)) = taken else { return Ok(false) };
         rows.get().push(py, &events)?;
         Ok(true)
     }

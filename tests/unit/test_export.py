@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aether import AetherError, CorruptEventError, Event, InMemoryEventStore
+from aether import AetherError, CorruptEventError, Event, InMemoryEventStore, NewEvent
 from aether._native import EventFilter
 from aether.ingest import parquet
 from aether.ingest.export import Exporter, count_again
@@ -278,3 +279,19 @@ async def test_a_reader_that_waits_does_not_stop_the_event_loop(tmp_path: Path) 
     finally:
         os.close(read)
         os.close(write)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_columns_say_where_each_event_lies(tmp_path: Path, form: Form) -> None:
+    """CSV and Parquet have the position of each event's commit, also where it has several and a filter leaves gaps."""
+    store = InMemoryEventStore()
+    for number in range(1500):
+        await store.append(f"a{number % 3}", [NewEvent("Kept", number), NewEvent("Left", number), NewEvent("Kept", number)])
+    path = tmp_path / f"x.{form}"
+    with PartFile(str(path)) as part:
+        sink = ParquetSink(part) if form == "parquet" else TextSink(part, text_form(form, "ns"), packer(path.name))
+        await Exporter(store, EventFilter(None, "a", None, ["Kept"]), sink).run()
+        part.keep()
+    table = pl.read_csv(path) if form == "csv" else pl.read_parquet(path)
+    assert table["position"].to_list() == [position for position in range(1, 1501) for _ in range(2)]
+    assert table["event_type"].unique().to_list() == ["Kept"]

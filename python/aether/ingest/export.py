@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether.ingest.chunks import Chunk
     from aether.ingest.sinks import Sink
     from aether.ingest.sources import Form
-    from aether.store.base import EventBatch
+    from aether.store.base import PlacedBatch
 
 __all__ = ["ExportReport", "Exporter", "count_again"]
 
@@ -35,7 +35,7 @@ class _Store(Protocol):
 
     def _replay(
         self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None
-    ) -> AsyncGenerator[EventBatch]: ...
+    ) -> AsyncGenerator[PlacedBatch]: ...
 
     async def _last_position(self) -> int: ...
 

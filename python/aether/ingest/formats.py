@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from aether.event import Event
+    from aether.store.base import PlacedBatch
 
 __all__ = ["TextForm", "text_form"]
 
-CSV_COLUMNS = ("id", "actor_id", "event_type", "version", "timestamp", "data", "payload", "metadata")
+CSV_COLUMNS = ("position", "id", "actor_id", "event_type", "version", "timestamp", "data", "payload", "metadata")
 
 
 class TextForm(NamedTuple):
@@ -32,7 +33,7 @@ class TextForm(NamedTuple):
     """
 
     heading: bytes
-    rows: Callable[[Sequence[Event]], bytes]
+    rows: Callable[[PlacedBatch], bytes]
 
 
 def text_form(form: str, namespace: str) -> TextForm:
@@ -43,7 +44,7 @@ def text_form(form: str, namespace: str) -> TextForm:
         namespace: where the events are from.
     """
     if form == "csv":
-        return TextForm(_csv([CSV_COLUMNS]), lambda events: _csv(map(_cells, events)))
+        return TextForm(_csv([CSV_COLUMNS]), lambda batch: _csv(map(_cells, batch.positions, batch)))
     if form == "cloudevents":
         source = f"/aether/{namespace}"
         return TextForm(b"", lambda events: b"".join(_cloud_event(event, source) + b"\n" for event in events))
@@ -81,9 +82,10 @@ def _cloud_event(event: Event, source: str) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def _cells(event: Event) -> tuple[object, ...]:
+def _cells(position: int, event: Event) -> tuple[object, ...]:
     data, metadata = json_data(event), event.metadata
     return (
+        position,
         event.id,
         event.actor_id,
         event.event_type,

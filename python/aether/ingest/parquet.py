@@ -15,17 +15,16 @@ from aether.ingest.records import json_data
 from aether.ingest.sinks import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aether.event import Event
     from aether.ingest.part_file import PartFile
+    from aether.store.base import PlacedBatch
 
 __all__ = ["ParquetSink"]
 
 GROUP_EVENTS = 65_536
 GROUP_BYTES = 64 * 2**20
 """A row group is ended when it has so many events, or so much text and data."""
-COLUMNS = ("id", "actor_id", "event_type", "version", "timestamp", "data", "data_json", "metadata")
+COLUMNS = ("position", "id", "actor_id", "event_type", "version", "timestamp", "data", "data_json", "metadata")
 OPTIONAL = ("data_json", "metadata")
 
 
@@ -53,9 +52,9 @@ class ParquetSink:
         self._columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._bytes = 0
 
-    async def write(self, events: Sequence[Event]) -> None:
+    async def write(self, batch: PlacedBatch) -> None:
         """Take events; see `Sink.write`."""
-        await in_thread(lambda: self._take(events))
+        await in_thread(lambda: self._take(batch))
 
     async def finish(self) -> None:
         """Write what is left; see `Sink.finish`."""
@@ -65,9 +64,9 @@ class ParquetSink:
         """Let go of what the writer has, finished or not."""
         self._writer.drop()
 
-    def _take(self, events: Sequence[Event]) -> None:
-        for event in events:
-            row = _row(event)
+    def _take(self, batch: PlacedBatch) -> None:
+        for position, event in zip(batch.positions, batch, strict=True):
+            row = _row(position, event)
             for column, value in zip(self._columns.values(), row, strict=True):
                 column.append(value)
             self._bytes += sum(len(value) for value in row if isinstance(value, str | bytes))
@@ -84,10 +83,11 @@ class ParquetSink:
         self._part.sync()
 
 
-def _row(event: Event) -> tuple[Any, ...]:
+def _row(position: int, event: Event) -> tuple[Any, ...]:
     payload, metadata = event.payload, event.metadata
     data = json_data(event)
     return (
+        position,
         event.id,
         event.actor_id,
         event.event_type,
@@ -110,7 +110,8 @@ def _writer(part: PartFile) -> _Writer:
 class _ByPyarrow:
     def __init__(self, part: PartFile) -> None:
         pyarrow = self._pyarrow = importlib.import_module("pyarrow")
-        kinds = {"version": pyarrow.uint64(), "timestamp": pyarrow.timestamp("ns", tz="UTC"), "data": pyarrow.binary()}
+        unsigned, moment = pyarrow.uint64(), pyarrow.timestamp("ns", tz="UTC")
+        kinds = {"position": unsigned, "version": unsigned, "timestamp": moment, "data": pyarrow.binary()}
         self._schema = pyarrow.schema(
             [pyarrow.field(name, kinds.get(name, pyarrow.string()), nullable=name in OPTIONAL) for name in COLUMNS]
         )
@@ -138,7 +139,7 @@ class _ByPolars:
     def group(self, columns: dict[str, list[Any]]) -> None:
         polars = importlib.import_module("polars")
         moment = polars.Datetime("ns", "UTC")
-        kinds = {"version": polars.UInt64, "timestamp": polars.Int64, "data": polars.Binary}
+        kinds = {"position": polars.UInt64, "version": polars.UInt64, "timestamp": polars.Int64, "data": polars.Binary}
         table = polars.DataFrame(columns, {name: kinds.get(name, polars.String) for name in columns})
         table = table.with_columns(polars.col("timestamp").cast(moment))
         table.write_parquet(Path(self._folder.name) / f"{self._groups:08}.parquet")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from aether.ingest.descriptors import writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from aether.event import Event
     from aether.ingest.formats import TextForm
     from aether.ingest.packing import Packer
     from aether.ingest.part_file import PartFile
+    from aether.store.base import PlacedBatch
 
 __all__ = ["PipeSink", "Sink", "TextSink", "in_thread"]
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Sink(Protocol):
     """What takes the events of an export."""
 
-    async def write(self, events: Sequence[Event]) -> None:
+    async def write(self, batch: PlacedBatch) -> None:
         """Take events; they are not all written when this returns.
 
         Raises:
@@ -67,9 +67,9 @@ class TextSink:
         self._part, self._form, self._packer = part, form, packer
         self._part.file.write(packer.compress(form.heading))
 
-    async def write(self, events: Sequence[Event]) -> None:
+    async def write(self, batch: PlacedBatch) -> None:
         """Take events; see `Sink.write`."""
-        await in_thread(lambda: self._part.file.write(self._packer.compress(self._form.rows(events))))
+        await in_thread(lambda: self._part.file.write(self._packer.compress(self._form.rows(batch))))
 
     async def finish(self) -> None:
         """Write what is left; see `Sink.finish`."""
@@ -93,10 +93,10 @@ class PipeSink:
         self._regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._heading = form.heading
 
-    async def write(self, events: Sequence[Event]) -> None:
+    async def write(self, batch: PlacedBatch) -> None:
         """Take events; see `Sink.write`."""
         heading, self._heading = self._heading, b""
-        await self._write(heading + self._form.rows(events))
+        await self._write(heading + self._form.rows(batch))
 
     async def finish(self) -> None:
         """Write what is left; see `Sink.finish`."""

@@ -60,6 +60,20 @@ class EventBatch(list[Event]):
         return f"<EventBatch: {len(self)} events up to position {self.position}>"
 
 
+class PlacedBatch(EventBatch):
+    """An `EventBatch` that knows where each event lies; what an export reads.
+
+    Attributes:
+        positions: the position of each event, in their order.
+    """
+
+    __slots__ = {"positions": "The position of each event, in their order."}
+
+    def __init__(self, events: Iterable[Event], positions: list[int], position: int) -> None:
+        super().__init__(events, position)
+        self.positions = positions
+
+
 @runtime_checkable
 class ArrowStream(Protocol):
     """Events as Arrow record batches; `arrow` of a store makes it. Each iteration is a read of its own.

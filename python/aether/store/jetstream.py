@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
-    from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict
+    from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict, PlacedBatch
     from aether.store.commit_writer import Writer
     from aether.store.reading import Tip
 
@@ -298,7 +298,9 @@ class JetStreamEventStore:
         check_after(after)
         check_batch_size(batch_size)
         wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
-        async with aclosing(self._replay(wanted, after, batch_size)) as batches:
+        await self._open()
+        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        async with aclosing(replaying.batches(after, batch_size)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -332,11 +334,11 @@ class JetStreamEventStore:
 
     async def _replay(
         self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None
-    ) -> AsyncGenerator[EventBatch]:
-        """Yield what is wanted, as `read_all` does; not behind the position `last`."""
+    ) -> AsyncGenerator[PlacedBatch]:
+        """Yield what is wanted, as `read_all` does, and where it lies; not behind the position `last`."""
         await self._open()
         replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
-        async with aclosing(replaying.batches(after, batch_size, last)) as batches:
+        async with aclosing(replaying.placed(after, batch_size, last)) as batches:
             async for batch in batches:
                 yield batch
 

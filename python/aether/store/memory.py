@@ -25,6 +25,7 @@ from aether.store.base import (
     PENDING_MAX,
     Appended,
     EventBatch,
+    PlacedBatch,
     StoreInfo,
 )
 from aether.store.memory_pipeline import MemoryPipeline
@@ -164,8 +165,11 @@ class InMemoryEventStore:
         check_after(after)
         check_batch_size(batch_size)
         wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
-        async for batch in self._replay(wanted, after, batch_size):
-            yield batch
+        through = self._log.position()
+        while after < through:
+            events, after = self._log.page(after, through, batch_size, wanted)
+            if events:
+                yield EventBatch(events, after)
 
     def arrow(
         self,
@@ -196,13 +200,13 @@ class InMemoryEventStore:
 
     async def _replay(
         self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None
-    ) -> AsyncGenerator[EventBatch]:
-        """Yield what is wanted, as `read_all` does; not behind the position `last`."""
+    ) -> AsyncGenerator[PlacedBatch]:
+        """Yield what is wanted, as `read_all` does, and where it lies; not behind the position `last`."""
         through = self._log.position() if last is None else min(last, self._log.position())
         while after < through:
-            events, after = self._log.page(after, through, batch_size, wanted)
+            events, positions, after = self._log.placed_page(after, through, batch_size, wanted)
             if events:
-                yield EventBatch(events, after)
+                yield PlacedBatch(events, positions, after)
 
     async def _last_position(self) -> int:
         """Return the namespace's last position."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aether._native import Replay, actor_subject
 from aether.errors import CorruptEventError, DeadlineError
 from aether.nats.stream_log import GONE
-from aether.store.base import EventBatch
+from aether.store.base import EventBatch, PlacedBatch
 from aether.store.reading import ActorReader
 
 if TYPE_CHECKING:
@@ -43,12 +43,23 @@ class Replaying:
     def __init__(self, log: StreamLog, namespace: str, wanted: EventFilter, deadline: Callable[[], float]) -> None:
         self._log, self._namespace, self._wanted, self._deadline = log, namespace, wanted, deadline
 
-    async def batches(self, after: int, batch_size: int, last: int | None = None) -> AsyncGenerator[EventBatch]:
-        """Yield the events behind `after` in batches of whole commits, up to the last position there is now, or to `last`."""
+    async def batches(self, after: int, batch_size: int) -> AsyncGenerator[EventBatch]:
+        """Yield the events behind `after` in batches of whole commits, up to the last position there is now."""
 
         def take(replay: Replay) -> EventBatch | None:
             taken = replay.take(batch_size)
             return None if taken is None else EventBatch(*taken)
+
+        async with aclosing(self._each(take, after, None)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def placed(self, after: int, batch_size: int, last: int | None) -> AsyncGenerator[PlacedBatch]:
+        """Yield the same batches, with the position of each event, up to the last position there is now, or to `last`."""
+
+        def take(replay: Replay) -> PlacedBatch | None:
+            taken = replay.take_placed(batch_size)
+            return None if taken is None else PlacedBatch(*taken)
 
         async with aclosing(self._each(take, after, last)) as batches:
             async for batch in batches:
