@@ -191,6 +191,26 @@ async def test_an_outage_moves_no_leadership(fresh_nats_server, namespace):
         waiting.cancel()
 
 
+async def test_servers_without_a_leader_move_no_leadership(nats_cluster, namespace):
+    """When the server that leads the coordination stream is killed, the same candidate leads on, or again, though others wait."""
+    url = ",".join(nats_cluster.urls)
+    async with (
+        election(url, namespace, "a", ttl=2, replicas=3, timeout_s=30) as one,
+        election(url, namespace, "b", ttl=2, replicas=3, timeout_s=30) as other,
+    ):
+        term = await one.leadership().__aenter__()
+        waiting = asyncio.create_task(other.leadership().__aenter__())
+        await until(lambda: other.leader == Leader("a", term.number))
+        await nats_cluster.kill(await nats_cluster.leader_of(coordination_stream(namespace)))
+        if await term.lost.wait(6):
+            await term.__aexit__(None, None, None)
+            again = await one.leadership(timeout_s=40).__aenter__()
+            assert again.number > term.number
+            assert one.leader == Leader("a", again.number)
+        assert not waiting.done()
+        waiting.cancel()
+
+
 async def test_a_foreign_message_on_the_subject_is_no_leader(nats_server, namespace, caplog):
     """What somebody else wrote on the subject is told loudly, ends the term, and blocks the group until it is gone."""
     async with election(nats_server.url, namespace, "a", ttl=2) as one:

@@ -118,13 +118,25 @@ def test_a_marker_that_is_gone_is_found_gone():
 
 
 def test_a_lost_marker_is_looked_for():
-    """Somebody else's lease that is not renewed, and whose marker never comes, is read after its time."""
+    """Somebody else's lease that is not renewed, and whose marker never comes, is read after its time, and bid for soon after."""
     lease = made()
     lease.seen(0.0, theirs(4))
     assert lease.wake_at() == pytest.approx(4.0)
     assert lease.due(4.0) == Action(What.READ)
     lease.read(4.0, Record())
-    assert lease.due(4.0) == Action(What.ACQUIRE, 0, 0, 1)
+    assert lease.due(4.0) is None
+    assert lease.wake_at() == pytest.approx(5.5)
+    assert lease.due(5.5) == Action(What.ACQUIRE, 0, 0, 1)
+
+
+def test_a_late_marker_tells_of_an_outage():
+    """A lease that expires later than it should was kept by servers without a leader: who held it gets time to come back."""
+    lease = made()
+    lease.seen(0.0, theirs(4))
+    lease.seen(6.0, Record(6))
+    assert lease.due(6.0) is None
+    assert lease.wake_at() == pytest.approx(7.5)
+    assert lease.due(7.5) == Action(What.ACQUIRE, 6, 0, 1)
 
 
 def test_after_an_outage_the_former_holder_bids_first():

@@ -289,11 +289,12 @@ class Lease:
         self._landed()
         self._expire(now)
         self._doubt = False
-        self._look_at = now + self._ttl_s
         if not self.term and self._record is self._known_at_read:
             # Nothing newer was seen meanwhile, so this counts though it may show less: the marker of an expired lease goes too.
             self._record = None
         self._take(now, record)
+        if self._look_at <= now:
+            self._look_at = now + self._ttl_s
 
     def _landed(self) -> Action:
         action, self._flight = self._flight, None
@@ -318,8 +319,7 @@ class Lease:
     def synced(self, now: float, record: Record | None) -> None:
         """Take it that the watch sees everything again; `record` is the subject's last message, where it has one."""
         self._expire(now)
-        # Who held it before the outage gets a third of the time to live for coming back.
-        self._bid_from = now + self._ttl_s / RENEWALS * (1 + self._jitter()) if self._outage else now
+        self._bid_from = now + self._grace_s() if self._outage else now
         self._outage = False
         if record is None or (self._record is not None and record.position < self._record.position):
             self._doubt = True
@@ -330,6 +330,10 @@ class Lease:
         """Take it that something may be missed from now on."""
         self._expire(now)
         self._outage, self._bid_from = True, math.inf
+
+    def _grace_s(self) -> float:
+        """Return how long who held the lease before an outage may come back before others bid."""
+        return self._ttl_s / RENEWALS * (1 + self._jitter())
 
     def _take(self, now: float, record: Record) -> None:
         if self._record is not None and record.position < self._record.position:
@@ -342,6 +346,9 @@ class Lease:
             return  # a replica that lags, or a server that lost what it had: a renewal decides
         if self.term:
             self._lose(_why(record))
+        if record.session is None and now >= self._look_at:
+            # It expired later than it would have on a server that works: there was an outage, though the watch saw nothing of it.
+            self._bid_from = max(self._bid_from, now + self._grace_s())
         # Should the word of its end get lost, it is looked for.
         self._look_at = math.inf if record.session is None else now + record.ttl_s + self._ttl_s / RENEWALS
         if record.session is not None and record.position > self._term_last:
