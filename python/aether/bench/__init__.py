@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import append_latency, append_pipelined, bus, codec, importing, ingest, load, memory, peers, replay, shard
+from aether.bench import (
+    append_latency,
+    append_pipelined,
+    bus,
+    cluster_asks,
+    codec,
+    importing,
+    ingest,
+    load,
+    memory,
+    peers,
+    replay,
+    shard,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,6 +31,7 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "append-latency": append_latency.lines,
     "append-pipelined": append_pipelined.lines,
     "bus": bus.lines,
+    "cluster": cluster_asks.lines,
     "codec": codec.lines,
     "import": importing.lines,
     "ingest": ingest.lines,

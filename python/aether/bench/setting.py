@@ -85,14 +85,15 @@ class Setting:
         """Yield a store on a namespace of its own, whose streams are deleted afterwards."""
         namespace = f"bench-{secrets.token_hex(4)}"
         try:
-            async with self._made_store(namespace) as store:
+            async with self.made_store(namespace) as store:
                 yield store
         finally:
             async with self.client() as client:
                 for stream in (f"AETHER-EVENTS-{namespace}", f"AETHER-SNAPSHOTS-{namespace}"):
                     await client.jetstream().delete_stream(stream)
 
-    def _made_store(self, namespace: str) -> JetStreamEventStore:
+    def made_store(self, namespace: str) -> JetStreamEventStore:
+        """Return a store on a namespace that stays."""
         return JetStreamEventStore(
             self.url, namespace=namespace, timeout_s=TIMEOUT_S, storage=self.storage, replicas=self.replicas
         )

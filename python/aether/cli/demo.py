@@ -9,6 +9,7 @@ import click
 import nats.errors
 
 from aether.cli import audit
+from aether.cli.demo_cluster import demo_cluster
 from aether.cli.demo_run import DemoRun
 from aether.cli.demo_view import DemoView
 from aether.cli.faults import FAILED
@@ -26,15 +27,20 @@ __all__ = ["demo"]
 
 
 @click.command()
+@click.option("--cluster", is_flag=True, help="Three node processes instead: one is killed under load, and the shards move.")
 @directory_option
 @sync_option
 @shared_options(own_server=True)
-def demo(settings: Settings, directory: Path | None, sync: Literal["always"] | float) -> int:
+def demo(settings: Settings, directory: Path | None, sync: Literal["always"] | float, *, cluster: bool) -> int:
     """See Aether work: 5,000 real events, a server killed twice, and a proof.
 
     The events are flights out of New York in January 2013; an actor is an aircraft. Every figure is measured in this run. The
     exit code is 1 if what was acknowledged differs from what a raw dump of the stream holds.
+
+    With --cluster three processes share 120 accounts: one of them is killed under load, comes back, and another one leaves.
     """
+    if cluster:
+        return asyncio.run(demo_cluster(settings, directory_of(settings, directory), sync))
     return asyncio.run(_demo(settings, directory_of(settings, directory), sync))
 
 

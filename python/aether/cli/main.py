@@ -10,6 +10,7 @@ import sys
 import click
 
 from aether.cli.bench import bench
+from aether.cli.cluster import cluster
 from aether.cli.demo import demo
 from aether.cli.dev import dev
 from aether.cli.export import export
@@ -28,7 +29,7 @@ def aether() -> None:
     """Event-sourcing primitives on NATS JetStream."""
 
 
-for _command in (demo, import_, export, show, repair, dev, bench):
+for _command in (demo, import_, export, show, repair, cluster, dev, bench):
     aether.add_command(_command)
 
 
