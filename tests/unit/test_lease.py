@@ -66,6 +66,18 @@ def test_a_renewal_moves_the_deadline_and_not_the_term():
     assert (lease.term, lease.position, lease.deadline) == (7, 9, pytest.approx(3.7))
 
 
+def test_a_change_goes_out_behind_a_renewal_that_may_not_have_it():
+    """What changes while a renewal is under way is told by another right after it."""
+    lease = held()
+    lease.due(1.0)
+    lease.touch(1.05)
+    assert lease.due(1.05) is None
+    lease.acked(1.1, 9)
+    assert lease.due(1.1) == Action(What.RENEW, 9, 7, 3)
+    lease.acked(1.2, 11)
+    assert lease.due(1.2) is None
+
+
 def test_silence_extends_nothing_until_the_own_write_is_found():
     """A renewal that is not answered leaves the deadline; found by its beat, it counts from when it was sent."""
     lease = held()

@@ -141,8 +141,7 @@ class Lease:
         self._flight: Action | None = None
         self._retry_at = -math.inf
         self._bid_from = math.inf  # until the watch has seen everything
-        self._outage = False
-        self._former = False
+        self._outage = self._former = self._touched = False
         self._look_at = math.inf
 
     # What the caller wants.
@@ -168,6 +167,7 @@ class Lease:
         """Renew now, because what the record says has changed."""
         if self.term:
             self._renew_at = now
+            self._touched = self._flight is not None  # what is on its way may still say the old
 
     def is_settled(self) -> bool:
         """Say whether an unwanted lease lies on the subject no more, as far as is known, and nothing is in flight."""
@@ -269,6 +269,9 @@ class Lease:
         released = action.what is What.RELEASE
         session = None if released else self.session
         self._take(now, Record(position, session, action.term, action.beat, released, self._ttl_s))
+        if self._touched and self.term:
+            self._renew_at = now
+        self._touched = False
 
     def refused(self, now: float) -> None:
         """Take it that the guard did not hold: somebody wrote, perhaps this one itself, before."""
@@ -340,6 +343,7 @@ class Lease:
             return  # an older word than what is known
         self._record = record
         if record.session == self.session:
+            self._look_at = math.inf
             self._take_own(now, record)
             return
         if self.term and record.position < self.position:
