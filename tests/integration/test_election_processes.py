@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 WORKER = Path(__file__).parent / "election_worker.py"
 TTL_S = 1
-SLACK_S = 2.0
-"""What a busy machine may add."""
+SLACK_S = {1: 2.0, 3: 10.0}
+"""What a busy machine may add; of three servers one may be slow enough for the others to elect another leader of the stream."""
 
 
 class Line(NamedTuple):
@@ -142,7 +142,7 @@ async def test_a_killed_leader_is_followed_within_its_time_to_live(servers, name
             await made.worker(leader.worker).end()
             last = max(line.at for line in made.lines if line.term == leader.term)
             leader = await made.leader_after(leader.term)
-            assert leader.at - last < TTL_S + SLACK_S
+            assert leader.at - last < TTL_S + SLACK_S[replicas]
             if left > 1:
                 await made.add()  # three at a time, as long as there is one to follow the last
     assert overlaps(made.lines) == []
@@ -177,7 +177,7 @@ async def test_a_leader_that_leaves_hands_over_at_once(servers, namespace):
             await until(lambda term=term: made.said("left", term))
         begins, ends = made.leads(), sorted((line for line in made.lines if line.what == "left"), key=lambda line: line.term)
         assert [line.worker for line in begins] == [line.worker for line in ends]
-        assert all(after.at - before.at < SLACK_S for before, after in zip(ends, begins[1:], strict=False))
+        assert all(after.at - before.at < SLACK_S[replicas] for before, after in zip(ends, begins[1:], strict=False))
     assert overlaps(made.lines) == []
 
 
