@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 
 import nats
 import pytest
@@ -13,6 +14,7 @@ from faults.waiting import until
 import aether
 from aether import DeadlineError, InvalidIdError, Leader, LeaderElection, NotLeaderError, sync
 from aether.nats.subjects import coordination_stream, election_subject
+from aether.testing.servers import running_server
 
 
 def election(url: str, namespace: str, candidate: str, *, ttl: float = 60, **options: object) -> LeaderElection:
@@ -262,3 +264,40 @@ def test_without_await(nats_server, namespace):
             term.check()
         with other.leadership(timeout_s=10) as following:
             assert following.number > term.number
+
+
+NEEDED = [
+    "aether-coord.shop.>",
+    *(f"$JS.API.STREAM.{call}.AETHER-COORD-shop" for call in ("INFO", "CREATE", "MSG.GET")),
+    *(f"$JS.API.CONSUMER.{call}.AETHER-COORD-shop.>" for call in ("CREATE", "DELETE")),
+    "$JS.API.STREAM.INFO.AETHER-EVENTS-shop",
+]
+
+
+@asynccontextmanager
+async def restricted(publish: list[str]):
+    """Run a server whose user may publish to these subjects only; give its URL."""
+    user = {"user": "shop", "password": "secret", "permissions": {"publish": publish, "subscribe": ["_INBOX.>"]}}
+    with running_server({"authorization": {"users": [user]}}) as server:
+        yield server.url.replace("nats://", "nats://shop:secret@")
+
+
+async def test_few_permissions_are_enough():
+    """A user who may do what the guide names can elect, and nothing is denied on the way."""
+    async with restricted(NEEDED) as url, election(url, "shop", "a") as one:
+        async with one.leadership(timeout_s=10) as term:
+            assert term.valid
+        assert one._connection.denied_since(0.0) is None
+
+
+@pytest.mark.parametrize(("lacking", "opens"), [("aether-coord.shop.>", True), (NEEDED[4], False), (NEEDED[1], False)])
+async def test_what_is_denied_is_told(lacking, opens):
+    """Who may not write leases, watch them or open their stream gets AccessDeniedError, and does not wait for ever."""
+    async with restricted([subject for subject in NEEDED if subject != lacking]) as url:
+        one = election(url, "shop", "a", timeout_s=5)
+        async with asyncio.timeout(20):
+            if opens:
+                await one.__aenter__()
+            with pytest.raises(aether.AccessDeniedError):
+                await one.leadership().__aenter__()
+        await one.aclose()
