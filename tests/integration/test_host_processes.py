@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aether import EmbeddedServer
 
-KILLS = 4
+KILLS = 3
 
 
 async def check(url: str, namespace: str, asking: Asking) -> None:

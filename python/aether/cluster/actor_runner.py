@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import decode
@@ -51,15 +52,16 @@ class Job(NamedTuple):
 
     Attributes:
         deadline: until when somebody waits for it, on the loop's clock.
-        done: gets what became of it.
+        asked: whoever waits for what becomes of it, one for each copy; one may give up without the others.
     """
 
     command: Command
     deadline: float
-    done: asyncio.Future[Outcome]
+    asked: list[asyncio.Future[Outcome]]
 
 
-class RunnerStats(NamedTuple):
+@dataclass
+class RunnerStats:
     """What a runner did.
 
     Attributes:
@@ -116,9 +118,6 @@ class ActorRunner:
         """How many commands wait or run."""
         return len(self._jobs)
 
-    def _count(self, **more: int) -> None:
-        self.stats = self.stats._replace(**{name: getattr(self.stats, name) + count for name, count in more.items()})
-
     async def run(self, command: Command) -> Outcome:
         """Do a command, or say why not. Whoever is cancelled here stops waiting; the command goes on."""
         job = self._jobs.get((command.actor_id, command.command_id))
@@ -129,12 +128,14 @@ class ActorRunner:
                 return Outcome("unavailable", text=f"{WAITING_MAX:,} commands wait there already")
             job = self._enqueue(command)
         else:
-            self._count(repeated=1)
-        return await asyncio.shield(job.done)
+            self.stats.repeated += 1
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        job.asked.append(done)
+        return await done
 
     def _enqueue(self, command: Command) -> Job:
         loop = asyncio.get_running_loop()
-        job = Job(command, loop.time() + command.timeout_s, loop.create_future())
+        job = Job(command, loop.time() + command.timeout_s, [])
         self._jobs[command.actor_id, command.command_id] = job
         resident, is_new = self._residents.use(command.actor_id)
         resident.waiting.append(job)
@@ -176,8 +177,9 @@ class ActorRunner:
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         del self._jobs[job.command.actor_id, job.command.command_id]
-        if not job.done.done():
-            job.done.set_result(outcome)
+        for done in job.asked:
+            if not done.done():
+                done.set_result(outcome)
 
     async def _outcome(self, resident: Resident, job: Job) -> Outcome:
         """Do one command; whatever happens is its outcome."""
@@ -187,7 +189,7 @@ class ActorRunner:
                 outcome = await self._try(resident, job)
             except VersionConflictError:
                 # Somebody wrote to the actor by the store, or what was read was old. The truth is loaded, and decides.
-                self._count(conflicts=1)
+                self.stats.conflicts += 1
                 outcome = None
             except (RefusedError, AetherError) as error:
                 return self._told(resident, job, error)
@@ -207,11 +209,11 @@ class ActorRunner:
         """Say what an error means for whoever asked."""
         actor_id = job.command.actor_id
         if isinstance(error, RefusedError):
-            self._count(failed=1)
+            self.stats.failed += 1
             return Outcome("failed", error=type(error.error).__name__, text=str(error.error))
         resident.actor = None
         if isinstance(error, OutcomeUnknownError):
-            self._count(unknown=1)
+            self.stats.unknown += 1
             return Outcome("unknown", text=str(error))
         if isinstance(error, NotOwnerError):
             return Outcome("moved", owner=error.owner, text=str(error))
@@ -240,7 +242,7 @@ class ActorRunner:
             self._take_snapshot(resident, actor)
         elif self._node.epoch_of(command.actor_id) != epoch:
             return None  # what was looked at may be old; a write would have been refused
-        self._count(handled=1)
+        self.stats.handled += 1
         return Outcome("replied", reply=decision.reply)
 
     async def _until_owned(self, job: Job) -> int | Outcome:
@@ -276,13 +278,13 @@ class ActorRunner:
         resident.snapshot_at = actor.version
         async for events in store.read_events(actor_id, actor.version + 1):
             actor.fold(events)
-        self._count(loads=1)
+        self.stats.loads += 1
         resident.actor, resident.epoch = actor, epoch
         return actor
 
     async def _answer_again(self, command: Command, version: int) -> Outcome:
         """Answer a command that was done before, as it was answered then."""
-        self._count(repeated=1)
+        self.stats.repeated += 1
         events = await self._node.store.get_events(command.actor_id, version, limit=1)
         if not events or events[0].command_id != command.command_id:
             raise AetherError(f"{command.actor_id!a} has no event {version} of the command {command.command_id!a} any more")
