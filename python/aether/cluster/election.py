@@ -225,8 +225,9 @@ class LeaderElection:
         """Raise where waiting for leadership is in vain."""
         if self._closed:
             raise AetherError(f"{self!r} was closed")
-        if keeper.failure is not None:
-            raise keeper.failure
+        failure = keeper.failure or self._watch.failure
+        if failure is not None:
+            raise failure
 
     async def _leave(self, leadership: Leadership) -> None:
         if self._leadership is leadership:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import nats.errors
 
-from aether.errors import AetherError
+from aether.errors import AetherError, ServerUnavailableError
 from aether.nats.boot_clock import boot_time
 from aether.nats.coordination import Entry
 from aether.nats.errors import TRY_AGAIN, NoRespondersError, UnansweredError, api_error
@@ -164,6 +164,8 @@ class CoordinationWatch:
                 attempt = 0 if consumer.is_synced else attempt + 1
                 self.failure = None
             except (nats.errors.Error, NoRespondersError, UnansweredError) as error:
+                reason, attempt = str(error), attempt + 1
+            except ServerUnavailableError as error:
                 reason, attempt = str(error), attempt + 1
             except AetherError as error:
                 reason, attempt, self.failure = str(error), attempt + 1, error
