@@ -7,7 +7,7 @@ under the same guard with the last position that the owner knows, one at a time,
 - Whatever lies behind the last position that we know was written under a guard that we did not move: it is an earlier message of
   ours whose ack was lost, or another node has taken the shard. Its first message tells which.
 - A message of ours that was refused, or met with silence, is in doubt until that first message is known: ours byte for byte, or
-  another, and then no copy of ours can ever be stored (docs/decisions/0001 and 0005).
+  another, and then no copy of ours can ever be stored (docs/decisions/0001 and 0006).
 - What we remember of an actor is exact as long as a write under the guard is accepted: nothing else can have come to the shard.
 """
 

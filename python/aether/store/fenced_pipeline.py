@@ -3,7 +3,7 @@
 The bookkeeping is that of every pipeline: events wait by actor, what has queued up becomes one commit, each event's end is told.
 Only the way out differs. A guard here speaks of the shard, and its last position is the fence's, so nothing is sent natively:
 each commit is handed to `FencedWriter` as one that nobody has heard of yet, and ends as the writer says. That costs a few hundred
-microseconds of Python a commit (docs/decisions/0005 has figures); it saves a second keeper of the shards' fences.
+microseconds of Python a commit (docs/decisions/0006 has figures); it saves a second keeper of the shards' fences.
 """
 
 from __future__ import annotations

@@ -146,15 +146,13 @@ class FencedWriter:
     async def _write(self, request: WriteRequest, shard: int, deadline: float) -> Written:
         actor_id = request.actor_id
         self._owned(shard)  # who cannot write need not wait
-        async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
+        await self._turns.take(shard, deadline, f"waiting for earlier writes to shard {shard}")
+        try:
             fence = self._owned(shard)
             write = FencedWrite(request, fence, self._exact.get(_key(fence, actor_id)))
-            try:
-                await self._drive(write, deadline)
-            except AetherError as error:
-                if write.in_doubt:
-                    raise OutcomeUnknownError(actor_id, self._log.timeout_s) from error
-                raise
+            await self._drive(write, deadline)
+        finally:
+            self._turns.give_back(shard)
         match write.step:
             case FencedStep.DEPOSED:
                 raise self._refusal(fence)
@@ -177,7 +175,19 @@ class FencedWriter:
         return ShardGate(self._log, self._namespace, fence.shard, fence.may_send, lambda: self._refusal(fence))
 
     async def _drive(self, write: FencedWrite, deadline: float) -> None:
-        """Bring a write to its end."""
+        """Bring a write to its end.
+
+        Raises:
+            OutcomeUnknownError: a copy was sent, and nobody could say what became of it.
+        """
+        try:
+            await self._drive_known(write, deadline)
+        except AetherError as error:
+            if write.in_doubt:
+                raise OutcomeUnknownError(write.request.actor_id, self._log.timeout_s) from error
+            raise
+
+    async def _drive_known(self, write: FencedWrite, deadline: float) -> None:
         actor_id, fence = write.request.actor_id, write.fence
         subject = actor_subject(self._namespace, actor_id)
         repeats = 0
