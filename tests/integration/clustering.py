@@ -55,6 +55,19 @@ def actors_of(shards: Iterable[int]) -> dict[int, str]:
     return found
 
 
+async def crash(node: ClusterNode) -> None:
+    """End a node as a killed process would: its connection is gone, and nothing is given back."""
+    node._state = "closed"
+    await node._stop()
+    await node._membership.aclose()
+    await node._leadership.aclose()
+    await node._watch.aclose()
+    await node._store.aclose()
+    await node._shards.aclose(0.0)
+    await node._calls.aclose()
+    await node._connection.aclose()
+
+
 class Writer:
     """Appends to one actor for ever, at whichever node owns it; it goes where `NotOwnerError` tells it to.
 
@@ -73,15 +86,16 @@ class Writer:
 
     async def run(self, over: asyncio.Event) -> None:
         """Write until it is over."""
-        name = next(iter(self.nodes))
+        name = ""
         while not over.is_set():
             began = time.monotonic()
             while True:
+                node = self.nodes.get(name) or next(iter(self.nodes.values()))
                 try:
-                    appended = await self.nodes[name].store.append(self.actor_id, [NewEvent("counted", {})])
+                    appended = await node.store.append(self.actor_id, [NewEvent("counted", {})])
                 except NotOwnerError as error:
                     self.sent_on += 1
-                    name = error.owner or name
+                    name = error.owner or ""
                     await asyncio.sleep(0.002)
                 except Exception as error:  # noqa: BLE001 - it is looked at in the end
                     self.failed.append(error)

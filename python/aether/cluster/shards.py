@@ -204,7 +204,9 @@ class Shards:
 
     def _settled(self, shard: int, done: asyncio.Task[None]) -> None:
         del self._busy[shard]
-        error = None if done.cancelled() else done.exception()
+        if done.cancelled():
+            return  # the node, or the whole loop, ends
+        error = done.exception()
         if error is not None:
             _LOG.error("shard %d: %r", shard, error, exc_info=error)
         if (shard in self._wanted) != (shard in self._held) and not self._over:

@@ -110,7 +110,10 @@ def _owners(found: _Body) -> list[str | None]:
         raise ValueError("it names a node twice")
     for name in found.nodes:
         check_node_id(name)
-    return [_name(found, place) for place in found.owners]
+    if max(found.owners) >= len(found.nodes):
+        raise ValueError(f"it names node {max(found.owners)}, and has {len(found.nodes)}")
+    names = [*found.nodes, None]  # -1 is the last one
+    return [names[place] for place in found.owners]
 
 
 def _name(found: _Body, place: int) -> str | None:
