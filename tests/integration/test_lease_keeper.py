@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import asynccontextmanager
 
 import pytest
+from faults.proxy import Frame, Proxy
 from faults.waiting import until
 
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.lease_keeper import LeaseKeeper
 from aether.errors import NamespaceMismatchError
+from aether.nats.boot_clock import boot_time
 from aether.nats.connection import Connection
 from aether.nats.coordination import Coordination
 from aether.nats.subjects import coordination_stream, election_subject
@@ -205,3 +208,34 @@ async def test_another_stream_is_refused(nats_server, namespace):
         with pytest.raises(NamespaceMismatchError, match="max_msgs_per_subject is -1, not 1"):
             await other.start()
         await other.aclose()
+
+
+async def test_a_message_that_is_lost_on_the_way_is_noticed(nats_server, namespace):
+    """A watch that misses a message without losing its connection says that it is broken, and knows the message after that."""
+    async with Proxy(nats_server.url) as proxy, candidates(nats_server.url, namespace, 1) as (writer,):
+        keeper = writer.keeper("writer", ttl_s=60)
+        watcher = Candidate(proxy.url, namespace)
+        await watcher.start()
+        since = watcher.watch.unbroken_since
+        lost = []
+
+        def is_first(frame: Frame) -> bool:
+            if frame.subject == keeper.subject and not lost:
+                lost.append(frame)
+                return True
+            return False
+
+        proxy.lose_from_server = is_first
+        keeper.want()
+        await until(lambda: keeper.valid and lost)
+        await until(lambda: watcher.watch.unbroken_since not in (None, since))
+        assert entry(watcher, keeper).position == keeper.position
+        await watcher.aclose()
+
+
+def test_the_clock_of_leases_goes_on_while_the_machine_sleeps():
+    """It is the clock that counts suspended time, where the system has one, and it never goes back."""
+    times = [boot_time() for _ in range(1_000)]
+    assert times == sorted(times)
+    if sys.platform == "linux":
+        assert time.clock_gettime(time.CLOCK_BOOTTIME) - times[-1] < 5
