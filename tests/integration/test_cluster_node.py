@@ -215,6 +215,19 @@ async def test_replaced_node_stops_for_good(nats_server, namespace):
             assert len(second.shards) == 1021
 
 
+async def test_leader_that_sees_nothing_lets_others_lead(nats_server, namespace):
+    """A leader whose watch stays broken gives leadership up to a node that sees, and leads no more until it sees again."""
+    async with (
+        join(nats_server.url, namespace, "a", ttl=1.0) as one,
+        join(nats_server.url, namespace, "b", ttl=1.0) as two,
+    ):
+        await balanced(one, two)
+        assert one.is_leader
+        one._watch.unbroken_since = None  # a watch that is broken, and is not mended
+        await until(lambda: two.is_leader, "b leads")
+        await two.settled()
+
+
 async def test_leader_that_leaves_is_followed_at_once(nats_server, namespace):
     """When the leader leaves another leads within moments, and what it owned is owned again."""
     async with join(nats_server.url, namespace, "a") as one:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nats
 import pytest
 from clustering import actors_of, dump, interleaved
 
@@ -124,6 +125,23 @@ def all_write(workers: list[Worker], shards: set[int], since: float) -> None:
     until(is_so, f"{[worker.name for worker in workers]} write to every shard")
 
 
+async def nothing_moves(url: str, namespace: str, count: int) -> None:
+    """Wait until the table names so many nodes and moves nothing, and what was written meanwhile has been told."""
+    client = await nats.connect(url)
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while True:
+            message = await client.jetstream().get_last_msg(f"AETHER-COORD-{namespace}", f"aether-coord.{namespace}.table")
+            table = json.loads(message.data or b"{}")
+            if len(table["nodes"]) == count and not table["moving"]:
+                break
+            assert time.monotonic() < deadline, "shards still move"
+            await asyncio.sleep(0.05)
+    finally:
+        await client.close()
+    await asyncio.sleep(1.0)
+
+
 def accepted(workers: list[Worker]) -> set[int]:
     """The positions that these were told."""
     return {position for worker in workers for _, _, position in worker.wrote_since(0.0)}
@@ -209,6 +227,7 @@ async def test_restart_before_expiry_moves_nothing(nats_server, namespace, start
                 last[shard] = max(last.get(shard, (0.0, "")), (at, worker.name))
         return {shard: name for shard, (_, name) in last.items()}
 
+    await nothing_moves(nats_server.url, namespace, 3)
     before = owners()
     killed_at = workers[1].signal(signal.SIGKILL)
     workers[1].end()
@@ -216,3 +235,24 @@ async def test_restart_before_expiry_moves_nothing(nats_server, namespace, start
     all_write([workers[0], workers[2], workers[3]], {*actors}, killed_at + 0.2)
     assert owners() == before
     await check(nats_server.url, namespace, workers)
+
+
+async def test_replaced_while_it_was_stopped_it_stops_for_good(nats_server, namespace, started):
+    """A leader that was stopped until its lease ran out, and replaced meanwhile, never leads or writes again, and says why."""
+    actors = actors_of(SHARDS)
+    stopped = started("a", [*actors.values()])
+    all_write([stopped], {*actors}, 0.0)
+    other = started("b", [*actors.values()])
+    all_write([stopped, other], {*actors}, 0.0)
+    stopped.signal(signal.SIGSTOP)
+    later = started("a", [*actors.values()])
+    until(lambda: bool(later.told("joined")), "another process joined as a")
+    await asyncio.sleep(TTL_S + 1.0)
+    went_on_at = stopped.signal(signal.SIGCONT)
+    until(lambda: any("another process joined" in line["reason"] for line in stopped.told("change")), "it knows why it stops")
+    all_write([later, other], {*actors}, went_on_at)
+    left_at = other.signal(signal.SIGTERM)
+    until(lambda: bool(other.told("left")), "b has left")
+    all_write([later], {*actors}, max(left_at, other.told("left")[0]["at"]))
+    assert stopped.wrote_since(went_on_at + 1.0) == []
+    await check(nats_server.url, namespace, [stopped, other, later])

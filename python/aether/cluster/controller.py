@@ -126,21 +126,30 @@ class Controller:
         return True
 
     async def lead(
-        self, planner: Planner, term: int, valid: Callable[[], bool], steady_since: Callable[[], float | None]
+        self,
+        planner: Planner,
+        term: int,
+        valid: Callable[[], bool],
+        steady_since: Callable[[], float | None],
+        *,
+        blind_s: float,
     ) -> None:
-        """Lead until the term is over.
+        """Lead until the term is over, or nothing was seen for too long to decide anything.
 
         Args:
             planner: decides; a new one for each term.
             term: the term.
             valid: says whether the term is over, by the clock.
             steady_since: see `Situation`.
+            blind_s: how long that may say None, in seconds.
         """
         led_since, attempt = self._clock(), 0
+        saw_at = led_since
         self._planner, self._is_read = planner, False
         try:
-            while valid():
+            while valid() and self._clock() < saw_at + blind_s:
                 self._woken.clear()
+                saw_at = saw_at if steady_since() is None else self._clock()
                 try:
                     await self._read()
                     at = self._situation(term, led_since, steady_since())

@@ -54,6 +54,9 @@ _LOG = logging.getLogger("aether.cluster")
 DRAIN_S_MAX = 3_600.0
 MOVES_MAX = 1021
 
+BLIND_TTLS = 2
+"""After so many lives of a lease without seeing the cluster a leader lets others lead."""
+
 
 class ClusterNode:
     """A node of a cluster; made by `ClusterNode.join(…)`, used as an async context manager.
@@ -350,11 +353,12 @@ class ClusterNode:
         await self._watch.start(deadline)
         self._view.start()
         self._start(self._lead(), "lead")
+        self._start(self._mind(), "mind")
         self._start(self._releasing.run(), "releases")
         self._start(self._listen(), "listen")
-        for keeper in (self._membership, self._leadership):
-            keeper.start()
-            keeper.want()
+        self._leadership.start()  # it is wanted as long as this node is a member
+        self._membership.start()
+        self._membership.want()
         left_s = deadline - asyncio.get_running_loop().time()
         await self._until(self._is_member_seen, left_s, f"joining as {self.node_id!r}")
 
@@ -461,7 +465,30 @@ class ClusterNode:
                 continue
             planner = Planner(ttl_s=self._ttl_s, settle_s=self._settle_s, drain_s=self._drain_s, moves_max=self._moves_max)
             _LOG.info("%s leads %s, term %d", self.node_id, self._namespace, term)
-            await self._controller.lead(planner, term, partial(self._leads, term), self._steady_since)
+            await self._controller.lead(
+                planner, term, partial(self._leads, term), self._steady_since, blind_s=BLIND_TTLS * self._ttl_s
+            )
+            if self._leads(term):
+                await self._let_others_lead()
+
+    async def _let_others_lead(self) -> None:
+        """Give leadership up, because what the others do has not been seen for too long, until it is."""
+        _LOG.warning("%r gives leadership up: it has not seen the cluster for too long", self)
+        self._leadership.unwant()
+        while self._steady_since() is None:
+            await self._pulse.wait()
+        self._leadership.want()
+
+    async def _mind(self) -> None:
+        """Stop for good when another process has joined under this name, whether or not this one was a member then."""
+        while not self._membership.replaced:
+            await self._membership.wait()
+        self._leadership.unwant()
+        self._shards.parted(for_good=True)
+        if self._state == "open":
+            _LOG.error("%r stops: %s", self, self._replaced())
+            self._changes.put(ClusterChange(kind="membership_lost", node=self.node_id, reason=self._replaced()))
+        self._on_change()
 
     def _leads(self, term: int) -> bool:
         return self._leadership.term == term
@@ -485,19 +512,18 @@ class ClusterNode:
         again = self._held_since is None and self._view.tables.table is not None
         self._held_since = boot_time()
         self._shards.joined(incarnation)
+        self._leadership.want()
         if again:
             self._changes.put(ClusterChange(kind="membership_held", node=self.node_id))
         self._on_change()
 
     def _on_parted(self, term: int, reason: str, body: bytes | None) -> None:  # noqa: ARG002 - of the protocol
         self._held_since = None
-        self._shards.parted(for_good=self._membership.replaced)
-        if self._state == "open":
-            reason = self._replaced() if self._membership.replaced else reason
+        self._shards.parted()
+        self._leadership.unwant()  # who is no member cannot tell who is dead
+        if self._state == "open" and not self._membership.replaced:
             _LOG.warning("%r is no member any more: %s", self, reason)
             self._changes.put(ClusterChange(kind="membership_lost", node=self.node_id, reason=reason))
-        if self._membership.replaced:
-            self._leadership.unwant()
         self._on_change()
 
     def _on_leader(self, term: int) -> None:  # noqa: ARG002 - of the protocol

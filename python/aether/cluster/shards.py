@@ -243,7 +243,8 @@ class Shards:
         try:
             epoch = await self._store.take(shard, incarnation, asyncio.get_running_loop().time() + self._take_s)
         except AetherError as error:
-            if incarnation == self._incarnation:
+            # A membership that is over by the clock is told of once, and not for each shard.
+            if incarnation == self._incarnation and self._valid():
                 _LOG.warning("shard %d could not be taken: %s", shard, error)
                 self._changes.put(ClusterChange(kind="shard_failed", shard=shard, reason=str(error)))
             return False
@@ -291,12 +292,12 @@ class Shards:
         return self._position, free
 
     def owner_of(self, shard: int) -> str | None:
-        """Return who is to be asked about a shard: its owner, or who gets it where this node lets it go."""
+        """Return who else is to be asked about a shard: its owner, or who gets it where this node lets it go; None: nobody."""
         table = self._table
         if table is None:
             return None
         owner = table.owners[shard]
-        return table.moving.get(shard, owner) if owner == self._node_id else owner
+        return table.moving.get(shard) if owner == self._node_id else owner
 
     async def gate(self, shard: int, deadline: float) -> None:
         """Return once a shard takes writes here, waiting while it is on its way here or away.
