@@ -12,7 +12,12 @@ from aether.bus.base import BusInfo, EventBus, Subscription, SubscriptionStats
 from aether.bus.local import LocalEventBus
 from aether.bus.nats import NATSEventBus
 from aether.bus.publishing import PublishingEventStore
+from aether.cluster.actors import Behaviour
+from aether.cluster.changes import ClusterChange
 from aether.cluster.election import Leader, LeaderElection, Leadership, LossSignal
+from aether.cluster.host import ActorHost, HostStats
+from aether.cluster.members import Member
+from aether.cluster.node import ClusterNode
 from aether.errors import (
     AccessDeniedError,
     AetherError,
@@ -67,12 +72,16 @@ from aether.store.memory import InMemoryEventStore
 
 __all__ = [
     "AccessDeniedError",
+    "ActorHost",
     "AetherError",
     "Appended",
     "ArrowBatch",
     "ArrowStream",
     "ArrowTable",
+    "Behaviour",
     "BusInfo",
+    "ClusterChange",
+    "ClusterNode",
     "CommandFailedError",
     "CommandUnknownError",
     "CommitTooLargeError",
@@ -86,6 +95,7 @@ __all__ = [
     "EventBatch",
     "EventBus",
     "EventStore",
+    "HostStats",
     "IdConflictError",
     "InMemoryEventStore",
     "IngestError",
@@ -100,6 +110,7 @@ __all__ = [
     "LocalEventBus",
     "LoopInUseError",
     "LossSignal",
+    "Member",
     "MissingExtraError",
     "NATSEventBus",
     "NamespaceMismatchError",

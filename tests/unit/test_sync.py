@@ -24,8 +24,8 @@ def test_faces_are_what_waits():
     """Stores, servers and their protocols have a blocking face; every other name is the very same object."""
     stores = ["ArrowStream", "EventStore", "InMemoryEventStore", "IngestPipeline", "JetStreamEventStore", "SnapshotStore"]
     buses = ["EventBus", "LocalEventBus", "NATSEventBus", "PublishingEventStore", "Subscription"]
-    elections = ["LeaderElection", "Leadership", "LossSignal"]
-    assert sorted(FACES) == sorted(["EmbeddedServer", *stores, *buses, *elections])
+    clusters = ["ActorHost", "ClusterNode", "LeaderElection", "Leadership", "LossSignal"]
+    assert sorted(FACES) == sorted(["EmbeddedServer", *stores, *buses, *clusters])
     assert sync.__all__ == aether.__all__
 
 

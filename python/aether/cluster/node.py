@@ -36,16 +36,16 @@ from aether.store.arguments import check_placing
 from aether.store.fenced import FencedEventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from types import TracebackType
     from typing import Self
 
     from nats.aio.client import Client
 
     from aether.cluster.calls import Handler
-    from aether.cluster.changes import ChangeFeed
     from aether.cluster.table import Table
     from aether.nats.connect_options import ConnectOptions
+    from aether.store.jetstream import JetStreamEventStore
 
 __all__ = ["ClusterNode"]
 
@@ -258,7 +258,7 @@ class ClusterNode:
         return frozenset(self._shards.open)
 
     @property
-    def store(self) -> FencedEventStore:
+    def store(self) -> JetStreamEventStore:
         """The namespace's events: reads of everything, writes to actors that this node owns.
 
         A write to an actor of another node raises `NotOwnerError`, which names it; one to an actor whose shard is just being
@@ -275,7 +275,7 @@ class ClusterNode:
         """Return the epoch under which this node may write to an actor at this moment, by its clock; None: it may not."""
         return self._store.epoch_of(shard_of(actor_id))
 
-    def changes(self) -> ChangeFeed:
+    def changes(self) -> AsyncIterator[ClusterChange]:
         """Return an async iterator of what changes from now on, see `ClusterChange`; it ends with the node."""
         return self._changes.feed()
 

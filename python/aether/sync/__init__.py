@@ -12,10 +12,13 @@ from aether.bus import base as bus_base
 from aether.bus import local, publishing
 from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
-from aether.cluster import election
+from aether.cluster import election, host, node
+from aether.cluster.changes import ChangeFeed
 from aether.nats import server
 from aether.store import base, jetstream, memory, memory_pipeline, pipeline
 from aether.store.arrow import EventColumns
+from aether.store.fenced import FencedEventStore
+from aether.store.fenced_pipeline import FencedPipeline
 from aether.store.ingesting import Outcomes
 from aether.sync._derive import blocking, blocking_protocol
 from aether.sync._runner import Direct, Portal
@@ -42,4 +45,7 @@ PublishingEventStore = blocking(publishing.PublishingEventStore, Portal)
 Leadership = blocking(election.Leadership, Portal)
 LossSignal = blocking(election.LossSignal, Portal)
 LeaderElection = blocking(election.LeaderElection, Portal, {"leadership": election.Leadership, "lost": election.LossSignal})
+NODE_PARTS = {**STORE_PARTS, "changes": ChangeFeed, "store": FencedEventStore, "ingest": FencedPipeline}
+ClusterNode = blocking(node.ClusterNode, Portal, NODE_PARTS)
+ActorHost = blocking(host.ActorHost, Portal)
 EmbeddedServer = blocking(server.EmbeddedServer, Portal)

@@ -18,7 +18,9 @@ from aether import AetherError as AetherError
 from aether import Appended as Appended
 from aether import ArrowBatch as ArrowBatch
 from aether import ArrowTable as ArrowTable
+from aether import Behaviour as Behaviour
 from aether import BusInfo as BusInfo
+from aether import ClusterChange as ClusterChange
 from aether import CommandFailedError as CommandFailedError
 from aether import CommandUnknownError as CommandUnknownError
 from aether import CommitTooLargeError as CommitTooLargeError
@@ -29,6 +31,7 @@ from aether import DecodeError as DecodeError
 from aether import EncodeError as EncodeError
 from aether import Event as Event
 from aether import EventBatch as EventBatch
+from aether import HostStats as HostStats
 from aether import IdConflictError as IdConflictError
 from aether import IngestError as IngestError
 from aether import IngestOutcome as IngestOutcome
@@ -36,6 +39,7 @@ from aether import IngestStats as IngestStats
 from aether import InvalidIdError as InvalidIdError
 from aether import Leader as Leader
 from aether import LoopInUseError as LoopInUseError
+from aether import Member as Member
 from aether import MissingExtraError as MissingExtraError
 from aether import NamespaceMismatchError as NamespaceMismatchError
 from aether import NewEvent as NewEvent
@@ -62,17 +66,22 @@ from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
+from aether.cluster.host_node import HostNode
 from aether.nats.server_process import ServerProcess
 from aether.store.base import OnConflict
 
 __all__ = [
     "AccessDeniedError",
+    "ActorHost",
     "AetherError",
     "Appended",
     "ArrowBatch",
     "ArrowStream",
     "ArrowTable",
+    "Behaviour",
     "BusInfo",
+    "ClusterChange",
+    "ClusterNode",
     "CommandFailedError",
     "CommandUnknownError",
     "CommitTooLargeError",
@@ -86,6 +95,7 @@ __all__ = [
     "EventBatch",
     "EventBus",
     "EventStore",
+    "HostStats",
     "IdConflictError",
     "InMemoryEventStore",
     "IngestError",
@@ -100,6 +110,7 @@ __all__ = [
     "LocalEventBus",
     "LoopInUseError",
     "LossSignal",
+    "Member",
     "MissingExtraError",
     "NATSEventBus",
     "NamespaceMismatchError",
@@ -130,6 +141,65 @@ __all__ = [
     "VersionConflictError",
     "codec",
 ]
+
+class ActorHost:
+    """Keeps the actors of a node's shards in memory, does their commands, and asks other nodes' actors.
+
+    An actor does one command at a time: its state is loaded once, a command decides on events by it, they are stored, and then
+    it is answered. A command id is done once, however often and from wherever it is sent.
+
+    Args:
+        node: a node of the cluster, entered; it may have one host.
+        factory: makes an actor's behaviour, given its id; see `Behaviour`.
+        idle_s: how long an actor stays in memory that nobody asks, in seconds.
+        actors_max: how many actors stay in memory that nobody asks at the moment.
+        remembered: how many of its last commands each actor remembers, 1 to 100,000. A command that is sent again after so many
+            others were done is done again.
+        snapshot_every: how many events after the last snapshot the next is taken; None: none are taken, and none are read.
+        timeout_s: how long `ask` waits, and closing, in seconds.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(
+        self,
+        node: HostNode,
+        factory: Callable[[str], Behaviour],
+        *,
+        idle_s: float = 60.0,
+        actors_max: int = 100000,
+        remembered: int = 1000,
+        snapshot_every: int | None = 1000,
+        timeout_s: float = 10.0,
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def close(self) -> None:
+        """Take no more commands, finish those that wait, and forget the actors; the node stays as it is."""
+
+    def ask(self, actor_id: str, command: object, *, command_id: str | None = None, timeout_s: float | None = None) -> Any:
+        """Have an actor do a command, wherever in the cluster it is, and return its reply.
+
+        Args:
+            actor_id: which actor.
+            command: what it is to do: anything that event data may hold. Its code sees it as it is decoded.
+            command_id: names this command for ever, 1 to 255 UTF-8 bytes; give one to be able to ask again. None: a new one.
+            timeout_s: how long to wait, in seconds; None: as long as the host does.
+
+        Raises:
+            CommandFailedError: the actor's code raised; nothing was written.
+            CommandUnknownError: no answer in time: it may have been done. Asking again with its `command_id` is safe.
+            DeadlineError: no answer in time: it was not done, for nobody could be asked.
+            EncodeError: the command holds what event data may not.
+        """
+
+    def stats(self) -> HostStats:
+        """Say what is in memory, and what was done."""
 
 @runtime_checkable
 class ArrowStream(Protocol):
@@ -166,6 +236,169 @@ class ArrowStream(Protocol):
         """Return an "arrow_array_stream" capsule that reads as it is asked, in whatever thread; another schema cannot be had.
 
         Each call begins a read of its own. What goes wrong while it is read is the stream's last error, as text.
+        """
+
+class ClusterNode:
+    """A node of a cluster; made by `ClusterNode.join(…)`, used as a context manager.
+
+    On enter it has joined: it is a member, and sees the others. Shards come a moment later; `settled` waits for that. On leaving
+    the block it gives its shards away, waits until others have them, and gives back its lease.
+
+    When the membership is lost, because no renewal was answered for as long as a lease lives or another node was given its
+    shards, all shards are closed at once, and the node joins again by itself, as a new incarnation. When another process joins
+    under the same name it is replaced, and stops for good.
+
+    Calls run on one event loop in a background thread, which all such objects share, and block until they are done; any
+    number of threads may make them. Inside a running event loop they raise `LoopInUseError`, and in a forked child
+    `AetherError`: make a new one there. Ctrl-C cancels the call that waits. A nats-py client, which belongs to an event
+    loop of its own, is refused.
+    """
+
+    def __init__(
+        self,
+        url_or_client: str,
+        *,
+        namespace: str,
+        facts: Member,
+        ttl: float,
+        drain_s: float,
+        settle_s: float,
+        moves_max: int,
+        on_acquire: Callable[[int, int], object] | None,
+        on_release: Callable[[int], object] | None,
+        timeout_s: float,
+        replicas: int | None,
+        storage: Literal["file", "memory"] | None,
+        options: ConnectOptions | None,
+    ) -> None:
+        """Use `join`."""
+
+    @classmethod
+    def join(
+        cls,
+        url_or_client: str,
+        *,
+        namespace: str = "default",
+        node_id: str | None = None,
+        address: str = "",
+        labels: Mapping[str, str] | None = None,
+        weight: int = 1,
+        ttl: float = 3.0,
+        drain_s: float = 10.0,
+        settle_s: float = 1.0,
+        moves_max: int = 64,
+        on_acquire: Callable[[int, int], object] | None = None,
+        on_release: Callable[[int], object] | None = None,
+        timeout_s: float = 10.0,
+        replicas: int | None = None,
+        storage: Literal["file", "memory"] | None = None,
+        options: ConnectOptions | None = None,
+    ) -> ClusterNode:
+        """Return a node that joins on enter: `async with ClusterNode.join(url, node_id="a") as node: …`.
+
+        All nodes of a namespace must agree on `ttl`, `drain_s`, `settle_s` and `moves_max`: whoever leads decides by his own.
+
+        Args:
+            url_or_client: "nats://host:port" (several joined by commas), "embedded:DIR" for a server owned by this process, or a
+                connected nats-py client, which is borrowed and stays open.
+            namespace: 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`. The first node makes it, for nodes only.
+            node_id: the node's name, 1 to 128 bytes. One that stays the same over restarts keeps its shards through a short one;
+                no two processes may use one at a time: the later replaces the earlier. None: host and process number.
+            address: where users reach this node, in whatever form they choose; at most 255 bytes.
+            labels: what users want to say of it, at most 32 names of at most 255 bytes with values of as many.
+            weight: how many shards it gets in proportion to others, 0 to 1,000; 0: none, it only looks on and asks.
+            ttl: after how long without a sign a node counts as dead: whole seconds, 1 to 3,600.
+            drain_s: how long a shard that moves may take to let go of it, hooks included, in seconds, up to an hour.
+            settle_s: how long a new node must be there before shards move to it, in seconds.
+            moves_max: how many shards move at a time, 1 to 1,021.
+            on_acquire: called with a shard and its epoch before writes to it are let through; a plain function or a coroutine.
+            on_release: called with a shard once no writes to it are in flight any more, and it is no longer this node's.
+            timeout_s: what joining, and each call to the store, may take, in seconds, at most a day.
+            replicas: how many servers hold the namespace, 1 to 5; None: 1 for a new one, whatever it is for an existing one.
+            storage: "file" or "memory"; None: file for a new one, whatever it is for an existing one.
+            options: how to log in, and with which TLS, where the URL does not say it all; not beside a borrowed client.
+
+        Raises:
+            NamespaceMismatchError: on enter: plain stores write to the namespace.
+            ServerUnavailableError: on enter: no server answers, or (`UnsupportedServerError`) it lacks what is needed.
+            DeadlineError: on enter: the lease could not be had within `timeout_s`.
+        """
+
+    @property
+    def node_id(self) -> str:
+        """The node's name."""
+
+    @property
+    def incarnation(self) -> int:
+        """Which life of the name this is; 0: it is no member at this moment, by its clock."""
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Who is there, by name, this node included; a snapshot. While the connection is lost: who was there last."""
+
+    @property
+    def leader(self) -> str | None:
+        """The name of the node that decides who owns what, as far as this node sees; None: nobody at this moment."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node is it, by its clock."""
+
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards that this node takes writes for."""
+
+    @property
+    def store(self) -> JetStreamEventStore:
+        """The namespace's events: reads of everything, writes to actors that this node owns.
+
+        A write to an actor of another node raises `NotOwnerError`, which names it; one to an actor whose shard is just being
+        taken or moved waits for that, for as long as any write may take.
+        """
+
+    def owner_of(self, actor_id: str) -> Member | None:
+        """Return the node that owns an actor, as far as this node sees; None: nobody who is there."""
+
+    def epoch_of(self, actor_id: str) -> int | None:
+        """Return the epoch under which this node may write to an actor at this moment, by its clock; None: it may not."""
+
+    def changes(self) -> Iterator[ClusterChange]:
+        """Return an async iterator of what changes from now on, see `ClusterChange`; it ends with the node."""
+
+    def settled(self, *, timeout_s: float | None = None) -> None:
+        """Return when every shard has an owner that is there, none is being moved, and this node has taken all of its own.
+
+        Args:
+            timeout_s: how long that may take, in seconds; None: as long as joining.
+
+        Raises:
+            DeadlineError: it was not so within that time.
+        """
+
+    def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
+        """Ask another node; see `NodeCalls.request`."""
+
+    def serve(self, verb: str, handler: Handler) -> None:
+        """Answer other nodes; see `NodeCalls.serve`."""
+
+    def unserve(self, verb: str) -> None:
+        """Answer no more; see `NodeCalls.unserve`."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def close(self) -> None:
+        """Give the shards away, wait until others have them, at most `drain_s`, give the lease back, and end."""
+
+    def drain(self, *, timeout_s: float | None = None) -> None:
+        """Give all shards away, and get no more; return when others have them. The node stays a member, and can be asked.
+
+        Args:
+            timeout_s: how long that may take, in seconds; None: as long as joining.
+
+        Raises:
+            DeadlineError: not within that time; it goes on all the same, as where no other node takes shards.
         """
 
 class EmbeddedServer:

@@ -11,7 +11,7 @@ generators become generators, `async with` becomes `with`, `async for` becomes `
   they may block, and use this face.
 - What has `__arrow_c_schema__` gets `__arrow_c_stream__` too: Arrow's tools ask for batches in C, and no event loop can wait
   for what they ask.
-- A constructor that takes async objects takes their blocking faces.
+- A constructor that takes async objects takes their blocking faces; so does a class method, as `join`, which makes a face.
 
 What a type checker sees of it, `__init__.pyi`, is derived from the same source by tests/typing/sync_stubs.py.
 
@@ -36,7 +36,7 @@ from aether.bus.arguments import check_no_generator
 from aether.sync._runner import handler_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aether.sync._runner import Runner
 
@@ -53,7 +53,7 @@ NAMES = {
 
 ARROW_SCHEMA = "__arrow_c_schema__"
 
-CALLED_LATER = ("handler", "on_error")
+CALLED_LATER = ("handler", "on_acquire", "on_error", "on_release")
 """Parameters that take a function of the caller's."""
 
 _MODULE = "aether.sync"
@@ -88,7 +88,23 @@ def blocking(source: type, runner: type[Runner], parts: dict[str, type] | None =
             wrapped=lambda _: "_taken",
         ),
     }
-    return type(name, (), body | _blocking_members(source, parts or {}))
+    makers = {key: member for key, member in members(source).items() if isinstance(member, classmethod)}
+    for key, member in makers.items():
+        body[key] = _maker(source, runner, member)
+    return type(name, (), body | _blocking_members(source, parts or {}, [*makers]))
+
+
+def _maker(source: type, runner: type[Runner], member: Any) -> classmethod[Any, Any, Any]:  # noqa: ANN401 - a class method
+    """Return a class method that makes a face as one of `source` makes an object."""
+    name = source.__name__
+    made = _compiled(
+        member.__func__,
+        "\n self = cls.__new__(cls)\n self._async = _method(_source, {given})\n self._runner = _runner(_name)\n return self",
+        {"_method": member.__func__, "_source": source, "_runner": runner, "_name": name, "_taken": _taken},
+        wrapped=lambda parameter: "_later" if parameter in CALLED_LATER else "_taken",
+    )
+    made.__qualname__ = f"{name}.{made.__name__}"
+    return classmethod(made)
 
 
 def _blocking_part(source: type, parts: dict[str, type]) -> type:
@@ -101,9 +117,12 @@ def _blocking_part(source: type, parts: dict[str, type]) -> type:
     return type(source.__name__, (), body | _blocking_members(source, parts))
 
 
-def _blocking_members(source: type, parts: dict[str, type]) -> dict[str, Any]:
+def _blocking_members(source: type, parts: dict[str, type], besides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the blocking members of an async class, but for those that are made otherwise."""
     body: dict[str, Any] = {}
     for name, member in members(source).items():
+        if name in besides:
+            continue
         made: Any
         if name in parts and isinstance(member, property):
             made = _part_property(name, member, _blocking_part(parts[name], parts))
