@@ -296,13 +296,20 @@ class JetStreamPipeline:
                 await self._wake.wait()
                 self._wake.clear()
                 if self._is_due():
-                    await self._send()
+                    await self._send_in_turn()
                 self._troubles.look()
                 self._tell_moved()
         except Exception as error:
             self._bug = error
             self._tell_moved()
             raise
+
+    async def _send_in_turn(self) -> None:
+        """Send what is ready; what comes next lingers if anything was: what waits for its actor's head is not sent yet."""
+        before = self.stats().put - self._pending.queued
+        await self._send()
+        if self._linger_s and self.stats().put - self._pending.queued != before:
+            self._send_at = asyncio.get_running_loop().time() + self._linger_s
 
     def _woken(self) -> None:
         self._wake.set()
@@ -312,7 +319,6 @@ class JetStreamPipeline:
         loop = asyncio.get_running_loop()
         hurried = self._flushing or self._closing or self._pending.is_full() or not self._pending.has_room()
         if not self._linger_s or hurried or loop.time() >= self._send_at:
-            self._send_at = loop.time() + self._linger_s
             if self._linger is not None:
                 self._linger.cancel()
                 self._linger = None
