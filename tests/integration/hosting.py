@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
 TTL_S = 1
 LIMIT_S = 40.0
+PAUSE_S = 0.25
 WORKER = Path(__file__).with_name("host_worker.py")
 
 
 class Workers:
     """Node processes by name."""
 
-    def __init__(self, url: str, namespace: str) -> None:
-        self._url, self._namespace = url, namespace
+    def __init__(self, url: str, namespace: str, ttl_s: int, replicas: int) -> None:
+        self._url, self._namespace, self._rest = url, namespace, [str(ttl_s), str(replicas)]
         self.processes: dict[str, subprocess.Popen[str]] = {}
 
     async def start(self, name: str) -> None:
         """Start one, and wait until it has joined."""
-        command = [sys.executable, str(WORKER), self._url, self._namespace, name, str(TTL_S)]
+        command = [sys.executable, str(WORKER), self._url, self._namespace, name, *self._rest]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - it returns at once
         self.processes[name] = process
         assert process.stdout is not None
@@ -76,8 +77,8 @@ class Asking:
         longest_s: how long the slowest answer took.
     """
 
-    def __init__(self, host: ActorHost, accounts: int, pause_s: float) -> None:
-        self._host, self._pause_s, self._accounts = host, pause_s, accounts
+    def __init__(self, host: ActorHost, accounts: int) -> None:
+        self._host, self._accounts = host, accounts
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.acked: dict[tuple[str, str], Any] = {}
@@ -120,7 +121,7 @@ class Asking:
                 self.acked[account, command_id] = answered
             self.longest_s = max(self.longest_s, time.monotonic() - began)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), self._pause_s)
+                await asyncio.wait_for(self._over.wait(), PAUSE_S)
 
 
 async def until(holds: Callable[[], bool], what: str) -> None:
@@ -143,17 +144,17 @@ def counts(node: ClusterNode) -> dict[str, int]:
 
 @contextlib.asynccontextmanager
 async def cluster(
-    url: str, namespace: str, *names: str, accounts: int = 40, pause_s: float = 0.25
+    url: str, namespace: str, *names: str, accounts: int = 40, ttl_s: int = TTL_S, replicas: int = 1
 ) -> AsyncIterator[tuple[Workers, ClusterNode, Asking]]:
     """Yield node processes of these names, a node that owns nothing, and accounts that are asked from it."""
-    workers = Workers(url, namespace)
+    workers = Workers(url, namespace, ttl_s, replicas)
     try:
         for name in names:
             await workers.start(name)
-        node = ClusterNode.join(url, namespace=namespace, node_id="asker", weight=0, ttl=float(TTL_S), timeout_s=20)
+        node = ClusterNode.join(url, namespace=namespace, node_id="asker", weight=0, ttl=float(ttl_s), timeout_s=30)
         async with node, ActorHost(node, Account) as host:
             await until(lambda: counts(node).keys() == {*names}, f"{names} own all shards")
-            asking = Asking(host, accounts, pause_s)
+            asking = Asking(host, accounts)
             asking.begin()
             yield workers, node, asking
     finally:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hosting import Asking
 
     from aether import EmbeddedServer
+    from aether.testing import NatsCluster
 
 KILLS = 3
 
@@ -83,6 +84,19 @@ async def test_commands_are_done_once_when_the_server_is_killed(fresh_nats_serve
             await fresh_nats_server.kill()
             await fresh_nats_server.restart()
             await asking.more(40)
+        await check(url, namespace, asking)
+
+
+async def test_commands_are_done_once_when_the_leader_of_the_log_is_killed(nats_cluster: NatsCluster, namespace: str) -> None:
+    """On three NATS servers the one that leads the namespace's log is killed under load: it costs time, and no command."""
+    url = ",".join(nats_cluster.urls)
+    async with cluster(url, namespace, "a", "b", ttl_s=3, replicas=3) as (_, _, asking):
+        await asking.more(40)
+        leader = await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")
+        await nats_cluster.kill(leader)
+        await asking.more(40)
+        await nats_cluster.restart(leader)
+        await asking.more(40)
         await check(url, namespace, asking)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aether._native import shard_of
-from aether.bench.cluster_worker import Counter, bare_subject
+from aether.bench.cluster_worker import TTL_S, Counter, bare_subject
 from aether.bench.measure import WALL, Line, Side, compare
 from aether.bench.setting import TIMEOUT_S, check
 from aether.cluster.host import ActorHost
@@ -113,7 +113,7 @@ async def _cluster(setting: Setting) -> AsyncIterator[tuple[ActorHost, Client, s
             for name in NODES:
                 await stack.enter_async_context(_worker(setting.url, namespace, plain, name))
         node = await stack.enter_async_context(
-            ClusterNode.join(setting.url, namespace=namespace, node_id="asker", weight=0, timeout_s=TIMEOUT_S)
+            ClusterNode.join(setting.url, namespace=namespace, node_id="asker", weight=0, ttl=TTL_S, timeout_s=TIMEOUT_S)
         )
         host = await stack.enter_async_context(ActorHost(node, Counter, timeout_s=TIMEOUT_S))
         await _spread(node)

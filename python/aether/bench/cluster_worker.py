@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from aether.event import Event
 
-__all__ = ["Counter", "bare_subject"]
+__all__ = ["TTL_S", "Counter", "bare_subject"]
+
+
+TTL_S = 30.0
+"""So long that a machine that others use as well takes no shard away while something is measured."""
 
 
 class Counter:
@@ -81,7 +85,7 @@ class Bare:
 async def serve(url: str, namespace: str, plain: str, name: str) -> None:
     """Answer until stdin ends."""
     client = await nats.connect(url, pending_size=64 * 2**20)
-    node = ClusterNode.join(url, namespace=namespace, node_id=name, timeout_s=TIMEOUT_S)
+    node = ClusterNode.join(url, namespace=namespace, node_id=name, ttl=TTL_S, timeout_s=TIMEOUT_S)
     try:
         async with node, ActorHost(node, Counter), JetStreamEventStore(url, namespace=plain, timeout_s=TIMEOUT_S) as store:
             await client.subscribe(bare_subject(namespace, name), cb=Bare(store).take)

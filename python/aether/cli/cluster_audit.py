@@ -86,7 +86,7 @@ class ClusterAudit:
 
 async def raw_dump(url: str, namespace: str) -> list[Raw]:
     """Read a namespace's whole event stream."""
-    client = await nats.connect(url, allow_reconnect=False)
+    client = await nats.connect(url.split(","), allow_reconnect=False)
     try:
         stream = f"AETHER-EVENTS-{namespace}"
         left = (await client.jetstream().stream_info(stream)).state.messages
