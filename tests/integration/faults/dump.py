@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import nats
+from nats.js.api import AckPolicy, ConsumerConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 AT_ONCE = 200
+FETCH = 1_000
 DEADLINE_S = 30.0
 
 
@@ -91,6 +93,21 @@ async def dump(url: str | Sequence[str], namespace: str, stream: str = "EVENTS")
                 message = answer["message"]
                 assert message["seq"] == position
                 stored.append(Stored(position, message["subject"], base64.b64decode(message.get("data", ""))))
+        return stored
+
+
+async def dump_fast(url: str | Sequence[str], namespace: str) -> list[Stored]:
+    """Every message of the namespace's events, through a consumer: for streams of many thousands."""
+    name = f"AETHER-EVENTS-{namespace}"
+    async with stock_client(url) as client:
+        last: int = (await api(client, f"STREAM.INFO.{name}"))["state"]["last_seq"]
+        no_acks = ConsumerConfig(ack_policy=AckPolicy.NONE)
+        consumer = await client.jetstream(timeout=DEADLINE_S).pull_subscribe("", stream=name, config=no_acks)
+        stored: list[Stored] = []
+        while len(stored) < last:
+            fetched = await consumer.fetch(min(FETCH, last - len(stored)), timeout=DEADLINE_S)
+            stored += [Stored(message.metadata.sequence.stream, message.subject, message.data) for message in fetched]
+        assert [message.position for message in stored] == list(range(1, last + 1))
         return stored
 
 
