@@ -76,6 +76,7 @@ class MemoryNode:
     """One node.
 
     Attributes:
+        message_bytes_max: how large a question or an answer may be.
         believes: the epoch under which it writes although it may be over, as a zombie does; None: it knows what is true.
     """
 
@@ -84,6 +85,7 @@ class MemoryNode:
         self.store = FencedMemoryStore(cluster, self)
         self.handlers: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
         self.feeds: list[asyncio.Queue[object]] = []
+        self.message_bytes_max = 1_048_575
         self.believes: int | None = None
         self.sees: str | None = None
 
@@ -107,6 +109,7 @@ class MemoryNode:
     async def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
         cluster = self.cluster
         cluster.requests.append((node_id, verb))
+        assert len(body) <= self.message_bytes_max
         handler = cluster.nodes[node_id].handlers.get(verb) if node_id in cluster.nodes else None
         if handler is None:
             raise NobodyListensError("nobody listens on the subject")
@@ -119,6 +122,7 @@ class MemoryNode:
                 answer = await asyncio.shield(answering)
         except TimeoutError:
             raise UnansweredError("no answer in time") from None
+        assert len(answer) <= self.message_bytes_max
         if cluster.lost_answers:
             cluster.lost_answers -= 1
             await self._nothing(deadline)

@@ -65,6 +65,40 @@ async def test_the_actors_own_error_reaches_whoever_asked(cluster):
         assert both[0].stats().loads == 1
 
 
+class Wordy:
+    """An actor that says much."""
+
+    initial = None
+
+    def __init__(self, actor_id):
+        self.actor_id = actor_id
+
+    def apply(self, state, event):
+        """Return nothing: there is no state."""
+
+    def handle(self, state, command):
+        """Raise, or reply so many characters."""
+        if command == "raise":
+            raise type("É" * 1_000, (ValueError,), {})("é\ud800" * 1_000_000)
+        return None, "x" * command
+
+
+async def test_many_words_reach_whoever_asked(cluster):
+    """Of a long exception the first words are told; a reply or command that no message takes fails, here and from elsewhere."""
+    async with ActorHost(cluster.node("a"), Wordy) as a, ActorHost(cluster.node("b"), Wordy) as b:
+        for node in cluster.nodes.values():
+            node.message_bytes_max = 60_000
+        for host in (a, b):
+            with pytest.raises(CommandFailedError) as failed:
+                await host.ask("x", "raise")
+            assert (len(failed.value.kind), len(failed.value.text)) == (200, 2_003)
+            with pytest.raises(CommandFailedError, match="a message of this server takes 58,976"):
+                await host.ask("x", 59_000)
+            assert await host.ask("x", 58_000) == "x" * 58_000
+            with pytest.raises(EncodeError, match="a message of this server takes 58,976"):
+                await host.ask("x", "y" * 59_000)
+
+
 async def test_an_actor_that_cannot_be_made_is_told(cluster):
     """What the factory raises fails the command."""
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import decode
 from aether.cluster.actors import Actor, RefusedError, UnfitSnapshotError, reply_of
-from aether.cluster.commands import Command, Outcome
+from aether.cluster.commands import FRAME_BYTES_MAX, Command, Outcome
 from aether.cluster.pulse import until
 from aether.errors import (
     AetherError,
     CorruptEventError,
     DeadlineError,
+    EncodeError,
     NotOwnerError,
     OutcomeUnknownError,
     ServerUnavailableError,
@@ -42,6 +43,10 @@ _LOG = logging.getLogger("aether.cluster")
 
 WAITING_MAX = 10_000
 """How many commands wait or run at a time; of more, whoever asks is told to try again."""
+
+TEXT_MAX = 2_000
+NAME_MAX = 200
+"""How many characters whoever asked is told of an exception, and of its class's name."""
 
 LOOK_AGAIN_S = 1.0
 """How long a command waits for its actor's shard before it is looked at again, should nothing be told of a change."""
@@ -210,7 +215,7 @@ class ActorRunner:
         actor_id = job.command.actor_id
         if isinstance(error, RefusedError):
             self.stats.failed += 1
-            return Outcome("failed", error=type(error.error).__name__, text=str(error.error))
+            return _failed(error.error)
         resident.actor = None
         if isinstance(error, OutcomeUnknownError):
             self.stats.unknown += 1
@@ -221,7 +226,7 @@ class ActorRunner:
             return Outcome("unavailable", text=str(error))
         level = logging.ERROR if isinstance(error, CorruptEventError) else logging.WARNING
         _LOG.log(level, "a command of %a was not done: %s", actor_id, error)
-        return Outcome("failed", error=type(error).__name__, text=str(error))
+        return _failed(error)
 
     async def _try(self, resident: Resident, job: Job) -> Outcome | None:
         """Do one command, once the actor is ours; None: what it was decided on does not hold any more."""
@@ -236,6 +241,7 @@ class ActorRunner:
         if version is not None:
             return await self._answer_again(command, version)
         decision = actor.decide(command.command_id, decode(command.payload))
+        self._check_reply(decision.reply)
         if decision.events:
             await self._node.store.save_events(decision.events)
             actor.accept(decision, command.command_id)
@@ -244,6 +250,12 @@ class ActorRunner:
             return None  # what was looked at may be old; a write would have been refused
         self.stats.handled += 1
         return Outcome("replied", reply=decision.reply)
+
+    def _check_reply(self, reply: bytes) -> None:
+        """Refuse a reply that no message takes, wherever it was asked for: else it would depend on where the actor is."""
+        most = self._node.message_bytes_max - FRAME_BYTES_MAX
+        if len(reply) > most:
+            raise RefusedError(EncodeError("reply", f"{len(reply):,} bytes, and a message of this server takes {most:,}"))
 
     async def _until_owned(self, job: Job) -> int | Outcome:
         """Return the epoch once the node may write; commands that come while a shard moves here wait so."""
@@ -301,3 +313,10 @@ class ActorRunner:
             return
         if snapshot is not None and not self._snapshots(snapshot):
             _LOG.info("no snapshot of %a at version %d: too many wait to be saved", actor.actor_id, actor.version)
+
+
+def _failed(error: Exception) -> Outcome:
+    """Return what whoever asked is told of an error; of many words the first."""
+    text = str(error)
+    cut = text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}..."
+    return Outcome("failed", error=type(error).__name__[:NAME_MAX], text=cut.encode(errors="replace").decode())

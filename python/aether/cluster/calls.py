@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from aether._native import token_encode
-from aether.errors import AetherError, RequestFailedError
+from aether.errors import AetherError, RequestFailedError, ServerRefusedError
 from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.portable_inbox import subscribe, unsubscribe
 
@@ -36,6 +36,15 @@ RUNNING_MAX = 50_000
 """How many requests are handled at a time; more are refused, and told so."""
 
 ANSWER, FAILURE, UNSERVED, BUSY = b"+", b"-", b"?", b"!"
+
+
+FAILURE_LENGTH_MAX = 2_000
+"""How much of what a handler raised is told."""
+
+
+def failure_frame(error: Exception) -> bytes:
+    """Return the answer that says what was raised; of many words the first."""
+    return FAILURE + f"{type(error).__name__}: {error}"[:FAILURE_LENGTH_MAX].encode(errors="replace")
 
 
 class NodeCalls:
@@ -127,7 +136,7 @@ class NodeCalls:
             frame = ANSWER + await handler(msg.data)
         except Exception as error:  # noqa: BLE001 - whoever asked is told of it
             _LOG.exception("a request %r failed", verb)
-            frame = FAILURE + f"{type(error).__name__}: {error}".encode(errors="replace")
+            frame = failure_frame(error)
         await self._reply(msg, frame)
 
     async def _reply(self, msg: Msg, frame: bytes) -> None:
@@ -137,7 +146,10 @@ class NodeCalls:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             transport = await self._connection.ready(deadline)
-            await transport.publish_reply(msg.reply, frame, deadline)
+            try:
+                await transport.publish_reply(msg.reply, frame, deadline)
+            except ServerRefusedError as error:  # it is too large, so whoever asked is told that instead
+                await transport.publish_reply(msg.reply, failure_frame(error), deadline)
         except (AetherError, NoRespondersError) as error:
             _LOG.warning("an answer to %s was not sent: %s", msg.subject, error)
 

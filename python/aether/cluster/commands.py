@@ -8,7 +8,10 @@ import msgspec
 
 from aether.errors import DecodeError
 
-__all__ = ["Command", "Outcome", "OutcomeKind", "decode_command", "decode_outcome", "encode_frame"]
+__all__ = ["FRAME_BYTES_MAX", "Command", "Outcome", "OutcomeKind", "decode_command", "decode_outcome", "encode_frame"]
+
+FRAME_BYTES_MAX = 1_024
+"""What a command takes beside its payload, with the longest ids, and a reply beside itself."""
 
 OutcomeKind = Literal["replied", "failed", "moved", "unavailable", "unknown"]
 

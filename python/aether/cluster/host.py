@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from aether._native import check_actor_id, decode, encode
 from aether.cluster.actor_runner import ActorRunner
 from aether.cluster.asking import ASK, Asker
-from aether.cluster.commands import decode_command, encode_frame
+from aether.cluster.commands import FRAME_BYTES_MAX, decode_command, encode_frame
 from aether.cluster.pulse import Pulse
 from aether.cluster.residents import Residents
-from aether.errors import AetherError, CommandFailedError, InvalidIdError
+from aether.errors import AetherError, CommandFailedError, EncodeError, InvalidIdError
 from aether.store.arguments import COUNT_MAX, check_int, check_timeout_s
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class ActorHost:
             CommandFailedError: the actor's code raised; nothing was written.
             CommandUnknownError: no answer in time: it may have been done. Asking again with its `command_id` is safe.
             DeadlineError: no answer in time: it was not done, for nobody could be asked.
-            EncodeError: the command holds what event data may not.
+            EncodeError: the command holds what event data may not, or no message of the server takes it.
         """
         if not self._is_open:
             raise AetherError("this host is not open; use it in `async with ActorHost(...) as host`")
@@ -188,7 +188,10 @@ class ActorHost:
         _check_command_id(command_id)
         seconds = self._timeout_s if timeout_s is None else timeout_s
         check_timeout_s("timeout_s", seconds)
-        outcome = await self._asker.ask(actor_id, command_id, encode(command), seconds)
+        payload, most = encode(command), self._node.message_bytes_max - FRAME_BYTES_MAX
+        if len(payload) > most:
+            raise EncodeError("command", f"{len(payload):,} bytes, and a message of this server takes {most:,}")
+        outcome = await self._asker.ask(actor_id, command_id, payload, seconds)
         if outcome.kind == "failed":
             raise CommandFailedError(actor_id, outcome.error, outcome.text)
         return decode(outcome.reply)

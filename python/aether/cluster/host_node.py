@@ -38,6 +38,11 @@ class HostNode(Protocol):
         """Its store."""
         ...
 
+    @property
+    def message_bytes_max(self) -> int:
+        """How large a request to another node, or an answer to one, may be, in bytes."""
+        ...
+
     def owner_of(self, actor_id: str) -> Named | None:
         """Say who owns the actor's shard, as far as this node knows."""
         ...

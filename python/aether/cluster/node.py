@@ -317,6 +317,11 @@ class ClusterNode:
 
     # Node to node.
 
+    @property
+    def message_bytes_max(self) -> int:
+        """How large a request to another node, or an answer to one, may be, in bytes."""
+        return self._connection.max_payload - 1  # what kind of answer it is takes one
+
     async def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
         """Ask another node; see `NodeCalls.request`."""
         return await self._calls.request(node_id, verb, body, deadline)

@@ -195,7 +195,7 @@ class ActorHost:
             CommandFailedError: the actor's code raised; nothing was written.
             CommandUnknownError: no answer in time: it may have been done. Asking again with its `command_id` is safe.
             DeadlineError: no answer in time: it was not done, for nobody could be asked.
-            EncodeError: the command holds what event data may not.
+            EncodeError: the command holds what event data may not, or no message of the server takes it.
         """
 
     def stats(self) -> HostStats:
@@ -374,6 +374,10 @@ class ClusterNode:
         Raises:
             DeadlineError: it was not so within that time.
         """
+
+    @property
+    def message_bytes_max(self) -> int:
+        """How large a request to another node, or an answer to one, may be, in bytes."""
 
     def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
         """Ask another node; see `NodeCalls.request`."""

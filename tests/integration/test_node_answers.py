@@ -1,0 +1,56 @@
+"""Answers between nodes that do not fit a message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether import ActorHost, ClusterNode, CommandFailedError, RequestFailedError
+
+if TYPE_CHECKING:
+    from aether import EmbeddedServer
+
+
+class Wordy:
+    """An actor that says much."""
+
+    initial = None
+
+    def __init__(self, actor_id: str) -> None:
+        self.actor_id = actor_id
+
+    def apply(self, state: object, event: object) -> None:
+        """Return nothing: there is no state."""
+
+    def handle(self, state: object, command: str) -> tuple[None, str]:
+        """Raise, or reply what no message takes."""
+        if command == "raise":
+            raise ValueError("x" * 2_000_000)
+        return None, "x" * 999_990
+
+
+async def test_what_fits_no_message_is_told_at_once(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A long exception, and an answer larger than the server takes, reach whoever asked from another node, and at once."""
+
+    async def big(body: bytes) -> bytes:
+        return b"x" * 2_000_000
+
+    url = nats_server.url
+    async with (
+        ClusterNode.join(url, namespace=namespace, node_id="a", timeout_s=20) as a,
+        ClusterNode.join(url, namespace=namespace, node_id="b", timeout_s=20, weight=0) as b,
+        ActorHost(a, Wordy),
+        ActorHost(b, Wordy, timeout_s=20) as asker,
+    ):
+        await a.settled(timeout_s=20)
+        began = time.monotonic()
+        with pytest.raises(CommandFailedError, match="ValueError: xxx"):
+            await asker.ask("x", "raise")
+        assert len(await asker.ask("x", "reply")) == 999_990
+        a.serve("big", big)
+        with pytest.raises(RequestFailedError, match="are more than the server takes"):
+            await b.request("a", "big", b"", asyncio.get_running_loop().time() + 20)
+        assert time.monotonic() - began < 10
