@@ -10,9 +10,10 @@ import sys
 import pytest
 
 from aether.bench.ingest import SHAPES
-from aether.bench.lines import percentiles, percentiles_from
+from aether.bench.lines import Line, percentiles, percentiles_from
 from aether.bench.measure import WALL, Side, compare
 from aether.bench.peers import KEPT
+from aether.bench.processes import Share, shares
 from aether.bench.servers import check_servers
 from aether.bench.setting import cpu_ns_of
 from aether.bench.tables import about, as_json, as_text
@@ -91,6 +92,21 @@ def test_a_shape_makes_events_of_its_size_in_turn(shape):
     assert [event.version for event in events] == [*range(1, shape.commit + 1)] * 2
     again = next(shape.events(shape.actors * shape.commit, 1))
     assert (again.actor_id, again.version) == ("device-0", shape.commit + 1)
+
+
+def test_processes_have_actors_of_their_own_and_count_on():
+    """Two processes share no actor, and what one makes next has the versions that follow."""
+    one, other = (Share("", "", name, 6, 4) for name in ("w0", "w1"))
+    first, second = one.events(0), one.events(6)
+    assert not {event.actor_id for event in first} & {event.actor_id for event in other.events(0)}
+    assert [event.version for event in first + second if event.actor_id == "w0-1"] == [1, 2, 3]
+    assert len({(event.actor_id, event.version) for event in first + second}) == 12
+
+
+def test_shares_of_a_core_are_cpu_time_through_time():
+    """4 µs of CPU for an event that takes 16 µs are a quarter of a core; what is not known of a server is left out."""
+    line = Line("processes, 2", 16_000, "ns", theirs=20_000, cpu_us=4, their_cpu_us=10, server_us=12, their_server_us=None)
+    assert [round(share.ours) for share in shares(line, 2)] == [25, 75, 50]
 
 
 @pytest.mark.parametrize("known", [known for known in KEPT if known.name != "UmaDB"], ids=lambda known: known.name)

@@ -15,6 +15,7 @@ from aether.bench import (
     load,
     memory,
     peers,
+    processes,
     replay,
     shard,
 )
@@ -37,6 +38,7 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "ingest": ingest.lines,
     "load": load.lines,
     "memory": memory.lines,
+    "processes": processes.lines,
     "replay": replay.lines,
     "shard": shard.lines,
 }

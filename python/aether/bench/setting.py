@@ -42,6 +42,7 @@ class Setting:
         storage: of streams that are made.
         replicas: of streams that are made.
         sync: when acked data is on the disk itself, in words; "" where that is not known.
+        processes: how many put events at once in `processes`.
     """
 
     url: str
@@ -53,6 +54,7 @@ class Setting:
     storage: Literal["file", "memory"] = "file"
     replicas: int = 1
     sync: str = ""
+    processes: int = 2
 
     def server_cpu_ns(self) -> int | None:
         """Return the CPU time that the servers have used so far; see `cpu_ns_of`."""

@@ -44,6 +44,14 @@ PACKAGES = ("aether-events", "nats-py")
 )
 @click.option("--messages", type=click.IntRange(10_000), metavar="N", help="Among how many messages load looks.")
 @click.option(
+    "--processes",
+    type=click.IntRange(2, 64),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How many processes put events at once in the scenario processes.",
+)
+@click.option(
     "--nats",
     "nats_command",
     type=click.Path(exists=True, dir_okay=False, executable=True),
