@@ -19,7 +19,9 @@ from faults.epochs import Accepted, epoch_violations
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from faults.dump import Stored
 
 WORKER = Path(__file__).parents[1] / "owner_worker.py"
 SHARDS, SHARD_COUNT = 24, 1021
@@ -73,6 +75,7 @@ class Owner:
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, url: str) -> None:
         self.name, self.process, self.log, self.url = name, process, log, url
         self.life: list[tuple[str, float]] = []
+        self.may_end = False
         self._read = 0
 
     @property
@@ -100,9 +103,14 @@ class Owner:
         """Say whether something was noted of its membership after that."""
         return any(kind == what and then > at for kind, then in self.life)
 
+    def leave(self) -> None:
+        """Tell it to leave, by SIGTERM."""
+        self.may_end = True
+        self.process.terminate()
+
     async def kill(self) -> float:
         """Kill it with SIGKILL; return when."""
-        at = time.monotonic()
+        at, self.may_end = time.monotonic(), True
         if self.runs:
             self.process.kill()
         await self.process.wait()
@@ -189,9 +197,10 @@ class Group:
         return self.owners[-1]
 
     def read(self) -> None:
-        """Read what was noted since the last time."""
+        """Read what was noted since the last time, and fail where a process ended that was not told to."""
         for owner in self.owners:
             self.told.take(owner)
+            assert owner.runs or owner.may_end, f"{owner.name} ended by itself\n{self.story()}"
 
     def written_since(self, at: float) -> dict[int, list[Written]]:
         """The accepted writes after that, of each shard that has some."""
@@ -240,7 +249,20 @@ class Group:
         await asyncio.gather(*(owner.kill() for owner in self.owners))
         self.read()
         stored = await dump_fast(url or self.url, self.namespace)
-        return epoch_violations(stored, self.told.accepted, self.told.refused)
+        return [*epoch_violations(stored, self.told.accepted, self.told.refused), *self._strangers(stored)]
+
+    def _strangers(self, stored: Sequence[Stored]) -> Iterable[str]:
+        """Yield each commit that was not written by a process of this group, or by another node than took the shard."""
+        processes = {f"{owner.name}/{owner.pid}" for owner in self.owners}
+        nodes = {message.position: message.commit["node"] for message in stored if message.is_epoch}
+        for message in stored:
+            if not message.is_epoch:
+                writers = {event_id.rpartition("/")[0] for event_id in message.ids}
+                if not writers <= processes:
+                    yield f"position {message.position} is of {writers}, who are none of {self.namespace}"
+                node = nodes.get(message.commit["epoch"])
+                if writers != {f"{node}/{process.partition('/')[2]}" for process in writers}:
+                    yield f"position {message.position} is of {writers}, in an epoch of {node}"
 
     def story(self) -> str:
         """What is known, for who looks for the reason of a failure."""

@@ -132,7 +132,7 @@ async def blocked(group: Group, figures: Figures) -> None:
 async def terminated(group: Group, figures: Figures) -> None:
     """Tell an owner to leave; it ends in good order, and another node comes."""
     one = victim(group)
-    os.kill(one.pid, signal.SIGTERM)
+    one.leave()
     coming = await group.start()
     async with asyncio.timeout(LEAVES_S):
         code = await one.process.wait()
@@ -192,5 +192,5 @@ async def churned(group: Group, figures: Figures, seconds: float, most: int) -> 
 
 
 async def _leave(one: Owner, leaving: list[Owner]) -> None:
-    os.kill(one.pid, signal.SIGTERM)
+    one.leave()
     leaving.append(one)
