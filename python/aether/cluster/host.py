@@ -140,7 +140,9 @@ class ActorHost:
         return [(self._watch(), "watch"), (self._passivate(), "passivate"), (self._save_snapshots(), "snapshots")]
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        return asyncio.create_task(work, name=f"aether-host-{name}")
+        task = asyncio.create_task(work, name=f"aether-host-{name}")
+        task.add_done_callback(_tell_end)
+        return task
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -257,3 +259,9 @@ def _check_command_id(command_id: str) -> None:
         raise InvalidIdError("command_id", command_id, "holds a lone surrogate, which UTF-8 cannot") from error
     if not 1 <= size <= COMMAND_ID_BYTES_MAX:
         raise InvalidIdError("command_id", command_id, f"must be 1 to {COMMAND_ID_BYTES_MAX} bytes of UTF-8, not {size}")
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    """Log loudly where a task of a host ended that should not have: commands go on, and something beside them does not."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.error("%s ended, and nothing does its work any more", task.get_name(), exc_info=error)
