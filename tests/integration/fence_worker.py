@@ -13,16 +13,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from faults.planted import PLANTED
 from owning import fenced_store
 
 from aether import AetherError, NewEvent, NotOwnerError, OutcomeUnknownError
 from aether._native import shard_of
-from aether.nats.stream_log import Published, StreamLog
-from aether.store import fence
-from aether.store.shard_gate import ShardGate
 
 if TYPE_CHECKING:
-    from aether.store.fence import Delivery
     from aether.store.fenced import FencedEventStore
 
 TAKE_S = 30.0
@@ -94,64 +91,6 @@ class Worker:
         await self.rest()
         told = {name: getattr(self, name) for name in ("refused", "unknown", "failed")}
         return {"accepted": self.accepted, **told}
-
-
-# Planted bugs.
-
-
-def without_fence() -> None:
-    """Publish commits without a guard: whoever believes to be the owner writes."""
-    guarded = StreamLog.publish
-
-    async def publish(
-        self: StreamLog, subject: str, body: bytes, guard: int, deadline: float, *more: Any, **ttl: Any
-    ) -> Published:
-        if subject.endswith(".=epoch"):
-            return await guarded(self, subject, body, guard, deadline, *more, **ttl)
-        transport = await self._connection.ready(deadline)
-        reply = await transport.request(subject, body, self._attempt(deadline))
-        return Published(json.loads(reply.data)["seq"], refused=False)
-
-    StreamLog.publish = publish  # type: ignore[method-assign]  # the bug
-
-
-def ownership_from_a_read() -> None:
-    """Ask the log who owns the shard, and then write without a guard."""
-    without_fence()
-    deliver = ShardGate.deliver
-
-    async def asking(self: ShardGate, delivery: Delivery, what: str, deadline: float) -> None:
-        if not delivery.subject.endswith(".=epoch"):
-            record = await self._log.last(self._epochs, deadline)
-            if record is not None and record.position > OWN[0]:
-                delivery.on_refused()
-                delivery.on_behind(record)
-                return
-        await deliver(self, delivery, what, deadline)
-
-    taken = ShardGate.take
-
-    async def taking(self: ShardGate, node: str, incarnation: int, deadline: float) -> int:
-        OWN[0] = await taken(self, node, incarnation, deadline)
-        return OWN[0]
-
-    ShardGate.deliver, ShardGate.take = asking, taking  # type: ignore[method-assign]  # the bug
-
-
-OWN = [0]
-
-
-def stale_cache() -> None:
-    """Use what was remembered of actors before another had the shard."""
-    fence._KEYS = iter(lambda: 1, 0)  # type: ignore[assignment]  # the bug: one key for ever
-
-
-PLANTED = {
-    "none": lambda: None,
-    "no fence": without_fence,
-    "ownership from a read": ownership_from_a_read,
-    "stale cache": stale_cache,
-}
 
 
 async def main() -> None:

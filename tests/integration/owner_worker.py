@@ -23,7 +23,6 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from faults.planted import PLANTED
@@ -159,7 +158,6 @@ async def main(told: dict[str, Any]) -> None:
 if __name__ == "__main__":
     facts = json.loads(sys.argv[1])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    sys.path.insert(0, str(Path(__file__).parent))
     if facts["clock"] == "stopped":
         LeaseKeeper.__init__.__kwdefaults__["clock"] = StoppingClock()
     PLANTED[facts["bug"]]()
