@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
-from command_line import Result, aether
+import pytest
+from command_line import Result, aether, running
+from processes import wait_until_gone
 
 from aether.cluster import ClusterNode
 
@@ -118,3 +121,15 @@ sys.exit(run(sys.argv[1:]))
     assert "kill -9" in done.out
     assert re.search(r"missing: the command [0-9a-f]{16} of account-\d+", done.out)
     assert "FAILED: the stream is not what was answered." in done.out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_cluster_demo_that_is_ended_leaves_nothing_behind(number: signal.Signals, code: int) -> None:
+    """At Ctrl-C, and even when it is killed, its node processes and its server end with it."""
+    with running("demo", "--cluster", "--sync", "60") as demo:
+        demo.wait_for("2  Load")
+        pids = [int(pid) for pid in re.findall(r"process (\d+)", demo.out)]
+        assert len(pids) == 4
+        demo.process.send_signal(number)
+        assert demo.process.wait(30) == code
+        wait_until_gone(*pids)

@@ -1,12 +1,14 @@
 """One node of `aether demo --cluster`, in a process of its own.
 
-It says "ready" once it is a member, and leaves in an orderly way at SIGTERM, or when whoever started it is gone.
+It says "ready" once it is a member, and leaves in an orderly way at SIGTERM. When whoever started it is gone, so is the server,
+and it ends at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -48,12 +50,11 @@ async def serve(url: str, namespace: str, name: str) -> None:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
-    loop.add_reader(sys.stdin.fileno(), over.set)  # it is readable at its end only: nobody writes to it
+    loop.add_reader(sys.stdin.fileno(), os._exit, 1)  # it is readable at its end only: nobody writes to it
     async with ClusterNode.join(url, namespace=namespace, node_id=name) as node, ActorHost(node, Account):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await over.wait()
-        loop.remove_reader(sys.stdin.fileno())
         # First the shards, then the host: as long as it has them it does their commands.
         await node.drain()
 
