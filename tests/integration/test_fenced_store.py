@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.dump import api, dump, stock_client
+from faults.proxy import Proxy, is_event, nothing
+from faults.waiting import until
 from owning import Lease, fenced_store, own, own_actor
 
 from aether import (
@@ -214,3 +216,25 @@ async def test_all_shards_are_taken_in_one_go(nats_server: EmbeddedServer, names
         assert [len(batch) async for batch in store.read_all()] == [1]
         assert all(store.epoch_of(shard) is not None for shard in range(1021))
     assert len(await dump(nats_server.url, namespace)) == 1022
+
+
+async def test_a_write_in_doubt_does_not_keep_its_shard_from_being_taken_again(
+    nats_server: EmbeddedServer, namespace: str
+) -> None:
+    """The record of a new epoch decides what became of a write under the earlier one, so it does not wait for that write."""
+    lease = Lease()
+    async with Proxy(nats_server.url) as proxy, fenced_store(proxy.url, namespace, lease=lease, timeout_s=60) as store:
+        shard = await own_actor(store, "a")
+        proxy.lose_from_client = is_event
+        doubtful = asyncio.create_task(store.append("a", NewEvent("t")))
+        await until(lambda: proxy.lost)
+        lease.valid = False
+        store.close_shards()
+        proxy.lose_from_client = nothing
+        lease.valid = True
+        async with asyncio.timeout(30):
+            await store.take(shard, 2, asyncio.get_running_loop().time() + 30)
+            store.open_shard(shard)
+            with pytest.raises(NotOwnerError):
+                await doubtful
+        assert (await store.append("a", NewEvent("t"))).version == 1

@@ -72,6 +72,7 @@ class FencedWriter:
         self._exact = HeadCache(heads_max)
         self._fences: dict[int, ShardFence] = {}
         self._turns = Turns[int](log.timeout_s)
+        self._takes = Turns[int](log.timeout_s)
 
     # Shards.
 
@@ -87,12 +88,16 @@ class FencedWriter:
             NotOwnerError: this node may not act as an owner any more.
             DeadlineError: the deadline passed; try again.
         """
-        async with self._turns.at(shard, deadline, f"waiting for writes to shard {shard}"):
-            if (earlier := self._fences.pop(shard, None)) is not None:
-                earlier.close()
+        if (earlier := self._fences.pop(shard, None)) is not None:
+            earlier.close()
+        # Not in the shard's turn: a write under the earlier fence may hold that, in doubt until something lies behind its guard,
+        # and this record is what will.
+        async with self._takes.at(shard, deadline, f"waiting for another who takes shard {shard}"):
             gate = ShardGate(self._log, self._namespace, shard, self._valid, lambda: NotOwnerError(shard, self._owner_of(shard)))
             epoch = await gate.take(self._node, incarnation, deadline)
             fence = ShardFence(shard, epoch, epoch_subject(self._namespace, shard), self._valid)
+            if (other := self._fences.get(shard)) is not None:
+                other.close()
             self._fences[shard] = fence
             return fence
 
