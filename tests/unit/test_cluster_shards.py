@@ -268,6 +268,23 @@ async def test_failing_hooks_are_told_and_stop_nothing():
     assert not at.store.open
 
 
+async def test_hook_that_was_cancelled_itself_has_failed():
+    """A hook whose own work was cancelled has failed as any other, and its shard goes on; the node's end still ends it."""
+    at = Setting()
+
+    async def cancelled(shard: int, epoch: int) -> None:
+        work = asyncio.ensure_future(asyncio.sleep(3600))
+        work.cancel()
+        await work
+
+    at.shards._hooks._on_acquire = cancelled
+    at.shards.joined(1)
+    at.follow([1])
+    await at.settled()
+    assert at.shards.open.keys() == {1}
+    assert [(await anext(at.feed)).kind for _ in range(2)] == ["hook_failed", "acquired"]
+
+
 async def test_hooks_of_one_shard_run_in_order():
     """A shard that is lost while its hook still runs has its release told after that, and before it is acquired again."""
     at = Setting()

@@ -32,6 +32,9 @@ _LOG = logging.getLogger("aether.cluster")
 WRITE_S = 2.0
 """How long one attempt to write or read the table may take."""
 
+REFUSALS_TOLD = 3
+"""A refusal or two are another leader's last words."""
+
 
 class Released(msgspec.Struct):
     """What a node tells the leader that it does not hold.
@@ -67,12 +70,18 @@ class TableView:
         self.trouble = ""
         self.foreign = False
 
-    def see(self, position: int, body: bytes) -> None:
+    def see(self, position: int, body: bytes, *, is_last: bool = False) -> None:
         """Take it that this lies at this position; what lies before the last one is not heeded.
 
         Of what is no table that is told; the last good one stays.
+
+        Args:
+            position: where it lies.
+            body: what it says.
+            is_last: it is known to be the stream's last one, so one that is known and lies behind it is gone: the stream was
+                made anew, or fell back when its server lost power.
         """
-        if position <= self.position:
+        if position == self.position or (position < self.position and not is_last):
             return
         self.position = position
         try:
@@ -82,6 +91,10 @@ class TableView:
             _LOG.error("the shard table at position %d cannot be read, the one before it stays: %s", position, error)
             return
         self._take(table)
+
+    def gone(self) -> None:
+        """Take it that the stream has no table any more; the last one stays, and is to be written again."""
+        self.position = 0
 
     def wrote(self, position: int, table: Table) -> None:
         """Take it that this node has written a table there."""
@@ -111,7 +124,13 @@ class Controller:
         self._coordination, self._subject, self._view, self._members, self._clock = coordination, subject, view, members, clock
         self._planner: Planner | None = None
         self._is_read = False
+        self._refusals = 0
         self._woken = asyncio.Event()
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether it leads at this moment."""
+        return self._planner is not None
 
     def wake(self) -> None:
         """Decide again: something changed."""
@@ -145,7 +164,7 @@ class Controller:
         """
         led_since, attempt = self._clock(), 0
         saw_at = led_since
-        self._planner, self._is_read = planner, False
+        self._planner, self._is_read, self._refusals = planner, False, 0
         try:
             while valid() and self._clock() < saw_at + blind_s:
                 self._woken.clear()
@@ -179,8 +198,12 @@ class Controller:
         if self._is_read:
             return
         entry = await self._coordination.read(self._subject, self._coordination.until(WRITE_S))
+        # Who was refused believes what it reads, even where that is less than it knew: the guard decides anyhow.
+        believed = self._refusals > 0
         if entry is not None:
-            self._view.see(entry.position, entry.body)
+            self._view.see(entry.position, entry.body, is_last=believed)
+        elif believed:
+            self._view.gone()
         self._is_read = True
 
     def _situation(self, term: int, led_since: float, steady_since: float | None) -> Situation:
@@ -200,7 +223,11 @@ class Controller:
         written = await self._coordination.write(self._subject, table.encode(), view.position, self._coordination.until(WRITE_S))
         if written.refused:
             self._is_read = False
+            self._refusals += 1
+            if self._refusals % REFUSALS_TOLD == 0:
+                _LOG.warning("the shard table was refused %d times, under position %d", self._refusals, view.position)
             return None
+        self._refusals = 0
         planner.wrote(table, written.position, self._clock())
         view.wrote(written.position, table)
         return self._clock()

@@ -168,8 +168,6 @@ class Members:
         before = self.present.get(member.name)
         if before is None and len(self.present) >= MEMBERS_MAX:
             raise DecodeError(-1, f"{member.name!a} is one member more than the {MEMBERS_MAX:,} that there may be")
-        if before is not None and before.member.incarnation > member.incarnation:
-            return before.member  # an entry from before its name was taken over: watches tell in order, reads may not
         self.left.discard(member.name)
         same_life = before is not None and before.member.incarnation == member.incarnation
         since = before.since if before is not None and same_life else self._clock()

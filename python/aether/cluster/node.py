@@ -101,7 +101,13 @@ class ClusterNode:
         self._coordination = Coordination(self._connection, namespace, timeout_s)
         self._watch = CoordinationWatch(self._connection, namespace, timeout_s)
         self._view = ClusterView(
-            self._watch, namespace, self._changes, on_table=self._on_table, on_change=self._on_change, clock=boot_time
+            self._watch,
+            namespace,
+            self._changes,
+            on_table=self._on_table,
+            on_change=self._on_change,
+            is_leading=lambda: self._controller.is_leading,
+            clock=boot_time,
         )
         self._membership = self._keeper(member_subject(namespace, facts.name), take_over=True, data=facts.facts())
         self._leadership = self._keeper(leader_subject(namespace), take_over=False, data={})
@@ -134,6 +140,7 @@ class ClusterNode:
         self._held_since: float | None = None
         self._pulse = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Lock()
         self._state: Literal["new", "open", "closed"] = "new"
 
     @classmethod
@@ -381,9 +388,9 @@ class ClusterNode:
 
     async def aclose(self) -> None:
         """Give the shards away, wait until others have them, at most `drain_s`, give the lease back, and end."""
-        if self._state == "open":
-            await self._close(self._drain_s)
-        else:
+        async with self._ending:  # whoever calls while another does returns when it has ended
+            if self._state == "open":
+                await self._close(self._drain_s)
             self._state = "closed"
 
     async def drain(self, *, timeout_s: float | None = None) -> None:
@@ -442,9 +449,9 @@ class ClusterNode:
     async def _give_back(self) -> None:
         """Give the leases back, so that nobody waits for them to expire."""
         until = asyncio.get_running_loop().time() + min(self._timeout_s, self._ttl_s)
-        for keeper in (self._membership, self._leadership):
+        for keeper in (self._leadership, self._membership):
             try:
-                if keeper.valid and self._connection.is_up():
+                if self._connection.is_up():
                     await keeper.release(until)
             except DeadlineError as error:
                 _LOG.warning("%r: %s; it expires by itself", self, error)
@@ -474,15 +481,8 @@ class ClusterNode:
                 planner, term, partial(self._leads, term), self._steady_since, blind_s=BLIND_TTLS * self._ttl_s
             )
             if self._leads(term):
-                await self._let_others_lead()
-
-    async def _let_others_lead(self) -> None:
-        """Give leadership up, because what the others do has not been seen for too long, until it is."""
-        _LOG.warning("%r gives leadership up: it has not seen the cluster for too long", self)
-        self._leadership.unwant()
-        while self._steady_since() is None:
-            await self._pulse.wait()
-        self._leadership.want()
+                _LOG.warning("%r gives leadership up until it sees the cluster again", self)
+                self._leadership.unwant()
 
     async def _mind(self) -> None:
         """Stop for good when another process has joined under this name, whether or not this one was a member then."""
@@ -495,14 +495,20 @@ class ClusterNode:
             self._changes.put(ClusterChange(kind="membership_lost", node=self.node_id, reason=self._replaced()))
         self._on_change()
 
+    def _want_to_lead(self) -> None:
+        """Bid for leadership, if this node is one that could decide: a member that sees the others."""
+        if self._steady_since() is not None and self._state == "open" and not self._membership.replaced:
+            self._leadership.want()
+
     def _leads(self, term: int) -> bool:
         return self._leadership.term == term
 
     async def _listen(self) -> None:
-        """Hear requests again, should the connection have been made anew with another client."""
+        """After a broken watch: hear requests again, should the connection have another client now, and bid for leadership."""
         feed = self._changes.feed()
         async for change in feed:
             if change.kind == "synced":
+                self._want_to_lead()
                 try:
                     await self._calls.listen()
                 except NoRespondersError as error:
@@ -517,7 +523,7 @@ class ClusterNode:
         again = self._held_since is None and self._view.tables.table is not None
         self._held_since = boot_time()
         self._shards.joined(incarnation)
-        self._leadership.want()
+        self._want_to_lead()
         if again:
             self._changes.put(ClusterChange(kind="membership_held", node=self.node_id))
         self._on_change()

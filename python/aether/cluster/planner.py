@@ -105,7 +105,9 @@ class Planner:
         for shard in table.moving:
             owner = table.owners[shard] or ""
             known = self._moves.get(shard)
-            moves[shard] = known if known is not None and known.owner == owner else _Move(owner, position, now)
+            # Of a stream that was made anew, or fell back, positions begin anew too.
+            goes_on = known is not None and known.owner == owner and known.position <= position
+            moves[shard] = known if known is not None and goes_on else _Move(owner, position, now)
         self._moves = moves
 
     def released(self, node: str, shards: Iterable[int], position: int) -> None:

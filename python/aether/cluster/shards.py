@@ -100,7 +100,10 @@ class Hooks:
                 answer = hook(*arguments)
                 if inspect.isawaitable(answer):
                     await answer
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and the shard must go on
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # this is the node's own end; else something that the hook waited for was cancelled
             _LOG.exception("%s of shard %d failed; the shard goes on without it", name, shard)
             reason = f"took longer than {self._limit_s:g} s" if isinstance(error, TimeoutError) else repr(error)
             self._changes.put(ClusterChange(kind="hook_failed", shard=shard, reason=f"{name}: {reason}"))
@@ -252,7 +255,13 @@ class Shards:
             self._store.close_shard(shard)  # taken by an earlier life, which nobody may write in
             return False
         self._held[shard] = epoch
-        await self._hooks.acquired(shard, epoch)
+        try:
+            await self._hooks.acquired(shard, epoch)
+        except BaseException:
+            if self._held.get(shard) == epoch:
+                self._store.close_shard(shard)
+                self._lose(shard, "it could not be opened")
+            raise
         if shard in self._wanted and self._held.get(shard) == epoch:
             self._store.open_shard(shard)
             self.open[shard] = epoch

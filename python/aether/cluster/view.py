@@ -37,6 +37,7 @@ class ClusterView:
         on_table: called with each new table and its position.
         on_change: called whenever anything changed.
         clock: the clock of `Members`.
+        is_leading: says whether this node leads, and so writes the table itself.
 
     Attributes:
         members: who is there.
@@ -54,8 +55,10 @@ class ClusterView:
         on_table: Callable[[Table, int], None],
         on_change: Callable[[], None],
         clock: Callable[[], float],
+        is_leading: Callable[[], bool] = lambda: False,
     ) -> None:
         self._watch, self._changes, self._on_table, self._on_change = watch, changes, on_table, on_change
+        self._is_leading = is_leading
         self._members, self._leader, self._table = members_prefix(namespace), leader_subject(namespace), table_subject(namespace)
         self.members = Members(clock)
         self.tables = TableView(self._take_table)
@@ -87,6 +90,12 @@ class ClusterView:
             self._tell(ClusterChange(kind="member_left", node=lost.name, reason="it was not there when the watch began anew"))
         if self._leader not in entries:
             self._set_leader(None)
+        if not self._is_leading():  # whoever leads reads it, and may have written what the watch does not know yet
+            table = entries.get(self._table)
+            if table is None or table.marker:
+                self.tables.gone()
+            else:
+                self.tables.see(table.position, table.body, is_last=True)
         self._rebuild()
         self._tell(ClusterChange(kind="synced"))
 
