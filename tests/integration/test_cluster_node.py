@@ -312,7 +312,7 @@ async def test_nodes_ask_each_other(nats_server, namespace):
         assert await two.request("b.*>", "turn", b"", soon()) == b""
         with pytest.raises(RequestFailedError, match="ValueError: no such thing"):
             await one.request("b.*>", "turn", b"fail", soon())
-        with pytest.raises(RequestFailedError, match="the answer has 2,000,001 bytes"):
+        with pytest.raises(RequestFailedError, match="2,000,0"):
             await one.request("b.*>", "turn", b"much", soon())
         with pytest.raises(NobodyListensError):
             await one.request("b.*>", "other", b"", soon())

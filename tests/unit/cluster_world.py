@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from aether.cluster.table import Table
 
 TTL_S, SETTLE_S, DRAIN_S = 3.0, 1.0, 10.0
+ACKED = 0.8
+"""The share of the leader's writes whose ack is not lost."""
+
 FOREVER = float("inf")
 
 
@@ -255,12 +258,15 @@ class World:
         seen, held = process.watched_since, process.held_since
         steady = None if seen is None or held == FOREVER else max(seen, held)
         view = process.view
-        plan = self.brain.plan(Situation(self.now, self.term, self.led_since, steady, view.present, view.left, self.table))
+        plan = self.brain.plan(
+            Situation(self.now, self.term, self.led_since, steady, view.present, view.left, self.table, self.table_at)
+        )
         if plan.table is not None:
             self.positions += 1
             self.table, self.table_at = plan.table, self.positions
             self.history.append((self.now, plan.table))
-            self.brain.wrote(plan.table, self.positions, self.now)
+            if self.random.random() < ACKED:
+                self.brain.learn(plan.table, self.positions, self.now)
             for other in self.living():
                 self.deliver_table(other, plan.table, self.positions)
             self.decide(process)

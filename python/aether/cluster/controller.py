@@ -207,8 +207,9 @@ class Controller:
         self._is_read = True
 
     def _situation(self, term: int, led_since: float, steady_since: float | None) -> Situation:
-        members = self._members
-        return Situation(self._clock(), term, led_since, steady_since, members.present, members.left, self._view.table)
+        members, view = self._members, self._view
+        present, left = members.present, members.left
+        return Situation(self._clock(), term, led_since, steady_since, present, left, view.table, view.position)
 
     async def _decide(self, planner: Planner, at: Situation, valid: Callable[[], bool]) -> float | None:
         """Decide and write; return when to decide again."""
@@ -228,6 +229,6 @@ class Controller:
                 _LOG.warning("the shard table was refused %d times, under position %d", self._refusals, view.position)
             return None
         self._refusals = 0
-        planner.wrote(table, written.position, self._clock())
+        planner.learn(table, written.position, self._clock())
         view.wrote(written.position, table)
         return self._clock()

@@ -54,6 +54,12 @@ _LOG = logging.getLogger("aether.cluster")
 DRAIN_S_MAX = 3_600.0
 MOVES_MAX = 1021
 
+LOOK_S = 0.25
+"""How often whoever waits for a node looks again, even if nothing changes."""
+
+ROUND_S = 1.0
+"""What the leader may take to see that a node has settled, and to give it its first shards."""
+
 BLIND_TTLS = 2
 """After so many lives of a lease without seeing the cluster a leader lets others lead."""
 
@@ -289,6 +295,8 @@ class ClusterNode:
     async def settled(self, *, timeout_s: float | None = None) -> None:
         """Return when every shard has an owner that is there, none is being moved, and this node has taken all of its own.
 
+        A node that has just joined gets its first shards `settle_s` later; so long this waits for them.
+
         Args:
             timeout_s: how long that may take, in seconds; None: as long as joining.
 
@@ -296,17 +304,28 @@ class ClusterNode:
             DeadlineError: it was not so within that time.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        await self._until(self._is_settled, limit_s, "waiting for every shard to have its owner")
+        try:
+            await self._until(lambda: not self._unsettled(), limit_s, "settling")
+        except DeadlineError:
+            raise DeadlineError(f"settling ({self._unsettled() or 'it has just settled'})", limit_s) from None
 
-    def _is_settled(self) -> bool:
+    def _unsettled(self) -> str:
+        """Say what is missing until all is settled; "" where nothing is."""
         table, present = self._view.tables.table, self._view.members.present
-        return (
-            table is not None
-            and not table.moving
-            and all(owner in present for owner in table.owners)
-            and self._membership.valid
-            and self._shards.is_settled()
-        )
+        leader = self._view.leader or "nobody"
+        if not self._membership.valid or self._held_since is None:
+            return "this node is no member at the moment"
+        if table is None:
+            return f"nobody has got any shard yet; the leader is {leader}"
+        ownerless = sum(owner not in present for owner in table.owners)
+        fresh = boot_time() < self._held_since + self._settle_s + ROUND_S
+        missing = {
+            f"{ownerless} shards have no owner who is there; the leader is {leader}": ownerless > 0,
+            f"{len(table.moving)} shards are being moved": bool(table.moving),
+            "this node has not taken all of its shards yet": not self._shards.is_settled(),
+            "this node has got no shard yet": self._facts.takes_shards and not self._shards.open and fresh,
+        }
+        return next((what for what, is_so in missing.items() if is_so), "")
 
     async def _until(self, is_so: Callable[[], bool], limit_s: float, what: str) -> None:
         """Wait until something is so, which any change of this node may make so."""
@@ -315,9 +334,19 @@ class ClusterNode:
                 while not is_so():
                     if self._state != "open" or self._membership.replaced:
                         raise AetherError(f"{self!r} is not open" if self._state != "open" else self._replaced())
-                    await self._pulse.wait()
+                    await self._next_pulse()
         except TimeoutError:
-            raise DeadlineError(what, limit_s) from None
+            if self._membership.failure is not None:
+                raise self._membership.failure from None
+            raise DeadlineError(what, round(limit_s, 3)) from None
+
+    async def _next_pulse(self) -> None:
+        """Wait for the next change, a moment at most: that a lease fails, or that time passes, is no change."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._pulse.wait()
+        except TimeoutError:
+            return
 
     def _replaced(self) -> str:
         return f"another process joined {self._namespace!r} as {self.node_id!r}; every process needs a node_id of its own"
@@ -364,10 +393,10 @@ class ClusterNode:
         await self._calls.listen()
         await self._watch.start(deadline)
         self._view.start()
-        self._start(self._lead(), "lead")
-        self._start(self._mind(), "mind")
-        self._start(self._releasing.run(), "releases")
-        self._start(self._listen(), "listen")
+        self._start(self._lead, "lead")
+        self._start(self._mind, "mind")
+        self._start(self._releasing.run, "releases")
+        self._start(self._listen, "listen")
         self._leadership.start()  # it is wanted as long as this node is a member
         self._membership.start()
         self._membership.want()
@@ -456,8 +485,19 @@ class ClusterNode:
             except DeadlineError as error:
                 _LOG.warning("%r: %s; it expires by itself", self, error)
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.add(asyncio.create_task(work, name=f"aether-node-{name}"))
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._tasks.add(asyncio.create_task(self._keep_on(work), name=f"aether-node-{name}"))
+
+    async def _keep_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do this work, and begin it anew should it ever fail: a node that stops in silence would be worse."""
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - whatever it is, the others rely on this node's work
+                _LOG.exception("%r: an error that nobody expected; it goes on in a moment", self)
+                await asyncio.sleep(1.0)
+            else:
+                return
 
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, set()

@@ -42,7 +42,8 @@ class Situation(NamedTuple):
         steady_since: since when the members were watched, and the own lease held, without a break; None: not at the moment.
         present: who is there.
         left: who gave its lease back.
-        table: what was decided last; None: nothing yet.
+        table: what was decided last, by whomever; None: nothing yet.
+        position: where that lies.
     """
 
     now: float
@@ -52,6 +53,7 @@ class Situation(NamedTuple):
     present: Mapping[str, Present]
     left: AbstractSet[str]
     table: Table | None
+    position: int
 
 
 class Plan(NamedTuple):
@@ -98,9 +100,13 @@ class Planner:
         self._ttl_s, self._settle_s, self._drain_s, self._moves_max = ttl_s, settle_s, drain_s, moves_max
         self._assign = assign or _native_assign
         self._moves: dict[int, _Move] = {}
+        self._position = 0
 
-    def wrote(self, table: Table, position: int, now: float) -> None:
-        """Take it that this table was written at this position."""
+    def learn(self, table: Table, position: int, now: float) -> None:
+        """Take it that this is the last table, at this position: our own, whether or not an ack told of it, or another's."""
+        if position == self._position:
+            return
+        self._position = position
         moves = {}
         for shard in table.moving:
             owner = table.owners[shard] or ""
@@ -122,6 +128,8 @@ class Planner:
 
     def plan(self, at: Situation) -> Plan:
         """Decide."""
+        if at.table is not None:
+            self.learn(at.table, at.position, at.now)
         if at.steady_since is None:
             return Plan(None, None)  # who does not see cannot tell the dead from the living
         draft = _Draft(at, sure=at.now >= at.steady_since + self._ttl_s)

@@ -224,11 +224,10 @@ class Shards:
             await self._pause(after_s)
         attempt = 0
         while (shard in self._wanted) != (shard in self._held):
-            async with self._room:
-                if shard in self._held:
-                    await self._let_go(shard)
-                elif shard in self._wanted and not await self._take(shard):
-                    attempt += 1
+            if shard in self._held:
+                await self._let_go(shard)
+            elif shard in self._wanted and not await self._take(shard):
+                attempt += 1
             if attempt and shard in self._wanted:
                 await self._pause(backoff_s(attempt))
 
@@ -244,7 +243,11 @@ class Shards:
         """Take a shard, and say whether that went well."""
         incarnation = self._incarnation
         try:
-            epoch = await self._store.take(shard, incarnation, asyncio.get_running_loop().time() + self._take_s)
+            async with self._room:
+                incarnation = self._incarnation
+                if shard not in self._wanted:
+                    return True
+                epoch = await self._store.take(shard, incarnation, asyncio.get_running_loop().time() + self._take_s)
         except AetherError as error:
             # A membership that is over by the clock is told of once, and not for each shard.
             if incarnation == self._incarnation and self._valid():
@@ -272,9 +275,12 @@ class Shards:
     async def _let_go(self, shard: int) -> None:
         """Take no more writes to a shard, let those in flight end, and be rid of it."""
         epoch = self._held[shard]
-        self.open.pop(shard, None)
         try:
-            await self._store.release(shard, asyncio.get_running_loop().time() + self._drain_s)
+            async with self._room:
+                if shard in self._wanted and shard in self.open:
+                    return
+                self.open.pop(shard, None)
+                await self._store.release(shard, asyncio.get_running_loop().time() + self._drain_s)
         except AetherError as error:
             _LOG.warning("shard %d is let go, whatever becomes of a write in flight: %s", shard, error)
         if self._held.get(shard) == epoch:  # else it was lost meanwhile, and that was told
