@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from plain_bus import PlainBus
 
-from aether.testing import BusContract, StoreContract, bus_contract_base
+from aether.testing import ArrowContract, BusContract, StoreContract, bus_contract_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from third_store import ListStore
 
+    from aether import InMemoryEventStore
+
 WAIT_S = 0.3
 """What a test waits for what a broken bus never does, in seconds."""
 
-CAUGHT_BY: dict[type[ListStore | PlainBus], tuple[str, ...]] = {}
+CAUGHT_BY: dict[type[ListStore | InMemoryEventStore | PlainBus], tuple[str, ...]] = {}
 
 
 def caught_by(*tests: str) -> Callable[[type[ListStore]], type[ListStore]]:
@@ -30,6 +32,16 @@ def caught_by(*tests: str) -> Callable[[type[ListStore]], type[ListStore]]:
 
     def register(store: type[ListStore]) -> type[ListStore]:
         _add(store, tests, StoreContract, {"store": pytest.fixture(lambda self: store())})
+        return store
+
+    return register
+
+
+def arrow_caught_by(*tests: str) -> Callable[[type[InMemoryEventStore]], type[InMemoryEventStore]]:
+    """Name the tests of the contract of columns that must fail on this store."""
+
+    def register(store: type[InMemoryEventStore]) -> type[InMemoryEventStore]:
+        _add(store, tests, ArrowContract, {"store": pytest.fixture(lambda self: store())})
         return store
 
     return register

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import broken_arrow
 import broken_bus_answering
 import broken_bus_delivery
 import broken_bus_reading
@@ -22,7 +23,7 @@ from planted import CAUGHT_BY
 from aether.testing import BusContract, StoreContract
 
 FOLDER = Path(__file__).parent
-BROKEN_STORES = (broken_writing, broken_reading, broken_replay, broken_filing, broken_ingesting)
+BROKEN_STORES = (broken_writing, broken_reading, broken_replay, broken_filing, broken_ingesting, broken_arrow)
 BROKEN_BUSES = (broken_bus_delivery, broken_bus_reading, broken_bus_answering)
 
 
