@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -74,6 +75,14 @@ def test_cpu_time_of_a_process_is_known_or_said_to_be_unknown():
     assert (cpu_ns_of((os.getpid(),)) or 0) > 0
     assert cpu_ns_of(()) is None
     assert cpu_ns_of((os.getpid(), 2**30)) is None
+
+
+def test_peak_memory_is_this_programs_own():
+    """A process that holds little has a small peak, however much the process held that started it."""
+    held = b"x" * 200 * 2**20
+    program = "from aether.bench.measure import peak_mib; print(peak_mib())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert 0 < float(done.stdout) < len(held) / 2**20
 
 
 @pytest.mark.parametrize(("url", "sync", "replicas"), [("nats://localhost:4222", "always", 1), ("embedded:data", None, 3)])

@@ -7,13 +7,12 @@ what is measured is the pipeline: its bounds, and what it keeps of each actor.
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 
 import msgspec
 
 from aether.bench.ingest import Shape  # noqa: TC001 - msgspec reads the annotation
-from aether.bench.measure import resident_mib
+from aether.bench.measure import peak_mib, resident_mib
 from aether.bench.setting import TIMEOUT_S
 from aether.store.jetstream import JetStreamEventStore
 
@@ -35,11 +34,6 @@ async def measure(given: Given) -> float:
         async with store.ingest(commit_events_max=given.shape.commit) as pipeline:
             await pipeline.put_many(given.shape.events(0, given.count))
     return peak_mib() - idle
-
-
-def peak_mib() -> float:
-    """Return the most that this process has held in memory, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":

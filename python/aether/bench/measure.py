@@ -28,7 +28,7 @@ from aether.bench.lines import Line, Target, percentiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CPU", "WALL", "Line", "Side", "Target", "compare", "repeated", "resident_mib", "timed"]
+__all__ = ["CPU", "WALL", "Line", "Side", "Target", "compare", "peak_mib", "repeated", "resident_mib", "timed"]
 
 CPU = time.thread_time_ns
 WALL = time.perf_counter_ns
@@ -199,6 +199,16 @@ def resident_mib() -> float:
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
+    return peak_mib()
+
+
+def peak_mib() -> float:
+    """Return the most that this process has held in memory, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux counts what the parent held before this program began into ru_maxrss.
+        (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
