@@ -25,6 +25,10 @@ __all__ = ["DryRun"]
 
 ACTORS_AT_ONCE = 64
 
+# It has a memory of ids of its own (known.py, plan.py) beside the native one: what a pipeline knows of an actor it learns to
+# send, and the log's answer is what ends it. A pipeline that sends nothing would be more code than these two are, and a store in
+# memory in its place would hold every event. That both judge alike is a test: tests/property/test_import_dry_run.py.
+
 
 class DryRun:
     """One dry run, in the shape of an `Importer`. Of inputs with more ids than `ids_max`, ids that come twice may be missed.
