@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import random
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +30,12 @@ _LOG = logging.getLogger("aether.cluster")
 
 TAKES_MAX = 64
 """How many shards are taken, or let go, at a time."""
+
+RETRIES_SOON, RETRY_S = 6, 4.0
+"""How often a shard that cannot be taken is tried again soon, and how long it is left alone at most after that."""
+
+TELL_AGAIN_S = 10.0
+"""How often it is told that shards cannot be taken."""
 
 RETAKE_S = 1.0
 """How long a shard that another has taken meanwhile is left alone, unless the table changes first."""
@@ -147,6 +154,8 @@ class Shards:
         self._over = False
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._failing: set[int] = set()
+        self._failures_told_at = -TELL_AGAIN_S
         self._room = asyncio.Semaphore(TAKES_MAX)
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._pulse = asyncio.Event()
@@ -229,7 +238,7 @@ class Shards:
             elif shard in self._wanted and not await self._take(shard):
                 attempt += 1
             if attempt and shard in self._wanted:
-                await self._pause(backoff_s(attempt))
+                await self._pause(_retry_s(attempt))
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless the table changes or the membership does."""
@@ -251,13 +260,13 @@ class Shards:
         except AetherError as error:
             # A membership that is over by the clock is told of once, and not for each shard.
             if incarnation == self._incarnation and self._valid():
-                _LOG.warning("shard %d could not be taken: %s", shard, error)
-                self._changes.put(ClusterChange(kind="shard_failed", shard=shard, reason=str(error)))
+                self._tell_failure(shard, str(error))
             return False
         if incarnation != self._incarnation:
             self._store.close_shard(shard)  # taken by an earlier life, which nobody may write in
             return False
         self._held[shard] = epoch
+        self._failing.discard(shard)
         try:
             await self._hooks.acquired(shard, epoch)
         except BaseException:
@@ -271,6 +280,16 @@ class Shards:
             self._changes.put(ClusterChange(kind="acquired", shard=shard, epoch=epoch))
             self._wake(shard)
         return True
+
+    def _tell_failure(self, shard: int, reason: str) -> None:
+        """Tell that a shard cannot be taken: each once until it is, and of all together a line now and then."""
+        if shard not in self._failing:
+            self._failing.add(shard)
+            self._changes.put(ClusterChange(kind="shard_failed", shard=shard, reason=reason))
+        now = asyncio.get_running_loop().time()
+        if now >= self._failures_told_at + TELL_AGAIN_S:
+            self._failures_told_at = now
+            _LOG.warning("%d shards cannot be taken at the moment, shard %d: %s", len(self._failing), shard, reason)
 
     async def _let_go(self, shard: int) -> None:
         """Take no more writes to a shard, let those in flight end, and be rid of it."""
@@ -370,6 +389,11 @@ class Shards:
         for shard in [*self._held]:
             self._lose(shard, "the node was closed")
         await _until_done([*self._telling], deadline)
+
+
+def _retry_s(attempt: int) -> float:
+    """Return how long a shard that could not be taken is left alone; a disk that is full, say, stays so for a while."""
+    return backoff_s(attempt) if attempt <= RETRIES_SOON else random.uniform(0.5, 1.0) * RETRY_S  # noqa: S311 - spreads load
 
 
 async def _until_done(running: list[asyncio.Task[None]], deadline: float) -> None:

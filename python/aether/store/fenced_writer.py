@@ -286,8 +286,15 @@ class FencedWriter:
         Appends a commit without events that names them, on top of the last good commit, under the fence as any write.
         """
         shard = shard_of(actor_id)
-        if self._wait is not None:
-            await self._wait(shard, deadline)
+        while True:
+            try:
+                return await self._repair_once(actor_id, shard, deadline)
+            except NotOwnerError:
+                if self._wait is None:
+                    raise
+                await self._wait(shard, deadline)
+
+    async def _repair_once(self, actor_id: str, shard: int, deadline: float) -> tuple[int, ...]:
         async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
             fence = self._owned(shard)
             deliveries: list[Delivery] = []
