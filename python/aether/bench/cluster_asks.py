@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aether._native import shard_of
-from aether.bench.cluster_worker import TTL_S, Counter, bare_subject
+from aether.bench.cluster_worker import PROGRAM, TTL_S, Counter, bare_subject
 from aether.bench.measure import WALL, Line, Side, compare
 from aether.bench.setting import TIMEOUT_S, check
 from aether.cluster.host import ActorHost
@@ -133,7 +133,7 @@ async def _spread(node: ClusterNode) -> None:
 async def _worker(url: str, namespace: str, plain: str, name: str) -> AsyncIterator[None]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aether.bench.cluster_worker", url, namespace, plain, name), stdin=pipe, stdout=pipe
+        *(sys.executable, "-c", PROGRAM, url, namespace, plain, name), stdin=pipe, stdout=pipe
     )
     try:
         if process.stdout is None:

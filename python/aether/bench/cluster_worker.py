@@ -1,4 +1,4 @@
-"""One node of the bench `cluster`, in a process of its own: `python -m aether.bench.cluster_worker URL NAMESPACE PLAIN NAME`.
+"""One node of the bench `cluster`, in a process of its own.
 
 It hosts actors as a node of a cluster, and beside that answers the same commands as a program over bare NATS would: a request,
 the actor's events loaded from a plain store (in the namespace PLAIN), an append at the version that was loaded, and the answer.
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from aether.event import Event
 
-__all__ = ["TTL_S", "Counter", "bare_subject"]
+__all__ = ["PROGRAM", "TTL_S", "Counter", "bare_subject", "main"]
+
+PROGRAM = "from aether.bench.cluster_worker import main; main()"
+"""What `python -c` runs; with -m the interpreter would load this module a second time."""
 
 
 TTL_S = 30.0
@@ -97,5 +100,6 @@ async def serve(url: str, namespace: str, plain: str, name: str) -> None:
         await client.close()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the node that the command line names: URL NAMESPACE PLAIN NAME."""
     asyncio.run(serve(*sys.argv[1:5]))
