@@ -355,11 +355,17 @@ class Shards:
                 async with asyncio.timeout_at(deadline):
                     await woken
             except TimeoutError as error:
-                raise DeadlineError(f"waiting for shard {shard}, which is taken or moved", deadline - started) from error
+                raise DeadlineError(self._on_its_way(shard), round(deadline - started, 3)) from error
             finally:
                 waiting.discard(woken)
                 if not waiting and self._waiting.get(shard) is waiting:
                     del self._waiting[shard]
+
+    def _on_its_way(self, shard: int) -> str:
+        """Say what a writer waited for."""
+        target = None if self._table is None else self._table.moving.get(shard)
+        what = "is not taken yet" if target in (None, self._node_id) else f"is being moved to {target!r}"
+        return f"waiting for shard {shard}, which {what}"
 
     def _is_coming(self, shard: int) -> bool:
         """Say whether a shard is, was or shall be ours by the last table, so that waiting may be worth it."""
