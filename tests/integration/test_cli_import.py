@@ -11,9 +11,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nats.js.errors
 import pytest
-from command_line import aether, running, stock_client, stock_dump
+from command_line import aether, running, stock_dump
+from importing import count_messages
 from processes import wait_until
 
 from aether.testing.servers import running_server
@@ -39,15 +39,6 @@ async def stored_ids(url: str, namespace: str) -> dict[str, list[str]]:
     for commit in await stock_dump(url, namespace):
         ids[commit["actor"]] += [_id(event["id"]) for event in commit["events"]]
     return dict(ids)
-
-
-async def count_messages(url: str, namespace: str) -> int | None:
-    """Return how many messages a namespace's stream has; None: there is no such stream."""
-    async with stock_client(url) as client:
-        try:
-            return (await client.jetstream().stream_info(f"AETHER-EVENTS-{namespace}")).state.messages
-        except nats.js.errors.NotFoundError:
-            return None
 
 
 def _id(raw: bytes | str) -> str:

@@ -6,14 +6,14 @@ import asyncio
 import json
 import os
 import random
-from collections import defaultdict
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import aether, running, stock_client, stock_dump
+from command_line import aether, running, stock_dump
 from faults.proxy import Proxy, every_nth, is_ack
 from faults.waiting import until
+from importing import ACTORS, Input, count_messages, until_more
 
 from aether import AetherError, Event, JetStreamEventStore
 from aether.ingest.importer import Importer
@@ -29,55 +29,11 @@ if TYPE_CHECKING:
     from aether import EmbeddedServer
     from aether.ingest.reports import ImportReport
 
-ACTORS = 500
-
-
-class Input:
-    """A file of events in a mixed order, and what must be stored of it: each actor's ids, in their order."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        self.path, self.count = path, count
-        self.expected: dict[str, list[str]] = defaultdict(list)
-        chance = random.Random(count)
-        with path.open("w") as file:
-            for number in range(count):
-                actor = f"actor-{chance.randrange(ACTORS)}"
-                event_id = f"{actor}-{len(self.expected[actor])}"
-                self.expected[actor].append(event_id)
-                fields = {"id": event_id, "actor_id": actor, "event_type": "T", "timestamp": "2013-01-01T10:17:00Z"}
-                file.write(json.dumps({**fields, "data": {"n": number}}) + "\n")
-
-    async def complaints(self, url: str, namespace: str) -> list[str]:
-        """Return what is wrong with what is stored, as a stock client reads it."""
-        found = defaultdict[str, list[str]](list)
-        versions = defaultdict[str, list[int]](list)
-        for commit in await stock_dump(url, namespace):
-            found[commit["actor"]] += [event["id"] for event in commit["events"]]
-            versions[commit["actor"]] += [event["version"] for event in commit["events"]]
-        wrong = [
-            f"{actor}: other events" for actor in found.keys() | self.expected.keys() if found[actor] != self.expected[actor]
-        ]
-        return wrong + [f"{actor}: gaps" for actor, of in versions.items() if of != list(range(1, len(of) + 1))]
-
 
 @pytest.fixture
 def given(tmp_path: Path, size: Size) -> Input:
     """An input, as large as the tests are."""
     return Input(tmp_path / "input.ndjson", size.pick(5_000, 100_000, 1_000_000))
-
-
-async def stored(url: str, namespace: str) -> int:
-    """Return how many messages the namespace has; 0 before it is there."""
-    async with stock_client(url) as client:
-        streams = await client.jetstream().streams_info()
-        return sum(stream.state.messages for stream in streams if stream.config.name == f"AETHER-EVENTS-{namespace}")
-
-
-async def until_more(url: str, namespace: str, than: int) -> None:
-    """Wait until more messages than these are stored."""
-    async with asyncio.timeout(20):
-        while await stored(url, namespace) <= than:  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.002)
 
 
 async def test_an_import_that_is_killed_again_and_again_stores_each_event_once(
@@ -89,13 +45,13 @@ async def test_an_import_that_is_killed_again_and_again_stores_each_event_once(
     for round_ in range(size.pick(2, 2, 10)):
         with running("import", "-", *target) as importing:
             place = chance.randrange(len(lines) // 2)
-            before = await stored(nats_server.url, namespace)
+            before = await count_messages(nats_server.url, namespace) or 0
             importing.type(b"".join(lines[:place]))
             if round_ == 0:
                 await until_more(nats_server.url, namespace, before)
             importing.type(b"".join(lines[place:]))
             importing.process.kill()
-    assert await stored(nats_server.url, namespace) > 0
+    assert await count_messages(nats_server.url, namespace)
     done = aether("import", str(given.path), *target, "--json")
     assert done.code == 0, done.err
     assert (done.told["read"], done.told["conflicts"]) == (given.count, 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import running, stock_dump
-from test_import_faults import Input, until_more
+from importing import Input, until_more
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,6 +16,7 @@ from faults.accounts import Accounts
 from faults.dump import dump, stock_client
 from faults.proxy import Proxy, is_event
 from faults.waiting import until
+from ingesting import feed
 
 from aether import AetherError, Event, IngestError, InMemoryEventStore, JetStreamEventStore, sync
 from aether.testing.contract_ingest import IngestContract
@@ -50,11 +51,6 @@ class TestPortablePath(IngestContract, IngestWaysContract):
         """Another client."""
         async with stock_client(nats_server.url) as client, JetStreamEventStore(client, namespace=class_namespace) as peer:
             yield peer
-
-
-def feed(count: int, actors: int) -> Iterator[Event]:
-    """Yield that many events of so many actors in turn."""
-    return (Event(f"actor-{index % actors}", "Measured", index // actors + 1, {"n": index}) for index in range(count))
 
 
 @pytest.mark.parametrize("bounds", [{"pending_max": 100}, {"pending_bytes_max": 12_000}], ids=["events", "bytes"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from faults.accounts import Accounts
 from faults.dump import dump
-from faults.proxy import Proxy, every_nth, is_ack, is_event
+from faults.proxy import every_nth, is_ack, is_event
 from faults.waiting import until
+from ingesting import feed, through_proxy
 
 from aether import (
     EmbeddedServer,
@@ -25,27 +25,12 @@ from aether import (
 from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from conftest import Size
 
     from aether import IngestPipeline
     from aether.testing.servers import NatsCluster
-
-ACTORS = 50
-
-
-def feed(count: int, actors: int = ACTORS) -> Iterator[Event]:
-    """Yield that many events of so many actors in turn."""
-    for index in range(count):
-        yield Event(f"actor-{index % actors}", "Measured", index // actors + 1, {"n": index})
-
-
-@asynccontextmanager
-async def through_proxy(url: str, namespace: str, timeout_s: float = 10.0) -> AsyncIterator[tuple[Proxy, JetStreamEventStore]]:
-    """A store that is open and reaches its server through a proxy."""
-    async with Proxy(url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=timeout_s) as store:
-        yield proxy, store
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from faults.dump import dump
 from faults.proxy import every_nth, is_ack, is_event
 from faults.waiting import until
-from test_ingest_faults import through_proxy
+from ingesting import through_proxy
 
 from aether import EmbeddedServer, Event, IngestError, JetStreamEventStore, NewEvent
 

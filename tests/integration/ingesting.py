@@ -1,0 +1,28 @@
+"""What pipelines are given in tests, and a store that reaches its server through a proxy."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from faults.proxy import Proxy
+
+from aether import Event, JetStreamEventStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+ACTORS = 50
+
+
+def feed(count: int, actors: int = ACTORS) -> Iterator[Event]:
+    """Yield that many events of so many actors in turn."""
+    for index in range(count):
+        yield Event(f"actor-{index % actors}", "Measured", index // actors + 1, {"n": index})
+
+
+@asynccontextmanager
+async def through_proxy(url: str, namespace: str, timeout_s: float = 10.0) -> AsyncIterator[tuple[Proxy, JetStreamEventStore]]:
+    """A store that is open and reaches its server through a proxy."""
+    async with Proxy(url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=timeout_s) as store:
+        yield proxy, store
