@@ -7,6 +7,7 @@ leaves in good order at SIGTERM, and blocks its loop for `block_s` at SIGUSR1. A
     ["accepted", time, shard, epoch or 0, position, event id]     0: the epoch changed while the write was on its way
     ["refused", time, shard, event id, error]                     an error that promises that nothing was stored
     ["unknown", time, shard, event id, error]
+    ["ingested", time, event ids]                                 a pipeline told that these are stored
 
 Times are the machine's monotonic clock, which all processes share. With the clock "stopped" a lease seems to go on however long
 the process stood still, as where a machine is suspended and its clock with it: then nothing but the log refuses a zombie.
@@ -34,6 +35,9 @@ from aether.cluster.lease_keeper import LeaseKeeper
 from aether.nats.boot_clock import boot_time
 
 LOOK_S = 0.25
+INGEST_EVERY, INGEST_EVENTS = 4, 3
+"""After how many pauses of a writer something is ingested, and how many events of each actor."""
+
 STEP_S_MAX = 0.5
 """A clock that stops goes on by no more between two looks."""
 
@@ -61,6 +65,10 @@ class StoppingClock:
         self._hidden += max(0.0, now - self._last - STEP_S_MAX)
         self._last = now
         return now - self._hidden
+
+
+def _id(put: Any) -> str:
+    return str((put[1] if isinstance(put, tuple) else put).id)
 
 
 class Pulse:
@@ -99,6 +107,33 @@ class Writers:
             self._count += 1
             await self._append(actor, shard, epoch, f"{self._node.node_id}/{os.getpid()}/{self._count}")
             await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.5))
+
+    async def ingest(self, actors: list[str]) -> None:
+        """Put some events into a pipeline at a time, to all actors that the node owns, so that commits hold several."""
+        while True:
+            await asyncio.sleep(INGEST_EVERY * self._pause_s)
+            news: list[tuple[str, NewEvent]] = []
+            for actor in actors:
+                if self._node.epoch_of(actor) is not None:
+                    for _ in range(INGEST_EVENTS):
+                        self._count += 1
+                        news.append((actor, NewEvent("t", id=f"{self._node.node_id}/{os.getpid()}/{self._count}")))
+            if news:
+                await self._put(news)
+
+    async def _put(self, news: list[tuple[str, NewEvent]]) -> None:
+        ended: dict[str, AetherError] = {}
+        all_put = False
+        with contextlib.suppress(AetherError):  # each event's end is told apart
+            async with self._node.store.ingest(on_failure=lambda put, error: ended.update({_id(put): error})) as pipeline:
+                await pipeline.put_many(news)
+                all_put = True
+        shards = {new.id: shard_of(actor) for actor, new in news}
+        for event_id, error in ended.items():
+            what = "unknown" if isinstance(error, OutcomeUnknownError) else "refused"
+            self._notes.note(what, shards[event_id], event_id, repr(error))
+        if all_put:
+            self._notes.note("ingested", [event_id for event_id in shards if event_id not in ended])
 
     async def _append(self, actor: str, shard: int, epoch: int, event_id: str) -> None:
         try:
@@ -141,6 +176,7 @@ async def main(told: dict[str, Any]) -> None:
         pulse, actors = Pulse(), told["actors"]
         writers = Writers(node, told["pause_s"], notes, pulse)
         tasks = [asyncio.create_task(writers.write(actor)) for actor in actors]
+        tasks.append(asyncio.create_task(writers.ingest(actors)))
         tasks.append(asyncio.create_task(tell(node, notes, pulse, {shard_of(actor) for actor in actors})))
         ended = asyncio.create_task(over.wait())
         # A writer ends by what no error of ours is, and then so does the process.

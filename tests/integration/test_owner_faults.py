@@ -96,7 +96,7 @@ async def harm_groups(url: str, run: Run, settings: Settings, plans: Sequence[Se
     groups: list[Group] = []
 
     async def harm(name: str, plan: Sequence[str]) -> None:
-        async with run.group(url, settings, name=name) as made:
+        async with run.group(url, settings, name=name, nodes=run.size.pick(2, 3, 3)) as made:
             groups.append(made)
             for harm in plan:
                 await HARMS[harm](made, figures)
@@ -111,7 +111,7 @@ async def test_killed_owners_and_zombies(nats_server: EmbeddedServer, run: Run):
     """Owners are killed, and stopped for longer than leases live: epochs never interleave, and no accepted write is lost."""
     kills = number("AETHER_OWNER_KILLS", run.size.pick(1, 60, 200))
     zombies = number("AETHER_OWNER_ZOMBIES", run.size.pick(1, 16, 50))
-    settings = Settings(ttl=number("AETHER_OWNER_TTL", 2))
+    settings = Settings(ttl=number("AETHER_OWNER_TTL", 3))
     plans = run.deal(["killed"] * kills + ["zombies"] * zombies, run.size.pick(1, 4, 4))
     wrong, figures = await harm_groups(nats_server.url, run, settings, plans)
     assert wrong == []
@@ -121,7 +121,7 @@ async def test_killed_owners_and_zombies(nats_server: EmbeddedServer, run: Run):
 @pytest.mark.usefixtures("longer")
 async def test_blocked_loops_and_leaving_owners(nats_server: EmbeddedServer, run: Run):
     """Owners' loops are blocked for longer than leases live, and owners leave at SIGTERM: the same holds."""
-    plans = run.deal(["blocked", "terminated"] * run.size.pick(1, 6, 60), 3)
+    plans = run.deal(["blocked", "terminated"] * run.size.pick(1, 4, 60), 2)
     wrong, _ = await harm_groups(nats_server.url, run, Settings(), plans)
     assert wrong == []
 
@@ -153,7 +153,7 @@ async def test_a_server_killed_and_restarted(fresh_nats_server: EmbeddedServer, 
         for turn in range(run.size.pick(1, 4, 60)):
             await fresh_nats_server.kill()
             if turn % 2:
-                await made.pause(3.0)
+                await made.pause(4.0)
             await fresh_nats_server.restart()
             await made.all_written(time.monotonic(), made.running())
         sys.stdout.write(f"{made.told.kinds}\n")

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from faults.dump import Stored
 
 WORKER = Path(__file__).parents[1] / "owner_worker.py"
-SHARDS, SHARD_COUNT = 24, 1021
-PATIENCE_S = 90.0
+SHARDS = 24
+PATIENCE_S = 180.0
 POLL_S = 0.1
 RECENT = 500
-OLD_S = 2.0
+OLD_S = 1.5
 STDERR_CHARACTERS = 3_000
 
 
@@ -60,11 +60,11 @@ class Settings:
         bug: the planted bug.
     """
 
-    ttl: int = 2
+    ttl: int = 3
     replicas: int = 1
     pause_s: float = 0.3
     timeout_s: float = 10.0
-    block_s: float = 4.0
+    block_s: float = 5.0
     clock: str = "honest"
     bug: str = "none"
 
@@ -123,11 +123,13 @@ class Told:
 
     Attributes:
         written: accepted writes by shard, in the order in which they were read.
+        ingested: the ids of events that a pipeline stored.
         refused: the ids of events of which it was promised that they are not stored.
         kinds: how often each answer was given.
     """
 
     written: dict[int, list[Written]] = field(default_factory=lambda: defaultdict(list))
+    ingested: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
@@ -138,6 +140,8 @@ class Told:
             if what == "accepted":
                 shard, *write = facts
                 self.written[shard].append(Written(at, owner.name, Accepted(*write)))
+            elif what == "ingested":
+                self.ingested += facts[0]
             elif what == "refused":
                 self.refused.append(facts[1])
                 self.kinds[f"refused: {facts[2].partition('(')[0]}"] += 1
@@ -249,7 +253,10 @@ class Group:
         await asyncio.gather(*(owner.kill() for owner in self.owners))
         self.read()
         stored = await dump_fast(url or self.url, self.namespace)
-        return [*epoch_violations(stored, self.told.accepted, self.told.refused), *self._strangers(stored)]
+        told = self.told
+        ids = {event_id for message in stored if not message.is_epoch for event_id in message.ids}
+        lost = [f"event {event_id} was ingested, and is not there" for event_id in told.ingested if event_id not in ids]
+        return [*lost, *epoch_violations(stored, told.accepted, told.refused), *self._strangers(stored)]
 
     def _strangers(self, stored: Sequence[Stored]) -> Iterable[str]:
         """Yield each commit that was not written by a process of this group, or by another node than took the shard."""
