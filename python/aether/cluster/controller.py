@@ -127,11 +127,6 @@ class Controller:
         self._refusals = 0
         self._woken = asyncio.Event()
 
-    @property
-    def is_leading(self) -> bool:
-        """Whether it leads at this moment."""
-        return self._planner is not None
-
     def wake(self) -> None:
         """Decide again: something changed."""
         self._woken.set()

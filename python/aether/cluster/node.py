@@ -112,7 +112,6 @@ class ClusterNode:
             self._changes,
             on_table=self._on_table,
             on_change=self._on_change,
-            is_leading=lambda: self._controller.is_leading,
             clock=boot_time,
         )
         self._membership = self._keeper(member_subject(namespace, facts.name), take_over=True, data=facts.facts())
@@ -547,12 +546,16 @@ class ClusterNode:
         """After a broken watch: hear requests again, should the connection have another client now, and bid for leadership."""
         feed = self._changes.feed()
         async for change in feed:
-            if change.kind == "synced":
-                self._want_to_lead()
-                try:
-                    await self._calls.listen()
-                except NoRespondersError as error:
-                    _LOG.info("%r does not hear requests until the next connection: %s", self, error)
+            if change.kind not in ("synced", "missed"):
+                continue
+            self._want_to_lead()
+            try:
+                await self._calls.listen()
+                if self._view.is_behind:
+                    until = self._coordination.until(self._timeout_s)
+                    self._view.believe(await self._coordination.read(table_subject(self._namespace), until))
+            except (AetherError, NoRespondersError) as error:
+                _LOG.info("%r does not hear everything until the watch begins anew: %s", self, error)
 
     def _steady_since(self) -> float | None:
         """Since when this node has seen everything, and been a member, without a break: who was away cannot tell who died."""

@@ -37,13 +37,14 @@ class ClusterView:
         on_table: called with each new table and its position.
         on_change: called whenever anything changed.
         clock: the clock of `Members`.
-        is_leading: says whether this node leads, and so writes the table itself.
 
     Attributes:
         members: who is there.
         tables: the last table.
         leader: who leads, as far as this node sees; None: nobody.
         owners: who owns an actor.
+        is_behind: the watch began anew with an older table, or none: it lags, or the stream was made anew or fell back, which
+            only the stream's leader can tell.
     """
 
     def __init__(
@@ -55,10 +56,9 @@ class ClusterView:
         on_table: Callable[[Table, int], None],
         on_change: Callable[[], None],
         clock: Callable[[], float],
-        is_leading: Callable[[], bool] = lambda: False,
     ) -> None:
         self._watch, self._changes, self._on_table, self._on_change = watch, changes, on_table, on_change
-        self._is_leading = is_leading
+        self.is_behind = False
         self._members, self._leader, self._table = members_prefix(namespace), leader_subject(namespace), table_subject(namespace)
         self.members = Members(clock)
         self.tables = TableView(self._take_table)
@@ -91,14 +91,18 @@ class ClusterView:
         self.members.left &= there  # whoever left so long ago that nothing of it lies there is forgotten
         if self._leader not in entries:
             self._set_leader(None)
-        if not self._is_leading():  # whoever leads reads it, and may have written what the watch does not know yet
-            table = entries.get(self._table)
-            if table is None or table.marker:
-                self.tables.gone()
-            else:
-                self.tables.see(table.position, table.body, is_last=True)
+        table = entries.get(self._table)
+        self.is_behind = (0 if table is None or table.marker else table.position) < self.tables.position
         self._rebuild()
         self._tell(ClusterChange(kind="synced"))
+
+    def believe(self, table: Entry | None) -> None:
+        """Take it that this is the table, even where it is older than the one that is known: the stream's leader says so."""
+        self.is_behind = False
+        if table is None or table.marker:
+            self.tables.gone()
+        else:
+            self.tables.see(table.position, table.body, is_last=True)
 
     def on_broken(self, reason: str) -> None:
         """Take it that what others do is not seen until the next `on_synced`."""

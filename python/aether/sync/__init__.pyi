@@ -368,6 +368,8 @@ class ClusterNode:
     def settled(self, *, timeout_s: float | None = None) -> None:
         """Return when every shard has an owner that is there, none is being moved, and this node has taken all of its own.
 
+        A node that has just joined gets its first shards `settle_s` later; so long this waits for them.
+
         Args:
             timeout_s: how long that may take, in seconds; None: as long as joining.
 
