@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from faults.proxy import Frame, Proxy
 from faults.waiting import until
+from nats.aio.client import Client
 
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.lease_keeper import LeaseKeeper
@@ -231,6 +232,29 @@ async def test_a_message_that_is_lost_on_the_way_is_noticed(nats_server, namespa
         await until(lambda: watcher.watch.unbroken_since not in (None, since))
         assert entry(watcher, keeper).position == keeper.position
         await watcher.aclose()
+
+
+async def test_a_watch_that_is_closed_as_an_answer_comes_ends(nats_server, namespace, monkeypatch):
+    """Closing does not wait for ever, at whatever moment of the watch's beginning it comes."""
+    closing: list[asyncio.Task[None]] = []
+    process_pong = Client._process_pong
+
+    async def process(client):
+        await process_pong(client)
+        if watch._task is not None and not closing:
+            closing.append(asyncio.create_task(watch.aclose()))
+
+    connection = Connection(nats_server.url, TIMEOUT_S)
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_S
+    await connection.ready(deadline)
+    await Coordination(connection, namespace, TIMEOUT_S).open(deadline)
+    watch = CoordinationWatch(connection, namespace, TIMEOUT_S)
+    monkeypatch.setattr(Client, "_process_pong", process)
+    starting = asyncio.create_task(watch.start(deadline))
+    await until(lambda: closing and closing[0].done())
+    starting.cancel()
+    await asyncio.wait([starting])
+    await connection.aclose()
 
 
 def test_the_clock_of_leases_goes_on_while_the_machine_sleeps():

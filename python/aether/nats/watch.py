@@ -21,6 +21,7 @@ from aether.nats.boot_clock import boot_time
 from aether.nats.coordination import Entry
 from aether.nats.errors import TRY_AGAIN, NoRespondersError, UnansweredError, api_error
 from aether.nats.pauses import backoff_s
+from aether.nats.portable_flush import RoundTrips
 from aether.nats.portable_inbox import subscribe, unsubscribe
 from aether.nats.subjects import coordination_filter, coordination_stream
 
@@ -226,7 +227,7 @@ class _Consumer:
         subscription = await subscribe(client, inbox, "", self._take)
         stream = self._watch._stream  # noqa: SLF001 - the two are one
         try:
-            await client.flush(max(1, round(ATTEMPT_S)))
+            await self._flush(client)
             config = {**CONSUMER, "name": name, "deliver_subject": inbox, "filter_subject": self._watch._filter}  # noqa: SLF001
             asked = msgspec.json.encode({"stream_name": stream, "config": config})
             reply = await transport.request(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", asked, deadline)
@@ -249,6 +250,16 @@ class _Consumer:
                 # A lost connection cannot say it; the server forgets the consumer after a while then.
                 with contextlib.suppress(nats.errors.Error):
                     await client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+
+    async def _flush(self, client: Client) -> None:
+        """Return when the server has the subscription.
+
+        nats-py's own time-out would, on Python 3.11, swallow a cancellation that comes together with the answer.
+        """
+        trip = RoundTrips(client).begin()
+        if not (await asyncio.wait([trip], timeout=ATTEMPT_S))[0]:
+            raise UnansweredError("the server did not answer in time")
+        trip.result()
 
     def _refused(self, connection: Connection, error: dict[str, Any]) -> Exception:
         code, number, words = (error.get(key, 0) for key in ("code", "err_code", "description"))
