@@ -324,6 +324,27 @@ async def test_deposed_shard_is_taken_again_while_the_table_says_so():
     assert at.store.epoch_of(1) == 2
 
 
+async def test_hook_that_takes_no_cancellation_does_not_hold_up_the_end():
+    """A hook that swallows a cancellation is cancelled again, so the end comes soon after its deadline."""
+    at = Setting(drain_s=60.0)
+    swallowed = 0
+
+    async def stubborn(shard: int, epoch: int) -> None:
+        nonlocal swallowed
+        while swallowed < 3:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                swallowed += 1
+
+    at.shards._hooks._on_acquire = stubborn
+    at.shards.joined(1)
+    at.follow([1])
+    await at.until(lambda: at.store.taken)
+    await asyncio.wait_for(at.shards.aclose(at.soon(0.1)), 10)
+    assert swallowed == 3
+
+
 async def test_end_is_in_order_and_bounded():
     """The end lets everything go, in order as long as the deadline allows, and leaves no task."""
     at = Setting()

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from aether._native import token_encode
+from aether.cluster.ending import end_tasks
 from aether.errors import AetherError, RequestFailedError, ServerRefusedError
 from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.portable_inbox import subscribe, unsubscribe
@@ -115,10 +116,7 @@ class NodeCalls:
             heard, self._heard = self._heard, None
             await unsubscribe(heard[1])
         running = [task for tasks in self._running.values() for task in tasks]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+        await end_tasks(running)
 
     async def _take(self, msg: Msg) -> None:
         verb = msg.subject.rpartition(".")[2]

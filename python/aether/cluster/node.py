@@ -19,6 +19,7 @@ from aether._native import shard_of
 from aether.cluster.calls import NodeCalls
 from aether.cluster.changes import Changes, ClusterChange
 from aether.cluster.controller import Controller
+from aether.cluster.ending import end_tasks
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl
 from aether.cluster.members import Member, check_address, check_labels, check_node_id, check_weight, draining
 from aether.cluster.planner import Planner
@@ -500,10 +501,7 @@ class ClusterNode:
 
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, set()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_tasks(tasks)
 
     # What happens.
 

@@ -14,6 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from aether.cluster.changes import ClusterChange
+from aether.cluster.ending import end_tasks
 from aether.errors import AetherError, DeadlineError, NotOwnerError
 from aether.nats.pauses import backoff_s
 from aether.nats.waiting import finish
@@ -408,7 +409,4 @@ async def _until_done(running: list[asyncio.Task[None]], deadline: float) -> Non
         return
     left_s = max(0.0, deadline - asyncio.get_running_loop().time())
     _, late = await asyncio.wait(running, timeout=left_s)
-    for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late)
+    await end_tasks(late)
