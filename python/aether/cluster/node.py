@@ -186,7 +186,7 @@ class ClusterNode:
             ttl: after how long without a sign a node counts as dead: whole seconds, 1 to 3,600.
             drain_s: how long a shard that moves may take to let go of it, hooks included, in seconds, up to an hour.
             settle_s: how long a new node must be there before shards move to it, in seconds.
-            moves_max: how many shards move at a time, 1 to 1,021; with more each stands still longer, and all are not done sooner.
+            moves_max: how many shards move at a time, 1 to 1,021; with more of them each stands still longer.
             on_acquire: called with a shard and its epoch before writes to it are let through; a plain function or a coroutine.
             on_release: called with a shard once no writes to it are in flight any more, and it is no longer this node's.
             timeout_s: what joining, and each call to the store, may take, in seconds, at most a day.
