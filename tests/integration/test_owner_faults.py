@@ -1,8 +1,8 @@
 """Owners of shards that are killed, stopped, blocked, told to leave and cut off while they write: judged by the raw stream.
 
 Each group is a namespace with processes of its own. `AETHER_OWNER_KILLS` and `AETHER_OWNER_ZOMBIES` say how many owners are
-killed and stopped, `AETHER_OWNER_TTL` how long leases live, in seconds, and `AETHER_FAILOVERS` names a file that the histogram
-of the failovers is appended to.
+killed and stopped, `AETHER_OWNER_GROUPS` by how many groups at once, `AETHER_OWNER_TTL` how long leases live, in seconds, and
+`AETHER_FAILOVERS` names a file that the histogram of the failovers is appended to.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ async def test_killed_owners_and_zombies(nats_server: EmbeddedServer, run: Run):
     kills = number("AETHER_OWNER_KILLS", run.size.pick(1, 60, 200))
     zombies = number("AETHER_OWNER_ZOMBIES", run.size.pick(1, 16, 50))
     settings = Settings(ttl=number("AETHER_OWNER_TTL", 3))
-    plans = run.deal(["killed"] * kills + ["zombies"] * zombies, run.size.pick(1, 4, 4))
+    groups = number("AETHER_OWNER_GROUPS", run.size.pick(1, 4, 4))
+    plans = run.deal(["killed"] * kills + ["zombies"] * zombies, groups)
     wrong, figures = await harm_groups(nats_server.url, run, settings, plans)
     assert wrong == []
     assert (figures.counts["killed"], figures.counts["zombies"]) == (kills, zombies)

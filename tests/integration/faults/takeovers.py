@@ -74,17 +74,19 @@ def quantile(values: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def victim(group: Group) -> Owner:
-    """Choose a node that owns shards."""
-    group.read()
-    owners = [owner for owner in group.running() if group.owned(owner)]
-    assert owners, group.story()
-    return group.dice.choice(owners)
+async def victim(group: Group) -> Owner:
+    """Choose a node that owns shards; wait where none does, as when servers elect a leader."""
+
+    def owners() -> list[Owner]:
+        return [owner for owner in group.running() if group.owned(owner)]
+
+    await group.until(owners, f"somebody in {group.namespace} owns shards")
+    return group.dice.choice(owners())
 
 
 async def killed(group: Group, figures: Figures) -> None:
     """Kill an owner with -9; a new node comes, and in the end each of them owns."""
-    one = victim(group)
+    one = await victim(group)
     owned = group.owned(one)
     at = await one.kill()
     coming = await group.start()
@@ -108,7 +110,7 @@ async def killed(group: Group, figures: Figures) -> None:
 
 async def stopped(group: Group, figures: Figures) -> None:
     """Stop an owner until all of its shards are others', then let it go on: a zombie, which must join again."""
-    one = victim(group)
+    one = await victim(group)
     try:
         await stop(one.pid)
         at = time.monotonic()
@@ -121,7 +123,7 @@ async def stopped(group: Group, figures: Figures) -> None:
 
 async def blocked(group: Group, figures: Figures) -> None:
     """Block an owner's loop for longer than a lease lives."""
-    one = victim(group)
+    one = await victim(group)
     at = time.monotonic()
     os.kill(one.pid, signal.SIGUSR1)
     await group.until(lambda: one.since("held", at), f"{one.name} joined again")
@@ -131,7 +133,7 @@ async def blocked(group: Group, figures: Figures) -> None:
 
 async def terminated(group: Group, figures: Figures) -> None:
     """Tell an owner to leave; it ends in good order, and another node comes."""
-    one = victim(group)
+    one = await victim(group)
     one.leave()
     coming = await group.start()
     async with asyncio.timeout(LEAVES_S):
