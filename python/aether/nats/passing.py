@@ -62,11 +62,8 @@ async def pass_on(lane: Lane, timeout_s: float) -> None:
         elif told is not None:
             told(subject, reason)
 
-    lane.on_denied = denied
-    try:
-        results = await asyncio.gather(*(_reach(lane, other, refused, limit_s) for other in others), return_exceptions=True)
-    finally:
-        lane.on_denied = told
+    lane.on_denied = denied  # for as long as it lives: of several probes on their way, each is denied
+    results = await asyncio.gather(*(_reach(lane, other, refused, limit_s) for other in others), return_exceptions=True)
     for other, result in zip(others, results, strict=True):
         if isinstance(result, FAILURES):
             _not_proven(other, result)
