@@ -26,6 +26,9 @@ ACKED = 0.8
 
 FOREVER = float("inf")
 
+BACK_S = 0.2
+"""How long a node that comes back just when it was given up for dead may act on the table that still names it."""
+
 
 @dataclass
 class Process:
@@ -44,6 +47,7 @@ class Process:
     busy: set[int] = field(default_factory=set)
     late_at: float = 0.0
     reminded: bool = False
+    given_up_until: float = 0.0
 
     @property
     def name(self) -> str:
@@ -84,6 +88,7 @@ class World:
         self.down = False
         self.wake_at = FOREVER
         self.double: list[str] = []
+        self.brief: list[str] = []
         self.hung: set[str] = set()
 
     # Time.
@@ -120,6 +125,9 @@ class World:
         self.positions += 1
         view = Members(lambda: self.now)
         process = Process(Member(name=name, incarnation=self.positions, weight=weight), view, self.planner, self.now, self.now)
+        if before is None and self.table is not None and name in self.table.owners:
+            # Its lease has expired, and no table says so yet.
+            process.given_up_until = self.now + BACK_S
         self.nodes[name] = process
         for other in self.nodes.values():
             view.see(other.member)  # also who has died, until that shows
@@ -326,7 +334,8 @@ class World:
         """Take a shard, and look whether somebody else holds it."""
         for other in self.living():
             if other is not process and shard in other.holding:
-                self.double.append(f"{self.now:.3f}: {process.name} takes shard {shard}, which {other.name} holds")
+                told = self.brief if self.now < max(process.given_up_until, other.given_up_until) else self.double
+                told.append(f"{self.now:.3f}: {process.name} takes shard {shard}, which {other.name} holds")
                 other.holding.discard(shard)  # as the epoch record has it
         process.holding.add(shard)
 

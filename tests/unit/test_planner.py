@@ -189,7 +189,11 @@ def test_shards_follow_weights():
 
 
 def test_churn_stays_right(size: Size):
-    """One change of the membership a second for a minute: no shard has two holders, and afterwards all is in its place."""
+    """One change of the membership a second for a minute: no shard has two holders, and afterwards all is in its place.
+
+    Save for moments: a node that comes back just when its lease has expired sees its name in the table until the leader has
+    written the next one. The epoch records settle that.
+    """
     for seed in range(size.pick(2, 12, 500)):
         world = churn(seed, seconds=size.pick(20, 60, 60))
         assert not world.double, (seed, world.double[:3])
