@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aether.cluster.commands import Command, Outcome, decode_outcome, encode_frame
+from aether.cluster.pulse import until
 from aether.errors import CommandUnknownError, DeadlineError, DecodeError, RequestFailedError, ServerUnavailableError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import backoff_s
@@ -80,7 +81,8 @@ class Asker:
                     hint = outcome.owner
             attempt += 1
             # Where two nodes name each other, this is what keeps the command from going to and fro as fast as it can.
-            await self._wait(beat, deadline, 0.0 if attempt == 1 and hint is not None else backoff_s(attempt))
+            if attempt > 1 or hint is None:
+                await until(beat, min(deadline, loop.time() + backoff_s(attempt)))
         if silences:
             raise CommandUnknownError(actor_id, timeout_s, command_id)
         raise DeadlineError(f"asking {actor_id!a} ({why})", timeout_s)
@@ -88,16 +90,6 @@ class Asker:
     def _owner(self, actor_id: str) -> str | None:
         owner = self._node.owner_of(actor_id)
         return None if owner is None else owner.name
-
-    async def _wait(self, beat: asyncio.Event, deadline: float, pause_s: float) -> None:
-        """Wait for a change, or a little, never past the deadline."""
-        if pause_s <= 0:
-            return
-        try:
-            async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + pause_s)):
-                await beat.wait()
-        except TimeoutError:
-            return
 
     async def _ask_once(self, target: str, command: Command, give_up_at: float, deadline: float) -> Outcome:
         """Send one copy; an answer that does not come is an outcome too."""

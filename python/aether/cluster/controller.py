@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aether.cluster.planner import Situation
+from aether.cluster.pulse import until
 from aether.cluster.table import Table
 from aether.errors import AetherError, DecodeError, UnknownFormatError
 from aether.nats.errors import NoRespondersError, UnansweredError
@@ -182,11 +183,7 @@ class Controller:
     async def _wait(self, wake_at: float | None) -> None:
         """Wait until something happens, at most until this time, and a second: the term may end without anything happening."""
         left_s = 1.0 if wake_at is None else max(0.0, min(1.0, wake_at - self._clock()))
-        try:
-            async with asyncio.timeout(left_s):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+        await until(self._woken, asyncio.get_running_loop().time() + left_s)
 
     async def _read(self) -> None:
         """Look what the last table is, where that is not known: at first, and after a write that went wrong."""

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl
+from aether.cluster.pulse import Pulse, until
 from aether.errors import AetherError, DeadlineError, DecodeError, InvalidIdError, NotLeaderError
 from aether.nats.connection import Connection
 from aether.nats.coordination import Coordination
 from aether.nats.subjects import check_namespace, election_subject
 from aether.nats.watch import CoordinationWatch
-from aether.store.arguments import check_timeout_s
+from aether.store.arguments import check_placing, check_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -86,9 +87,7 @@ class LeaderElection:
         replicas: int | None = None,
         options: ConnectOptions | None = None,
     ) -> None:
-        check_timeout_s("timeout_s", timeout_s)
-        if isinstance(replicas, bool) or replicas not in (None, 1, 2, 3, 4, 5):
-            raise ValueError(f"replicas must be 1 to 5, or None, not {replicas}")
+        check_placing(timeout_s, replicas, None)
         name = f"{socket.gethostname()}:{os.getpid()}" if candidate is None else candidate
         for what, value in (("group", group), ("candidate", name)):
             _check_name(what, value)
@@ -101,7 +100,7 @@ class LeaderElection:
         self._keeper: LeaseKeeper | None = None
         self._opening = asyncio.Lock()
         self._leadership: Leadership | None = None
-        self._change = asyncio.Event()
+        self._change = Pulse()
         self._term_last = 0
         self._closed = False
 
@@ -153,7 +152,7 @@ class LeaderElection:
         await self._open()
         last: tuple[Leader | None] | None = None
         while not self._closed:
-            change = self._change
+            change = self._change.next
             if last != (self.leader,):
                 last = (self.leader,)
                 yield self.leader
@@ -165,7 +164,7 @@ class LeaderElection:
         if self._closed:
             return
         self._closed = True
-        self._tell_change()
+        self._change.beat()
         async with self._opening, AsyncExitStack() as stack:
             stack.push_async_callback(self._connection.aclose)
             stack.push_async_callback(self._watch.aclose)
@@ -192,7 +191,7 @@ class LeaderElection:
                     on_lost=self._lost,
                 )
                 self._keeper.start()
-                self._watch.listen(_Pulse(self._subject, self._tell_change))
+                self._watch.listen(_Listener(self._subject, self._change.beat))
         return self._keeper
 
     async def _lead(self, leadership: Leadership, timeout_s: float | None) -> int:
@@ -246,7 +245,7 @@ class LeaderElection:
 
     def _held(self, term: int) -> None:
         self._term_last = term
-        self._tell_change()
+        self._change.beat()
 
     def _lost(self, term: int, _reason: str, _body: bytes | None) -> None:
         leadership = self._leadership
@@ -255,14 +254,10 @@ class LeaderElection:
             self._keeper.suspend()
         if leadership is not None and leadership.number == term:
             leadership.lost._set()  # noqa: SLF001 - the two are one
-        self._tell_change()
-
-    def _tell_change(self) -> None:
-        self._change.set()
-        self._change = asyncio.Event()
+        self._change.beat()
 
 
-class _Pulse:
+class _Listener:
     """Tells an election that who leads may have changed."""
 
     def __init__(self, subject: str, tell: Callable[[], None]) -> None:
@@ -348,12 +343,8 @@ class LossSignal:
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the term is over, or for at most `timeout_s` seconds; say whether it is."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._event.wait()
-        except TimeoutError:
-            return self.is_set()
-        return True
+        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        return await until(self._event, deadline) or self.is_set()
 
     def _set(self) -> None:
         self._event.set()

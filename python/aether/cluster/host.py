@@ -11,6 +11,7 @@ from aether._native import check_actor_id, decode, encode
 from aether.cluster.actor_runner import ActorRunner
 from aether.cluster.asking import ASK, Asker
 from aether.cluster.commands import FRAME_BYTES_MAX, decode_command, encode_frame
+from aether.cluster.ending import end_tasks
 from aether.cluster.pulse import Pulse
 from aether.cluster.residents import Residents
 from aether.errors import AetherError, CommandFailedError, EncodeError, InvalidIdError
@@ -163,9 +164,7 @@ class ActorHost:
         except TimeoutError:
             _LOG.warning("the host of %a was closed before all snapshots were saved and all answers sent", self._node.node_id)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks)
+            await end_tasks(self._tasks)
 
     async def ask(self, actor_id: str, command: object, *, command_id: str | None = None, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - whatever the actor replies
         """Have an actor do a command, wherever in the cluster it is, and return its reply.

@@ -13,8 +13,10 @@ import random
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from aether.cluster.ending import end_tasks
 from aether.cluster.lease import Lease, Record, What
 from aether.cluster.lease_body import LeaseBody, record_of
+from aether.cluster.pulse import Pulse
 from aether.errors import AetherError, DeadlineError, DecodeError, ServerUnavailableError
 from aether.nats.boot_clock import boot_time
 from aether.nats.errors import NoRespondersError, UnansweredError
@@ -98,7 +100,7 @@ class LeaseKeeper:
         self.failure: AetherError | None = None
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._changed = asyncio.Event()
+        self._changed = Pulse()
         self._closed = False
 
     # What it is now.
@@ -158,8 +160,7 @@ class LeaseKeeper:
 
     async def wait(self) -> None:
         """Wait until something may have changed: held, lost, replaced, failed, or let go of."""
-        changed = self._changed
-        await changed.wait()
+        await self._changed.next.wait()
 
     async def release(self, deadline: float) -> None:
         """Let go of the lease, and return when the server knows; others then bid at once.
@@ -185,8 +186,7 @@ class LeaseKeeper:
         if self._timer is not None:
             self._timer.cancel()
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            await end_tasks([self._running])
         self._watch.unlisten(self)
 
     # What the watch sees.
@@ -235,8 +235,7 @@ class LeaseKeeper:
         at = self._lease.wake_at()
         if at < math.inf:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._clock()), self._go_on)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._changed.beat()
 
     def _tell_changes(self) -> None:
         while self._lease.changes:

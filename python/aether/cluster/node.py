@@ -23,6 +23,7 @@ from aether.cluster.ending import end_tasks
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl
 from aether.cluster.members import Member, check_address, check_labels, check_node_id, check_weight, draining
 from aether.cluster.planner import Planner
+from aether.cluster.pulse import Pulse, until
 from aether.cluster.releasing import Releasing
 from aether.cluster.shards import Hooks, Shards
 from aether.cluster.view import ClusterView
@@ -144,7 +145,7 @@ class ClusterNode:
         self._calls = NodeCalls(self._connection, namespace, facts.name, timeout_s)
         self._releasing = Releasing(facts.name, self._shards, self._controller, self._calls, lambda: self._view.leader)
         self._held_since: float | None = None
-        self._pulse = asyncio.Event()
+        self._pulse = Pulse()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Lock()
         self._state: Literal["new", "open", "closed"] = "new"
@@ -342,11 +343,7 @@ class ClusterNode:
 
     async def _next_pulse(self) -> None:
         """Wait for the next change, a moment at most: that a lease fails, or that time passes, is no change."""
-        try:
-            async with asyncio.timeout(LOOK_S):
-                await self._pulse.wait()
-        except TimeoutError:
-            return
+        await until(self._pulse.next, asyncio.get_running_loop().time() + LOOK_S)
 
     def _replaced(self) -> str:
         return f"another process joined {self._namespace!r} as {self.node_id!r}; every process needs a node_id of its own"
@@ -595,16 +592,12 @@ class ClusterNode:
 
     def _on_shards(self) -> None:
         self._releasing.wake()
-        self._beat()
+        self._pulse.beat()
 
     def _on_change(self) -> None:
         self._controller.wake()
         self._releasing.wake()
-        self._beat()
-
-    def _beat(self) -> None:
-        pulse, self._pulse = self._pulse, asyncio.Event()
-        pulse.set()
+        self._pulse.beat()
 
 
 def _seconds(name: str, value: float, most: float) -> float:

@@ -27,8 +27,8 @@ class Pulse:
         self._next = asyncio.Event()
 
 
-async def until(beat: asyncio.Event, deadline: float) -> bool:
-    """Wait for a beat; False: it did not come by the deadline, on the loop's clock."""
+async def until(beat: asyncio.Event, deadline: float | None) -> bool:
+    """Wait for a beat; False: it did not come by the deadline, on the loop's clock. None: wait as long as it takes."""
     try:
         async with asyncio.timeout_at(deadline):
             await beat.wait()

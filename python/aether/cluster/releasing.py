@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aether.cluster.controller import Released
+from aether.cluster.pulse import until
 from aether.errors import AetherError
 from aether.nats.errors import NoRespondersError, UnansweredError
 
@@ -62,11 +63,7 @@ class Releasing:
             position, shards = self._shards.releases()
             if shards:
                 await self._tell(Released(self._node_id, position, shards))
-            try:
-                async with asyncio.timeout(AGAIN_S if shards else None):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+            await until(self._woken, asyncio.get_running_loop().time() + AGAIN_S if shards else None)
 
     async def _tell(self, told: Released) -> None:
         if self._controller.released(told):

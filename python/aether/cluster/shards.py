@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aether.cluster.changes import ClusterChange
 from aether.cluster.ending import end_tasks
+from aether.cluster.pulse import Pulse, until
 from aether.errors import AetherError, DeadlineError, NotOwnerError
 from aether.nats.pauses import backoff_s
 from aether.nats.waiting import finish
@@ -159,7 +160,7 @@ class Shards:
         self._failures_told_at = -TELL_AGAIN_S
         self._room = asyncio.Semaphore(TAKES_MAX)
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
-        self._pulse = asyncio.Event()
+        self._pulse = Pulse()
 
     # What is to be.
 
@@ -205,8 +206,7 @@ class Shards:
             self._wanted = frozenset()
         for shard in self._wanted ^ self._held.keys():
             self._spawn(shard)
-        pulse, self._pulse = self._pulse, asyncio.Event()
-        pulse.set()
+        self._pulse.beat()
         self._told()
 
     def _spawn(self, shard: int, after_s: float = 0.0) -> None:
@@ -243,11 +243,7 @@ class Shards:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless the table changes or the membership does."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._pulse.wait()
-        except TimeoutError:
-            return
+        await until(self._pulse.next, asyncio.get_running_loop().time() + seconds)
 
     async def _take(self, shard: int) -> bool:
         """Take a shard, and say whether that went well."""
