@@ -298,8 +298,7 @@ class JetStreamEventStore:
         check_after(after)
         check_batch_size(batch_size)
         wanted = EventFilter(actor_id, actor_prefix, shards, event_types)
-        await self._open()
-        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        replaying = await self._replaying(wanted)
         async with aclosing(replaying.batches(after, batch_size)) as batches:
             async for batch in batches:
                 yield batch
@@ -326,8 +325,7 @@ class JetStreamEventStore:
 
     async def _fill(self, rows: ArrowRows, wanted: EventFilter, after: int, limit: int) -> AsyncGenerator[None]:
         """Put what is wanted into rows; yield after at most `limit` events, unless one commit alone has more."""
-        await self._open()
-        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        replaying = await self._replaying(wanted)
         async with aclosing(replaying.fill(rows, after, limit)) as filling:
             async for _ in filling:
                 yield
@@ -336,11 +334,14 @@ class JetStreamEventStore:
         self, wanted: EventFilter, after: int, batch_size: int, last: int | None = None
     ) -> AsyncGenerator[PlacedBatch]:
         """Yield what is wanted, as `read_all` does, and where it lies; not behind the position `last`."""
-        await self._open()
-        replaying = Replaying(self._events, self._namespace, wanted, self._deadline)
+        replaying = await self._replaying(wanted)
         async with aclosing(replaying.placed(after, batch_size, last)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def _replaying(self, wanted: EventFilter) -> Replaying:
+        await self._open()
+        return Replaying(self._events, self._namespace, wanted, self._deadline)
 
     async def _last_position(self) -> int:
         """Return the namespace's last position, from the leader."""

@@ -8,7 +8,6 @@ before it has been given out.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from aether._native import Replay, actor_subject
@@ -43,33 +42,27 @@ class Replaying:
     def __init__(self, log: StreamLog, namespace: str, wanted: EventFilter, deadline: Callable[[], float]) -> None:
         self._log, self._namespace, self._wanted, self._deadline = log, namespace, wanted, deadline
 
-    async def batches(self, after: int, batch_size: int) -> AsyncGenerator[EventBatch]:
+    def batches(self, after: int, batch_size: int) -> AsyncGenerator[EventBatch]:
         """Yield the events behind `after` in batches of whole commits, up to the last position there is now."""
 
         def take(replay: Replay) -> EventBatch | None:
             taken = replay.take(batch_size)
             return None if taken is None else EventBatch(*taken)
 
-        async with aclosing(self._each(take, after, None)) as batches:
-            async for batch in batches:
-                yield batch
+        return self._each(take, after, None)
 
-    async def placed(self, after: int, batch_size: int, last: int | None) -> AsyncGenerator[PlacedBatch]:
+    def placed(self, after: int, batch_size: int, last: int | None) -> AsyncGenerator[PlacedBatch]:
         """Yield the same batches, with the position of each event, up to the last position there is now, or to `last`."""
 
         def take(replay: Replay) -> PlacedBatch | None:
             taken = replay.take_placed(batch_size)
             return None if taken is None else PlacedBatch(*taken)
 
-        async with aclosing(self._each(take, after, last)) as batches:
-            async for batch in batches:
-                yield batch
+        return self._each(take, after, last)
 
-    async def fill(self, rows: ArrowRows, after: int, limit: int) -> AsyncGenerator[None]:
+    def fill(self, rows: ArrowRows, after: int, limit: int) -> AsyncGenerator[object]:
         """Put the events behind `after` into rows, up to the last position there is now; yield after at most `limit` of them."""
-        async with aclosing(self._each(lambda replay: replay.take_rows(rows, limit) or None, after, None)) as filling:
-            async for _ in filling:
-                yield
+        return self._each(lambda replay: replay.take_rows(rows, limit) or None, after, None)
 
     async def _each(self, take: Callable[[Replay], T | None], after: int, last: int | None) -> AsyncGenerator[T]:
         """Yield whatever `take` makes of what has come; it says None as long as it wants more."""
