@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-import nats.js.errors
-
 from aether._native import shard_of
 from aether.cluster.changes import Changes
 from aether.cluster.pulse import Pulse
@@ -15,14 +13,12 @@ from aether.cluster.view import ClusterView
 from aether.errors import AetherError
 from aether.nats.boot_clock import boot_time
 from aether.nats.connection import Connection
-from aether.nats.streams import control
+from aether.nats.streams import find_stream
 from aether.nats.subjects import coordination_stream
 from aether.nats.watch import CoordinationWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from nats.js import JetStreamContext
 
     from aether.cli.options import Settings
     from aether.cluster.members import Member
@@ -108,7 +104,8 @@ class ClusterState:
     @property
     def unowned(self) -> int:
         """How many shards nobody owns, or only somebody who is away."""
-        return 0 if self.table is None else sum(owner not in self.members for owner in self.table.owners)
+        members = self._view.members.present
+        return 0 if self.table is None else sum(owner not in members for owner in self.table.owners)
 
     def owner_of(self, actor_id: str) -> tuple[int, str | None, str | None]:
         """Return an actor's shard, who owns it, and who is to get it; None: nobody.
@@ -135,7 +132,8 @@ async def reading_cluster(settings: Settings, url: str) -> AsyncIterator[Cluster
         stack.push_async_callback(connection.aclose)
         deadline = asyncio.get_running_loop().time() + settings.timeout_s
         await connection.ready(deadline)
-        if not await _is_there(connection, settings, deadline):
+        stream = coordination_stream(settings.namespace)
+        if await find_stream(connection, stream, f"looking for {stream}", deadline, settings.timeout_s) is None:
             raise AetherError(
                 f"{connection.url}: the namespace {settings.namespace!r} has no cluster; "
                 "its first node makes it (ClusterNode.join), or name another with --namespace"
@@ -143,16 +141,3 @@ async def reading_cluster(settings: Settings, url: str) -> AsyncIterator[Cluster
         stack.push_async_callback(watch.aclose)
         await watch.start(deadline)
         yield ClusterState(connection, watch, settings.namespace)
-
-
-async def _is_there(connection: Connection, settings: Settings, deadline: float) -> bool:
-    stream = coordination_stream(settings.namespace)
-
-    async def once(js: JetStreamContext) -> bool:
-        try:
-            await js.stream_info(stream)
-        except nats.js.errors.NotFoundError:
-            return False
-        return True
-
-    return await control(connection, f"looking for {stream}", once, deadline, settings.timeout_s)

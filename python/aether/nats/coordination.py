@@ -10,17 +10,13 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
 from aether.errors import NamespaceMismatchError
-from aether.nats.errors import NO_STREAM
 from aether.nats.stream_log import StreamLog
-from aether.nats.streams import control, open_stream
+from aether.nats.streams import find_stream, open_stream
 from aether.nats.subjects import coordination_filter, coordination_stream, events_stream
 
 if TYPE_CHECKING:
-    from nats.js import JetStreamContext
-
     from aether.nats.connection import Connection
     from aether.nats.stream_log import Published
 
@@ -108,15 +104,9 @@ class Coordination:
             raise NamespaceMismatchError(self.namespace, differences)
 
     async def _replicas_of_events(self, deadline: float) -> int:
-        async def once(js: JetStreamContext) -> int:
-            try:
-                return (await js.stream_info(events_stream(self.namespace))).config.num_replicas or 1
-            except NotFoundError as error:
-                if error.err_code not in NO_STREAM:
-                    raise
-                return 1
-
-        return await control(self.connection, f"looking for the namespace {self.namespace}", once, deadline, self._timeout_s)
+        stream, what = events_stream(self.namespace), f"looking for the namespace {self.namespace}"
+        found = await find_stream(self.connection, stream, what, deadline, self._timeout_s)
+        return 1 if found is None else found.config.num_replicas or 1
 
     async def write(self, subject: str, body: bytes, guard: int, deadline: float, *, ttl_s: int = 0) -> Published:
         """Write under the guard that the subject's last message is at `guard` (0: none); one attempt.

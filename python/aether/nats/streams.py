@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["StreamFacts", "control", "namespace_exists", "open_stream", "open_streams", "wrong_mode"]
+__all__ = ["StreamFacts", "control", "find_stream", "namespace_exists", "open_stream", "open_streams", "wrong_mode"]
 
 T = TypeVar("T")
 
@@ -157,28 +157,31 @@ def wrong_mode(namespace: str, mode: str) -> NamespaceMismatchError:
 
 async def namespace_exists(connection: Connection, namespace: str, deadline: float, timeout_s: float) -> bool:
     """Say whether a namespace's event stream is there, without making it; errors as `open_streams`."""
+    stream, what = events_stream(namespace), f"looking for the namespace {namespace}"
+    return await find_stream(connection, stream, what, deadline, timeout_s) is not None
 
-    async def once(js: JetStreamContext) -> bool:
-        try:
-            await js.stream_info(events_stream(namespace))
-        except nats.js.errors.NotFoundError as error:
-            if error.err_code not in NO_STREAM:
-                raise
-            return False
-        return True
 
-    return await control(connection, f"looking for the namespace {namespace}", once, deadline, timeout_s)
+async def find_stream(connection: Connection, stream: str, what: str, deadline: float, timeout_s: float) -> StreamInfo | None:
+    """Return what there is of a stream, None where it is not there; nothing is made, errors as `open_streams`."""
+    return await control(connection, what, lambda js: _find(js, stream), deadline, timeout_s)
+
+
+async def _find(js: JetStreamContext, stream: str) -> StreamInfo | None:
+    try:
+        return await js.stream_info(stream)
+    except nats.js.errors.NotFoundError as error:
+        if error.err_code not in NO_STREAM:
+            raise
+        return None
 
 
 async def open_stream(connection: Connection, config: StreamConfig, deadline: float, timeout_s: float) -> StreamInfo:
     """Make a stream where it is missing, and return what is there; errors as `open_streams`."""
 
     async def once(js: JetStreamContext) -> StreamInfo:
-        try:
-            return await js.stream_info(config.name or "")
-        except nats.js.errors.NotFoundError as error:
-            if error.err_code not in NO_STREAM:
-                raise
+        found = await _find(js, config.name or "")
+        if found is not None:
+            return found
         try:
             return await js.add_stream(config)
         except nats.js.errors.BadRequestError as error:
