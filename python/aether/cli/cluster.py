@@ -13,7 +13,7 @@ from aether.cli.faults import FAILED
 from aether.cli.options import Settings, shared_options
 from aether.cli.output import Output
 from aether.cli.session import running_server
-from aether.cluster.calls import NodeCalls
+from aether.cluster.calls import DRAIN, NodeCalls
 from aether.cluster.pulse import until
 from aether.cluster.table import SHARDS
 from aether.errors import AetherError, DeadlineError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from aether.cli.cluster_state import ClusterState, Share
 
 __all__ = ["cluster"]
-
-DRAIN_CALL = "drain"
 
 
 @click.group()
@@ -153,7 +151,7 @@ async def _drain(state: ClusterState, output: Output, settings: Settings, node: 
     held = next(share.shards for share in state.shares() if share.name == node)
     calls = NodeCalls(state.connection, settings.namespace, node, settings.timeout_s)
     try:
-        await calls.request(node, DRAIN_CALL, b"", deadline)
+        await calls.request(node, DRAIN, b"", deadline)
     except NoRespondersError as error:
         raise AetherError(f"{node!r} does not answer; if it is gone, its shards go to others by themselves") from error
     except UnansweredError as error:

@@ -11,11 +11,11 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from aether._native import token_encode
 from aether.cluster.ending import end_tasks
 from aether.errors import AetherError, RequestFailedError, ServerRefusedError
 from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.portable_inbox import subscribe, unsubscribe
+from aether.nats.subjects import node_subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
     Handler = Callable[[bytes], Awaitable[bytes]]
 
-__all__ = ["NodeCalls"]
+__all__ = ["DRAIN", "RELEASED", "NodeCalls"]
 
 _LOG = logging.getLogger("aether.cluster")
 _VERB = re.compile(r"[a-z][a-z-]{0,31}")
+
+DRAIN, RELEASED = "drain", "released"
+"""What every node is asked: to give its shards away, and, where it leads, to hear what another has let go."""
 
 RUNNING_MAX = 50_000
 """How many requests are handled at a time; more are refused, and told so."""
@@ -60,13 +63,10 @@ class NodeCalls:
 
     def __init__(self, connection: Connection, namespace: str, node_id: str, timeout_s: float) -> None:
         self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
-        self._own = self._subject(node_id, "*")
+        self._own = node_subject(namespace, node_id, "*")
         self._handlers: dict[str, Handler] = {}
         self._running: dict[str, set[asyncio.Task[None]]] = {}
         self._heard: tuple[Client, Subscription] | None = None
-
-    def _subject(self, node_id: str, verb: str) -> str:
-        return f"aether-node.{self._namespace}.{token_encode(node_id)}.{verb}"
 
     # Being asked.
 
@@ -169,7 +169,7 @@ class NodeCalls:
             ServerUnavailableError: no server answers by the deadline.
         """
         transport = await self._connection.ready(deadline)
-        reply = await transport.request(self._subject(node_id, verb), body, deadline)
+        reply = await transport.request(node_subject(self._namespace, node_id, verb), body, deadline)
         mark, answer = reply.data[:1], reply.data[1:]
         if mark == ANSWER:
             return answer

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from aether.errors import DecodeError
 
 __all__ = ["FRAME_BYTES_MAX", "Command", "Outcome", "OutcomeKind", "decode_command", "decode_outcome", "encode_frame"]
+
+T = TypeVar("T", "Command", "Outcome")
 
 FRAME_BYTES_MAX = 1_024
 """What a command takes beside its payload, with the longest ids, and a reply beside itself."""
@@ -68,10 +70,7 @@ def decode_command(body: bytes) -> Command:
     Raises:
         DecodeError: it is none.
     """
-    try:
-        return _COMMANDS.decode(body)
-    except msgspec.DecodeError as error:
-        raise DecodeError(-1, f"no command: {error}") from error
+    return _read(_COMMANDS, body, "command")
 
 
 def decode_outcome(body: bytes) -> Outcome:
@@ -80,7 +79,11 @@ def decode_outcome(body: bytes) -> Outcome:
     Raises:
         DecodeError: it is none.
     """
+    return _read(_OUTCOMES, body, "outcome of a command")
+
+
+def _read(decoder: msgspec.msgpack.Decoder[T], body: bytes, what: str) -> T:
     try:
-        return _OUTCOMES.decode(body)
+        return decoder.decode(body)
     except msgspec.DecodeError as error:
-        raise DecodeError(-1, f"no outcome of a command: {error}") from error
+        raise DecodeError(-1, f"no {what}: {error}") from error

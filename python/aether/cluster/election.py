@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether.cluster.lease_body import LeaseBody
-from aether.cluster.lease_keeper import LeaseKeeper, check_ttl
+from aether.cluster.lease_keeper import LeaseKeeper, check_ttl, default_name
 from aether.cluster.pulse import Pulse, until
 from aether.errors import AetherError, DeadlineError, DecodeError, InvalidIdError, NotLeaderError
 from aether.nats.connection import Connection
@@ -88,7 +86,7 @@ class LeaderElection:
         options: ConnectOptions | None = None,
     ) -> None:
         check_placing(timeout_s, replicas, None)
-        name = f"{socket.gethostname()}:{os.getpid()}" if candidate is None else candidate
+        name = default_name() if candidate is None else candidate
         for what, value in (("group", group), ("candidate", name)):
             _check_name(what, value)
         self._group, self._candidate, self._ttl_s = group, name, check_ttl(ttl)

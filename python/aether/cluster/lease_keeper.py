@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import random
 import secrets
+import socket
 from typing import TYPE_CHECKING, Any
 
 from aether.cluster.ending import end_tasks
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from aether.nats.coordination import Coordination, Entry
     from aether.nats.watch import CoordinationWatch
 
-__all__ = ["LeaseKeeper", "check_ttl"]
+__all__ = ["LeaseKeeper", "check_ttl", "default_name"]
 
 _LOG = logging.getLogger("aether.cluster")
 
@@ -39,6 +41,11 @@ ATTEMPT_S_MIN, ATTEMPT_S_MAX = 0.25, 2.0
 
 FOREIGN = "?"
 """The session of a body that is none of ours: whatever it is, the subject is taken until it goes."""
+
+
+def default_name() -> str:
+    """Return a name for this process that people can tell from others."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def check_ttl(ttl: float) -> int:

@@ -9,23 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from aether._native import shard_of
-from aether.cluster.calls import NodeCalls
+from aether.cluster.calls import DRAIN, RELEASED, NodeCalls
 from aether.cluster.changes import Changes, ClusterChange
 from aether.cluster.controller import Controller
 from aether.cluster.ending import end_tasks
-from aether.cluster.lease_keeper import LeaseKeeper, check_ttl
+from aether.cluster.lease_keeper import LeaseKeeper, check_ttl, default_name
 from aether.cluster.members import Member, check_address, check_labels, check_node_id, check_weight, draining
 from aether.cluster.planner import Planner
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.releasing import Releasing
 from aether.cluster.shards import Hooks, Shards
+from aether.cluster.table import SHARDS
 from aether.cluster.view import ClusterView
 from aether.errors import AetherError, DeadlineError
 from aether.nats.boot_clock import boot_time
@@ -54,7 +53,6 @@ __all__ = ["ClusterNode"]
 _LOG = logging.getLogger("aether.cluster")
 
 DRAIN_S_MAX = 3_600.0
-MOVES_MAX = 1021
 
 LOOK_S = 0.25
 """How often whoever waits for a node looks again, even if nothing changes."""
@@ -100,8 +98,8 @@ class ClusterNode:
         self._ttl_s, self._replicas = check_ttl(ttl), replicas
         self._drain_s = _seconds("drain_s", drain_s, DRAIN_S_MAX)
         self._settle_s = _seconds("settle_s", settle_s, DRAIN_S_MAX)
-        if isinstance(moves_max, bool) or not 1 <= moves_max <= MOVES_MAX:
-            raise ValueError(f"moves_max must be 1 to {MOVES_MAX:,}, not {moves_max!r}")
+        if isinstance(moves_max, bool) or not 1 <= moves_max <= SHARDS:
+            raise ValueError(f"moves_max must be 1 to {SHARDS:,}, not {moves_max!r}")
         self._moves_max = moves_max
         self._facts = facts
         self._connection = Connection(url_or_client, timeout_s, options)
@@ -201,7 +199,7 @@ class ClusterNode:
             DeadlineError: on enter: the lease could not be had within `timeout_s`.
         """
         facts = Member(
-            name=check_node_id(f"{socket.gethostname()}:{os.getpid()}" if node_id is None else node_id),
+            name=check_node_id(default_name() if node_id is None else node_id),
             incarnation=0,
             address=check_address(address),
             labels=check_labels(dict(labels) if labels is not None else {}),
@@ -385,8 +383,8 @@ class ClusterNode:
         await self._connection.ready(deadline)
         await self._store.__aenter__()
         await self._coordination.open(deadline, replicas=self._replicas)
-        self._calls.serve("released", self._releasing.hear)
-        self._calls.serve("drain", self._on_drain)
+        self._calls.serve(RELEASED, self._releasing.hear)
+        self._calls.serve(DRAIN, self._on_drain)
         await self._calls.listen()
         await self._watch.start(deadline)
         self._view.start()

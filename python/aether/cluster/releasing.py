@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from aether.cluster.calls import RELEASED
 from aether.cluster.controller import Released
 from aether.cluster.pulse import until
 from aether.errors import AetherError
@@ -73,7 +74,7 @@ class Releasing:
             return  # nobody decides at the moment
         deadline = asyncio.get_running_loop().time() + ASK_S
         try:
-            answer = await self._calls.request(leader, "released", msgspec.json.encode(told), deadline)
+            answer = await self._calls.request(leader, RELEASED, msgspec.json.encode(told), deadline)
             if answer != HEARD:
                 _LOG.debug("%s does not lead any more", leader)
         except (AetherError, NoRespondersError, UnansweredError) as error:

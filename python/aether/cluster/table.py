@@ -96,36 +96,32 @@ class Table:
             if told != FORMAT:
                 raise UnknownFormatError(-1, told)
             found = _DECODE.decode(body)
-            return cls.of(found.term, _owners(found), _moving(found))
+            names = _names(found)
+            return cls.of(found.term, [names[place] for place in found.owners], _moving(found, names))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
             if isinstance(error, DecodeError):
                 raise
             raise DecodeError(-1, f"no shard table: {error}") from error
 
 
-def _owners(found: _Body) -> list[str | None]:
+def _names(found: _Body) -> list[str | None]:
+    """Return whom each index means, once all of them are known to mean somebody; the last one, -1, is nobody."""
     if len(found.owners) != SHARDS:
         raise ValueError(f"it has {len(found.owners):,} shards, not {SHARDS:,}")
     if len(set(found.nodes)) != len(found.nodes):
         raise ValueError("it names a node twice")
     for name in found.nodes:
         check_node_id(name)
-    if max(found.owners) >= len(found.nodes):
-        raise ValueError(f"it names node {max(found.owners)}, and has {len(found.nodes)}")
-    names = [*found.nodes, None]  # -1 is the last one
-    return [names[place] for place in found.owners]
+    most = max(*found.owners, *found.moving.values())
+    if most >= len(found.nodes):
+        raise ValueError(f"it names node {most}, and has {len(found.nodes)}")
+    return [*found.nodes, None]
 
 
-def _name(found: _Body, place: int) -> str | None:
-    if place >= len(found.nodes):
-        raise ValueError(f"it names node {place}, and has {len(found.nodes)}")
-    return None if place < 0 else found.nodes[place]
-
-
-def _moving(found: _Body) -> dict[int, str]:
+def _moving(found: _Body, names: list[str | None]) -> dict[int, str]:
     moving: dict[int, str] = {}
     for text, place in found.moving.items():
-        shard, target = int(text) if text.isascii() and text.isdigit() else -1, _name(found, place)
+        shard, target = int(text) if text.isascii() and text.isdigit() else -1, names[place]
         if not 0 <= shard < SHARDS or str(shard) != text:
             raise ValueError(f"it moves {text!a}, which is no shard")
         if target is None or found.owners[shard] in (-1, place):

@@ -69,6 +69,8 @@ class ClusterView:
         """Listen, and take what the watch knows already."""
         self._watch.listen(self)
         if self._watch.unbroken_since is not None:
+            for entry in self._watch.entries.values():
+                self.on_entry(entry)
             self.on_synced()
 
     def on_entry(self, entry: Entry) -> None:
@@ -81,10 +83,8 @@ class ClusterView:
             self.tables.see(entry.position, entry.body)
 
     def on_synced(self) -> None:
-        """Take it that the watch's entries are everything there is."""
+        """Take it that the watch's entries are everything there is; each was told of before."""
         entries = self._watch.entries
-        for entry in entries.values():
-            self.on_entry(entry)
         there = {name for subject in entries if (name := self._name(subject)) is not None}
         for lost in self.members.keep_only(there & self.members.present.keys()):
             self._tell(ClusterChange(kind="member_left", node=lost.name, reason="it was not there when the watch began anew"))

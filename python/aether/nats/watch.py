@@ -81,10 +81,6 @@ class _Made(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-class _BrokenError(Exception):
-    """The consumer is of no more use; another must be made."""
-
-
 class CoordinationWatch:
     """All coordination subjects of a namespace, as they change; one for each node or election.
 
