@@ -7,19 +7,32 @@ from __future__ import annotations
 
 import uuid
 import zlib
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from nats.aio.client import Client
 
-__all__ = ["Audit", "Stored", "compare", "count_messages", "dump", "read_message"]
+__all__ = [
+    "EPOCH",
+    "Audit",
+    "Findings",
+    "Raw",
+    "Stored",
+    "checked",
+    "compare",
+    "count_messages",
+    "dump",
+    "read_message",
+    "read_stream",
+]
 
 CRC_KEY = b"\xa3crc\xce"
 """How the last key of a commit starts: a text of three characters, then a 32-bit number."""
@@ -29,7 +42,15 @@ EPOCH = "=epoch"
 
 FETCH_MESSAGES = 500
 FETCH_TIMEOUT_S = 5.0
-DIFFERENCES_SHOWN = 5
+EXAMPLES_SHOWN = 5
+
+
+class Raw(NamedTuple):
+    """A message as it lies in the stream."""
+
+    position: int
+    subject: str
+    body: bytes
 
 
 class Stored(NamedTuple):
@@ -73,8 +94,36 @@ class Dump(NamedTuple):
         return cls([], [], messages, {}, [])
 
 
+class Findings:
+    """Counts of what should not be, each a field of its own.
+
+    Attributes:
+        kinds: the fields' names.
+        examples: the first findings, in words.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    examples: list[str]
+
+    @property
+    def differences(self) -> dict[str, int]:
+        """How often each kind of difference was found."""
+        return {kind: getattr(self, kind) for kind in self.kinds}
+
+    @property
+    def verified(self) -> bool:
+        """Whether there is no difference at all."""
+        return not any(self.differences.values())
+
+    def note(self, kind: str, what: str) -> None:
+        """Count a difference."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        if len(self.examples) < EXAMPLES_SHOWN:
+            self.examples.append(f"{kind.replace('_', ' ')}: {what}")
+
+
 @dataclass
-class Audit:
+class Audit(Findings):
     """What a comparison has found; everything but the first three counts differences.
 
     Attributes:
@@ -103,22 +152,7 @@ class Audit:
     deposed: int = 0
     examples: list[str] = field(default_factory=list)
 
-    @property
-    def differences(self) -> dict[str, int]:
-        """How often each kind of difference was found."""
-        names = ("missing", "twice", "elsewhere", "altered", "never_acked", "unreadable", "deposed")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def verified(self) -> bool:
-        """Whether there is no difference at all."""
-        return not any(self.differences.values())
-
-    def note(self, kind: str, what: str) -> None:
-        """Count a difference."""
-        setattr(self, kind, getattr(self, kind) + 1)
-        if len(self.examples) < DIFFERENCES_SHOWN:
-            self.examples.append(f"{kind.replace('_', ' ')}: {what}")
+    kinds = ("missing", "twice", "elsewhere", "altered", "never_acked", "unreadable", "deposed")
 
 
 async def count_messages(url: str, namespace: str) -> int:
@@ -132,18 +166,26 @@ async def count_messages(url: str, namespace: str) -> int:
 
 async def dump(url: str, namespace: str) -> Dump:
     """Read a namespace's whole stream."""
-    client = await nats.connect(url, allow_reconnect=False)
+    taken, count = Dump.of(0), 0
+    async with aclosing(read_stream(url, namespace)) as parts:
+        async for part in parts:
+            count += len(part)
+            for message in part:
+                read_message(taken, *message)
+    return taken._replace(messages=count)
+
+
+async def read_stream(url: str, namespace: str) -> AsyncGenerator[list[Raw]]:
+    """Yield the messages of a namespace's whole stream, in its order and in parts."""
+    client = await nats.connect(url.split(","), allow_reconnect=False)
     try:
         left = await _count(client, _stream(namespace))
-        taken = Dump.of(left)
         config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True)
         pull = await client.jetstream().pull_subscribe("", stream=_stream(namespace), config=config)
         while left:
             messages = await pull.fetch(min(FETCH_MESSAGES, left), timeout=FETCH_TIMEOUT_S)
             left -= len(messages)
-            for message in messages:
-                read_message(taken, message.metadata.sequence.stream, message.subject, message.data)
-        return taken
+            yield [Raw(message.metadata.sequence.stream, message.subject, message.data) for message in messages]
     finally:
         await client.close()
 
@@ -182,21 +224,31 @@ def compare(acked: Mapping[str, tuple[int, Stored]], taken: Dump) -> Audit:
 def read_message(taken: Dump, position: int, subject: str, body: bytes) -> None:
     """Add what one message holds to the dump, read as docs/format.md describes a commit and the record of an epoch."""
     shard, token = subject.split(".")[-2:]
-    protected, _, checksum = body.rpartition(CRC_KEY)
+    fields = checked(body) or {}
     try:
-        sound = len(checksum) == CRC_BYTES and zlib.crc32(protected) == int.from_bytes(checksum, "big")
-        fields = msgspec.msgpack.decode(body) if sound else {}
         if token == EPOCH:
             _ = fields["node"], fields["incarnation"]
             taken.epochs[shard] = position
             return
         events = [(position, _id(event["id"]), _stored(fields["actor"], event)) for event in fields["events"]]
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         taken.unreadable.append(position)
     else:
         taken.events.extend(events)
         if fields.get("epoch") != taken.epochs.get(shard):
             taken.deposed.append(position)
+
+
+def checked(body: bytes) -> dict[str, Any] | None:
+    """Return the map that a message holds, if its checksum fits; None: it holds none."""
+    protected, _, checksum = body.rpartition(CRC_KEY)
+    if len(checksum) != CRC_BYTES or zlib.crc32(protected) != int.from_bytes(checksum, "big"):
+        return None
+    try:
+        held = msgspec.msgpack.decode(body)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return held if isinstance(held, dict) else None
 
 
 def _stored(actor_id: str, event: dict[str, Any]) -> Stored:

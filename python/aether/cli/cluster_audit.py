@@ -5,37 +5,21 @@ Like `audit`, it reads the raw stream by nats-py, msgspec's msgpack and zlib, as
 
 from __future__ import annotations
 
-import asyncio
-import zlib
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-import nats
-from nats.js.api import AckPolicy, ConsumerConfig
-
-from aether.cli.audit import CRC_BYTES, CRC_KEY, FETCH_MESSAGES, FETCH_TIMEOUT_S
+from aether.cli.audit import EPOCH, Findings, Raw, checked, read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["ClusterAudit", "Raw", "judge", "raw_dump"]
 
-EXAMPLES_SHOWN = 5
-EPOCH_TOKEN = "=epoch"  # noqa: S105 - a subject's last part
-
-
-class Raw(NamedTuple):
-    """A message as it lies in the stream."""
-
-    position: int
-    subject: str
-    body: bytes
-
 
 @dataclass
-class ClusterAudit:
+class ClusterAudit(Findings):
     """What was found; everything from `interleaved` on counts what must not be.
 
     Attributes:
@@ -66,41 +50,13 @@ class ClusterAudit:
     unreadable: int = 0
     examples: list[str] = field(default_factory=list)
 
-    @property
-    def differences(self) -> dict[str, int]:
-        """How often each kind of fault was found."""
-        names = ("interleaved", "gaps", "twice", "missing", "altered", "unreadable")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def verified(self) -> bool:
-        """Whether there is no fault at all."""
-        return not any(self.differences.values())
-
-    def note(self, kind: str, what: str) -> None:
-        """Count a fault."""
-        setattr(self, kind, getattr(self, kind) + 1)
-        if len(self.examples) < EXAMPLES_SHOWN:
-            self.examples.append(f"{kind}: {what}")
+    kinds = ("interleaved", "gaps", "twice", "missing", "altered", "unreadable")
 
 
 async def raw_dump(url: str, namespace: str) -> list[Raw]:
     """Read a namespace's whole event stream."""
-    client = await nats.connect(url.split(","), allow_reconnect=False)
-    try:
-        stream = f"AETHER-EVENTS-{namespace}"
-        left = (await client.jetstream().stream_info(stream)).state.messages
-        reading = await client.jetstream().pull_subscribe(
-            "", stream=stream, config=ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True)
-        )
-        taken: list[Raw] = []
-        while len(taken) < left:
-            for message in await reading.fetch(min(FETCH_MESSAGES, left - len(taken)), timeout=FETCH_TIMEOUT_S):
-                taken.append(Raw(message.metadata.sequence.stream, message.subject, message.data))  # noqa: PERF401 - awaited
-            await asyncio.sleep(0)
-        return taken
-    finally:
-        await client.close()
+    async with aclosing(read_stream(url, namespace)) as parts:
+        return [message async for part in parts for message in part]
 
 
 def judge(messages: Iterable[Raw], acked: dict[tuple[str, str], Any]) -> ClusterAudit:
@@ -117,10 +73,10 @@ def judge(messages: Iterable[Raw], acked: dict[tuple[str, str], Any]) -> Cluster
     for position, subject, body in messages:
         found.messages += 1
         _, _, shard, token = subject.split(".")
-        sound = _sound(body)
-        if sound is None:
+        sound = checked(body)
+        if sound is None or not ("events" in sound or "node" in sound):
             found.note("unreadable", f"message {position}")
-        elif token == EPOCH_TOKEN:
+        elif token == EPOCH:
             found.takeovers += 1
             epochs[shard] = position
         else:
@@ -155,15 +111,3 @@ def _compare(found: ClusterAudit, commit: dict[str, Any], acked: dict[tuple[str,
     key = (commit["actor"], last["meta"].get("command_id", ""))
     if key in acked and acked[key] != last["data"]:
         found.note("altered", f"the command {key[1]} of {key[0]}: {last['data']}, answered was {acked[key]}")
-
-
-def _sound(body: bytes) -> dict[str, Any] | None:
-    """Return what a message holds, if its checksum fits."""
-    protected, _, checksum = body.rpartition(CRC_KEY)
-    if len(checksum) != CRC_BYTES or zlib.crc32(protected) != int.from_bytes(checksum, "big"):
-        return None
-    try:
-        held = msgspec.msgpack.decode(body)
-    except msgspec.DecodeError:
-        return None
-    return held if isinstance(held, dict) and ("events" in held or "node" in held) else None
