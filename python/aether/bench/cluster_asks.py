@@ -20,6 +20,7 @@ from aether.bench.measure import WALL, Line, Side, compare
 from aether.bench.setting import TIMEOUT_S, check
 from aether.cluster.host import ActorHost
 from aether.cluster.node import ClusterNode
+from aether.cluster.table import SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,7 +56,7 @@ async def lines(setting: Setting) -> list[Line]:
         )
         for stored in (namespace, plain):
             held = (await client.jetstream().stream_info(f"AETHER-EVENTS-{stored}")).state.messages
-            epochs = 0 if stored == plain else 1021
+            epochs = 0 if stored == plain else SHARDS
             check(holds=held >= actors * (repetitions + 1) + epochs, what=f"{stored} lacks commands")
         return found
 

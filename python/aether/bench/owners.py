@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aether._native import ShardTable, assign
 from aether.bench.measure import CPU, Side, Target, compare, repeated
 from aether.bench.setting import check
+from aether.cluster.table import SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NODES", "before", "owner_lines", "plain_assign", "rendezvous"]
 
-SHARDS = 1_021
 NODES = [(f"node-{number}", 1 + number % 3) for number in range(100)]
 """Names and weights."""
 LOOKUP_NS_MAX = 200

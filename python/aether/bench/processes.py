@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aether.bench.setting import Setting
 
-__putting_ = ["Share", "lines", "workers"]
+__all__ = ["Share", "lines", "workers"]
 
 ACTORS = 10_000
 WAIT_S = 600.0
@@ -177,6 +177,6 @@ def shares(line: Line, number: int) -> list[Line]:
     ]
 
 
-def percent(cpu_us: float, wputtingns: float) -> float:
+def percent(cpu_us: float, wall_ns: float) -> float:
     """Return CPU time through time, in percent."""
-    return 100_000 * cpu_us / wputtingns
+    return 100_000 * cpu_us / wall_ns

@@ -8,6 +8,7 @@ from aether._native import actor_subject, shard_of
 from aether.bench.measure import CPU, Side, compare
 from aether.bench.owners import owner_lines
 from aether.bench.setting import check
+from aether.cluster.table import SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["lines", "plain_shard", "plain_subject"]
 
-SHARDS = 1_021
 FNV_OFFSET, FNV_PRIME, MASK = 2_166_136_261, 16_777_619, 0xFFFF_FFFF
 KEPT = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 IDS = [text for number in range(500) for text in (f"device-{number}", f"order/{number * 7919}@eu", f"Flug Zürich {number}")]
