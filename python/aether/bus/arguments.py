@@ -11,7 +11,7 @@ from aether._native import EventFilter
 from aether.bus.base import CONCURRENCY, MAX_PENDING, MAX_PENDING_BYTES, Policy
 from aether.errors import InvalidIdError
 from aether.event import Event
-from aether.store.arguments import COUNT_MAX, check_int, check_timeout_s
+from aether.store.arguments import COUNT_MAX, check_int, check_is_seconds, check_timeout_s
 
 if TYPE_CHECKING:
     from aether.bus.base import Handler, OnError
@@ -117,6 +117,5 @@ def check_event(call: str, event: Any) -> None:  # noqa: ANN401 - whatever it wa
 
 def check_timeout(name: str, seconds: float) -> None:
     """Refuse what is no time to wait."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    check_is_seconds(name, seconds)
     check_timeout_s(name, seconds)

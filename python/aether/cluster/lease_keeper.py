@@ -22,6 +22,7 @@ from aether.cluster.pulse import Pulse
 from aether.errors import AetherError, DeadlineError, DecodeError, ServerUnavailableError
 from aether.nats.boot_clock import boot_time
 from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.store.arguments import check_is_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,8 +55,7 @@ def check_ttl(ttl: float) -> int:
     Raises:
         ValueError: it is not 1 to 3,600, or not whole.
     """
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
-        raise TypeError(f"ttl must be a number of seconds, not {type(ttl).__name__}")
+    check_is_seconds("ttl", ttl)
     if not 1 <= ttl <= TTL_S_MAX or ttl != int(ttl):
         raise ValueError(
             f"ttl must be whole seconds, 1 to {TTL_S_MAX:,}, not {ttl}: the server counts the life of a message in whole seconds"

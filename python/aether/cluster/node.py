@@ -33,7 +33,7 @@ from aether.nats.coordination import Coordination
 from aether.nats.errors import NoRespondersError
 from aether.nats.subjects import check_namespace, leader_subject, member_subject, table_subject
 from aether.nats.watch import CoordinationWatch
-from aether.store.arguments import check_placing
+from aether.store.arguments import check_is_seconds, check_placing
 from aether.store.fenced import FencedEventStore
 
 if TYPE_CHECKING:
@@ -599,8 +599,7 @@ class ClusterNode:
 
 
 def _seconds(name: str, value: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    check_is_seconds(name, value)
     if not 0 <= value <= most:
         raise ValueError(f"{name} must be 0 to {most:,.0f} seconds, not {value}")
     return float(value)

@@ -10,6 +10,7 @@ __all__ = [
     "check_ingest_bounds",
     "check_ingest_ways",
     "check_int",
+    "check_is_seconds",
     "check_limit",
     "check_placing",
     "check_timeout_s",
@@ -31,6 +32,12 @@ def check_int(name: str, value: object, lowest: int, highest: int, meaning: str)
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not lowest <= value <= highest:
         raise ValueError(f"{name} must be {meaning}, not {value}")
+
+
+def check_is_seconds(name: str, seconds: object) -> None:
+    """Refuse what is no number of seconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
 
 
 def check_timeout_s(name: str, seconds: float) -> None:
@@ -89,10 +96,9 @@ def check_ingest_bounds(
     check_int("known_ids_max", known_ids_max, 1, COUNT_MAX, "1 to 2**63 - 1 ids")
 
 
-def check_ingest_ways(*, linger_s: object, skip_known: object, on_conflict: object) -> None:
+def check_ingest_ways(*, linger_s: float, skip_known: object, on_conflict: object) -> None:
     """Refuse what are no ways for a pipeline to go."""
-    if isinstance(linger_s, bool) or not isinstance(linger_s, (float, int)):
-        raise TypeError(f"linger_s must be a number of seconds, not {type(linger_s).__name__}")
+    check_is_seconds("linger_s", linger_s)
     if not 0 <= linger_s <= LINGER_S_MAX:
         raise ValueError(f"linger_s must be 0 to {LINGER_S_MAX} seconds, not {linger_s}")
     if not isinstance(skip_known, bool):
