@@ -252,6 +252,7 @@ async def test_a_watch_that_is_closed_as_an_answer_comes_ends(nats_server, names
     monkeypatch.setattr(Client, "_process_pong", process)
     starting = asyncio.create_task(watch.start(deadline))
     await until(lambda: closing and closing[0].done())
+    assert closing[0].exception() is None
     starting.cancel()
     await asyncio.wait([starting])
     await connection.aclose()

@@ -202,6 +202,21 @@ def test_churn_stays_right(size: Size):
         assert longest <= 64, (seed, longest)
 
 
+@pytest.mark.parametrize("late_s", [0.001, 0.003, 0.005, 0.008, 0.02])
+def test_a_node_that_comes_back_as_it_is_given_up_disturbs_nobody_for_long(late_s):
+    """Whoever takes what another holds then, it is that node or takes from it, and soon all is in its place."""
+    for seed in range(10):
+        world = cluster(seed, 4)
+        world.kill(NAMES[3])
+        while NAMES[3] in world.nodes:
+            world.run(0.001)
+        world.run(late_s)
+        world.join(NAMES[3])
+        settled(world)
+        assert all(NAMES[3] in told for told in world.brief), seed
+        assert not world.double, seed
+
+
 class GivesBeforeRelease(Planner):
     """Bug: a shard is given on as soon as its owner was told."""
 
