@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aether.nats.waiting import finish
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,15 +28,10 @@ async def writable(descriptor: int) -> None:
 async def _ready(descriptor: int, add: Callable[..., object], remove: Callable[[int], object]) -> None:
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     try:
-        add(descriptor, _wake, ready)
+        add(descriptor, finish, ready)
     except PermissionError:
         return  # a device that cannot be waited for, as /dev/null: it answers at once
     try:
         await ready
     finally:
         remove(descriptor)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

@@ -42,6 +42,9 @@ TRY_AGAIN = frozenset({10004, 10006, 10007, 10008, 10009, 10118, 10163, 10167})
 FULL = frozenset({10002, 10023, 10028, 10047, 10077})
 """A limit of stream, account or disk."""
 
+ALL_SENT = 204
+"""The status of the last of several answers, which holds no message."""
+
 UNAVAILABLE = 503
 """HTTP's status, which the protocol also uses for "no responders"."""
 

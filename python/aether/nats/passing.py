@@ -17,6 +17,7 @@ from aether.nats.dialing import ping_s
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.lane import Lane
 from aether.nats.neighbours import named_servers, neighbour
+from aether.nats.witnesses import PROBE_FIRST_S, PROBE_MAX_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,6 @@ _LOG = logging.getLogger("aether.nats")
 PASS_ON_S = 1.0
 """How long a publisher waits. On a network that is well it takes some milliseconds, most of them to connect; a server that hangs
 must not silence publishers that only want to leave another."""
-
-PROBE_FIRST_S, PROBE_MAX_S = 0.001, 0.05
-"""How long a probe may stay away before another goes out: twice as long each time, from the first to the second."""
 
 PROBE = 1
 INBOXES = "_inbox."

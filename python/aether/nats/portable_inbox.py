@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import nats.errors
 
 from aether.errors import ServerRefusedError
-from aether.nats.errors import NoRespondersError
+from aether.nats.errors import ALL_SENT, NoRespondersError
 from aether.nats.transport import GUARD, Reply
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["NatsPyInbox", "publish", "reply_of", "subscribe", "unsubscribe"]
 
 ACK = "$JS.ACK."
-
-END = 204
-"""The status of the last of several answers, which holds no message."""
 
 ENDED = (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError, nats.errors.OutboundBufferLimitError)
 """What a client says that takes nothing, because it was closed, is about to be, or has lost its connection."""
@@ -112,4 +109,4 @@ def reply_of(msg: Msg) -> Reply:
         # It may have been published with a status line; it ends no answer for that.
         return Reply(0, position, headers.get("Nats-Subject"), msg.data)
     status = int(headers.get("Status", 0))
-    return Reply(status, int(headers.get("Nats-UpTo-Sequence", 0)) if status == END else 0, None, msg.data)
+    return Reply(status, int(headers.get("Nats-UpTo-Sequence", 0)) if status == ALL_SENT else 0, None, msg.data)

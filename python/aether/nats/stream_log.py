@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
-from aether.nats.errors import CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.errors import ALL_SENT, CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
 from aether.nats.pauses import pause
 from aether.nats.stream_feed import StreamFeed
 from aether.nats.transport import GUARD, GUARD_SUBJECT, TTL, header_bytes
@@ -35,9 +35,6 @@ FETCH_BYTES = 8 * 2**20
 FETCH_MIN, FETCH_MAX = 8, 512
 SCAN_BATCH = 256
 
-
-ALL_SENT = 204
-"""The status of the answer that ends several."""
 
 GONE = "the message is gone, though nothing may delete it: the server's disk is damaged, or the stream was copied in part"
 

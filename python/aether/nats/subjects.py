@@ -106,7 +106,7 @@ def leader_subject(namespace: str) -> str:
 
 def member_subject(namespace: str, node: str) -> str:
     """Name the subject of a node's lease on its membership."""
-    return f"aether-coord.{namespace}.member.{token_encode(node)}"
+    return f"{members_prefix(namespace)}{token_encode(node)}"
 
 
 def members_prefix(namespace: str) -> str:
