@@ -278,8 +278,8 @@ class ServerProcess:
 
     def __del__(self) -> None:
         if self._pipe >= 0:
+            self._close_pipe()  # first: where warnings are errors, the server must end too
             warnings.warn(f"{self.name} was never closed; use async with, or await aclose()", ResourceWarning, stacklevel=2)
-            self._close_pipe()
 
 
 def _is_taken(port: int) -> bool:
