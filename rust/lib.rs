@@ -55,5 +55,8 @@ pub mod token;
 
 #[cfg(feature = "python")]
 mod bindings;
+#[cfg(feature = "python")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[cfg(test)]
 mod dice;

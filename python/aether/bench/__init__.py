@@ -18,6 +18,7 @@ from aether.bench import (
     processes,
     replay,
     shard,
+    sustained,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ SCENARIOS: dict[str, Callable[[Setting], Awaitable[list[Line]]]] = {
     "processes": processes.lines,
     "replay": replay.lines,
     "shard": shard.lines,
+    "sustained": sustained.lines,
 }
 """Every scenario by its name on the command line."""
 

@@ -6,9 +6,6 @@ ten events that are put one after the other, which the pipeline sends together.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aether._native import Event, Head, encode_commit
+from aether.bench.child import finding
 from aether.bench.lines import Target
 from aether.bench.measure import WALL, Side, compare
 from aether.bench.nats_command import publish_async
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Shape", "lines"]
 
 MAX_BYTES = 1_048_576
-CHILD_S = 600.0
 AIMED_AT = (128, 10_000)
 """Payload and actors that targets are for."""
 
@@ -132,13 +129,4 @@ async def _peak_mib(setting: Setting, shape: Shape, count: int) -> float:
     """Put as many events once more in a process of its own; return how far its memory rose above idle."""
     async with setting.store() as store:
         given = {"url": setting.url, "namespace": (await store.info()).namespace, "count": count, "shape": asdict(shape)}
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "aether.bench.ingest_memory", msgspec.json.encode(given), stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            output, _ = await asyncio.wait_for(child.communicate(), CHILD_S)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-        check(holds=child.returncode == 0, what="the process that puts events for its memory failed")
-        return float(output)
+        return float(await finding("aether.bench.ingest_memory", msgspec.json.encode(given).decode()))

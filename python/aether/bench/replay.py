@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from aether._native import Event
+from aether.bench.child import finding
 from aether.bench.measure import WALL, Line, Side, Target, compare
 from aether.bench.nats_command import ordered_consumer
 from aether.bench.setting import PAYLOAD, check
@@ -28,7 +27,6 @@ __all__ = ["lines"]
 ACTORS = 1_000
 PULL = 5_000
 MIB_MAX = 64
-CHILD_S = 600.0
 
 
 async def lines(setting: Setting) -> list[Line]:
@@ -95,14 +93,6 @@ async def _pull(client: Client, stream: str, count: int) -> None:
 
 
 async def _memory_line(setting: Setting, namespace: str, count: int) -> Line:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "aether.bench.replay_memory", setting.url, namespace, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        output, _ = await asyncio.wait_for(child.communicate(), CHILD_S)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-    told = json.loads(output)
+    told = json.loads(await finding("aether.bench.replay_memory", setting.url, namespace))
     check(holds=told["read"] == count, what=f"{told['read']:,} of {count:,} events were read")
     return Line(f"replay, memory above idle, {count:,} events", told["grown_mib"], "MiB", targets=(Target("most", MIB_MAX),))

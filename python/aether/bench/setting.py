@@ -37,7 +37,7 @@ class Setting:
         size: how much is done and how often; "full" is what figures in documents are taken with, "once" what tests take.
         say: tells what is being done, for whoever waits.
         nats_command: the official command-line tool, where there is one; it is a further baseline then.
-        messages: among how many messages `load` looks; None: as many as the size says.
+        messages: among how many messages `load` looks, and how many `sustained` puts; None: as many as the size says.
         server_pids: the servers' processes, where they are ours and run on this machine; their CPU time is told then.
         storage: of streams that are made.
         replicas: of streams that are made.

@@ -42,7 +42,12 @@ PACKAGES = ("aether-events", "nats-py")
     show_default=True,
     help="How much is done, and how often.",
 )
-@click.option("--messages", type=click.IntRange(10_000), metavar="N", help="Among how many messages load looks.")
+@click.option(
+    "--messages",
+    type=click.IntRange(10_000),
+    metavar="N",
+    help="Among how many messages load looks, and how many sustained puts.",
+)
 @click.option(
     "--processes",
     type=click.IntRange(2, 64),

@@ -1,0 +1,129 @@
+"""Very many events of very many actors, one after the other from one process: does the rate last, and does the memory stay flat?
+
+Actors take turns, so each of an actor's commits lies far behind its last one, in the stream and in every cache. What is
+asked is not how fast this is, but whether the last tenth is as fast as the first, whether the client needs more memory for it,
+and whether an actor can be loaded afterwards as if it were alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aether.bench.child import finding
+from aether.bench.lines import Line, Target, percentiles
+from aether.bench.load import COLD_NS_MAX
+from aether.bench.setting import check
+from aether.nats.subjects import events_stream
+from aether.store.jetstream import JetStreamEventStore
+
+if TYPE_CHECKING:
+    from aether.bench.setting import Setting
+
+__all__ = ["EVENTS_EACH", "TENTHS", "Given", "Tenth", "actor", "lines"]
+
+EVENTS_EACH = 100
+"""Events of an actor in the end, a commit each."""
+
+TENTHS = 10
+LASTING = 0.85
+"""How fast the last tenth has to be, the first being 1."""
+
+MIB_MAX = 64
+"""How much the client's memory may grow after the first tenth, in MiB; as for a replay."""
+
+LOADED = 200
+
+
+class Given(msgspec.Struct):
+    """What is to be put, and where."""
+
+    url: str
+    namespace: str
+    actors: int
+
+
+class Tenth(msgspec.Struct):
+    """How a tenth of the events went: seconds, CPU seconds of the process, and its resident memory at the end, in MiB."""
+
+    seconds: float
+    cpu_s: float
+    resident_mib: float
+
+
+def actor(number: int) -> str:
+    """Name an actor."""
+    return f"device-{number}"
+
+
+async def lines(setting: Setting) -> list[Line]:
+    """Put everything from a process of its own; then load some actors, each in a store that has never seen it."""
+    count = setting.messages or setting.count(200_000, 1_000_000, 10_000_000)
+    actors = count // EVENTS_EACH
+    count = actors * EVENTS_EACH
+    what = f"sustained, {count:,} events of {actors:,} actors"
+    setting.say(f"{what}, from one process")
+    async with setting.store() as store:
+        namespace = (await store.info()).namespace
+        given = Given(setting.url, namespace, actors)
+        servers = setting.server_cpu_ns()
+        printed = await finding("aether.bench.sustained_process", msgspec.json.encode(given).decode())
+        tenths = msgspec.json.decode(printed, type=list[Tenth])
+        served = setting.server_cpu_ns()
+        async with setting.client() as client:
+            state = (await client.jetstream().stream_info(events_stream(namespace))).state
+        check(holds=state.messages == count, what=f"{state.messages:,} of {count:,} commits are stored")
+        setting.say(f"sustained: {LOADED} actors are loaded, each by a store that has never seen it")
+        loads = [await _cold_load_ns(setting, namespace, actor(place * actors // LOADED)) for place in range(LOADED)]
+    first, last, part = tenths[0], tenths[-1], count // TENTHS
+    server_us = None if served is None or servers is None else (served - servers) / count / 1000
+    aims = setting.plain
+    cold = percentiles(loads)
+    return [
+        Line(
+            what,
+            1e9 * sum(tenth.seconds for tenth in tenths) / count,
+            "ns",
+            spread=(1e9 * min(tenth.seconds for tenth in tenths) / part, 1e9 * max(tenth.seconds for tenth in tenths) / part),
+            cpu_us=1e6 * sum(tenth.cpu_s for tenth in tenths) / count,
+            server_us=server_us,
+            disk_bytes=state.bytes / count,
+        ),
+        Line(
+            f"sustained, the last {part:,}",
+            1e9 * last.seconds / part,
+            "ns",
+            cpu_us=1e6 * last.cpu_s / part,
+            baseline=f"the first {part:,}",
+            theirs=1e9 * first.seconds / part,
+            their_cpu_us=1e6 * first.cpu_s / part,
+            ratio=first.seconds / last.seconds,
+            cpu_ratio=first.cpu_s / last.cpu_s,
+            targets=(Target("faster", LASTING),) if aims else (),
+        ),
+        Line(
+            "sustained, the client's growth after the first tenth",
+            max(tenth.resident_mib for tenth in tenths) - first.resident_mib,
+            "MiB",
+            targets=(Target("most", MIB_MAX),),
+        ),
+        Line(
+            f"sustained, then a cold load of {EVENTS_EACH} events",
+            cold.p50,
+            "ns",
+            latency=cold,
+            targets=(Target("most", COLD_NS_MAX),) if aims else (),
+        ),
+    ]
+
+
+async def _cold_load_ns(setting: Setting, namespace: str, actor_id: str) -> int:
+    async with JetStreamEventStore(setting.url, namespace=namespace) as store:
+        await store.info()
+        began = time.perf_counter_ns()
+        events = await store.get_events(actor_id)
+        taken = time.perf_counter_ns() - began
+    check(holds=[event.version for event in events] == [*range(1, EVENTS_EACH + 1)], what=f"{actor_id} lacks events")
+    return taken
