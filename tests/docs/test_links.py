@@ -53,7 +53,7 @@ def test_named_commands_exist(page: Path):
 
     missing = []
     for words in commands_of(page):
-        command = program.commands.get(words[0])
+        command = program.get_command(click.Context(program), words[0])
         if command is None:
             missing.append(words[0])
             continue

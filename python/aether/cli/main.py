@@ -6,31 +6,52 @@ import asyncio
 import importlib.metadata
 import os
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from aether.cli.bench import bench
-from aether.cli.cluster import cluster
-from aether.cli.demo import demo
-from aether.cli.dev import dev
-from aether.cli.export import export
 from aether.cli.faults import PIPE_CLOSED, report_fault
-from aether.cli.import_ import import_
-from aether.cli.repair import repair
-from aether.cli.show import show
 from aether.errors import AetherError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["run"]
 
+CALLED = {"import": "import_"}
+"""Modules, and commands in them, that Python does not let have the name that is typed."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="A first look: aether demo")
+
+class _Commands(click.Group):
+    """Imports a command's module when that command is typed: a bench needs much that an import would wait for at its start."""
+
+    def __init__(self, *, names: Sequence[str], **given: Any) -> None:  # noqa: ANN401 - click's
+        super().__init__(**given)
+        self._names = names
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return the names of all commands."""
+        return list(self._names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Return a command, or None if there is none of that name."""
+        if cmd_name not in self._names:
+            return None
+        attribute = CALLED.get(cmd_name, cmd_name)
+        command: click.Command = getattr(import_module(f"aether.cli.{attribute}"), attribute)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    names=("bench", "cluster", "demo", "dev", "export", "import", "repair", "show"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="A first look: aether demo",
+)
 @click.version_option(importlib.metadata.version("aether-events"), message="aether %(version)s")
 def aether() -> None:
     """Event-sourcing primitives on NATS JetStream."""
-
-
-for _command in (demo, import_, export, show, repair, cluster, dev, bench):
-    aether.add_command(_command)
 
 
 def run(arguments: list[str] | None = None) -> int:
