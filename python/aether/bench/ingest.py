@@ -107,11 +107,13 @@ async def _lines(setting: Setting, shape: Shape) -> list[Line]:
         ours = Side("aether", putting.put, count, putting.events, bytes_held=lambda: setting.stream_bytes(stream))
         sides, targets = [], []
         if setting.nats_command is not None:
-            theirs = publish_async(setting, bare, count, shape.message_bytes())
-            differs = "no guards, one subject, one event a message"
-            sides.append(replace(theirs, bytes_held=lambda: setting.stream_bytes(bare), differs=differs))
-            if setting.plain and (shape.payload, shape.actors) == AIMED_AT:
-                targets.append([Target("faster", FASTER[shape.commit])])
+            # One subject is the least work for the server, so many as there are actors the same as for ours.
+            for subjects in (1, min(shape.actors, count)):
+                theirs = publish_async(setting, bare, count, shape.message_bytes(), subjects=subjects)
+                differs = f"no guards, {'one subject, ' if subjects == 1 else ''}one event a message"
+                sides.append(replace(theirs, bytes_held=lambda: setting.stream_bytes(bare), differs=differs))
+                aimed = setting.plain and (shape.payload, shape.actors) == AIMED_AT
+                targets.append([Target("faster", FASTER[shape.commit])] if aimed else [])
         found = await compare(
             f"ingest, {shape}",
             ours,

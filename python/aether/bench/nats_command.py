@@ -21,10 +21,14 @@ ASK_S = 0.05
 _RATE = re.compile(r"stats: ([\d,]+) msgs/sec")
 
 
-def publish_async(setting: Setting, stream: str, count: int, size: int) -> Side:
-    """Publish acked messages of the commits' size, many in flight, without guards."""
+def publish_async(setting: Setting, stream: str, count: int, size: int, *, subjects: int = 1) -> Side:
+    """Publish acked messages of the commits' size, many in flight, without guards, on so many subjects in turn."""
     arguments = ["js", "pub", "async", f"{stream}.nats", "--stream", stream, "--size", f"{size}B"]
-    return Side("nats bench js pub async", lambda _: _run(setting, arguments, count), count, tells=True)
+    name = "nats bench js pub async"
+    if subjects > 1:
+        arguments += ["--multisubject", "--multisubjectmax", str(subjects)]
+        name += f", {subjects:,} subjects"
+    return Side(name, lambda _: _run(setting, arguments, count), count, tells=True)
 
 
 def ordered_consumer(setting: Setting, stream: str, count: int) -> Side:

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-__all__ = ["PAYLOAD", "Setting", "check", "cpu_ns_of"]
+__all__ = ["PAYLOAD", "PAYLOAD_BYTES", "Setting", "check", "cpu_ns_of"]
 
 TIMEOUT_S = 30.0
 DEFAULT_SYNC = "every 120 s"
 PAYLOAD = {"v": "x" * 123}
-"""128 bytes as msgpack."""
+PAYLOAD_BYTES = 128
+"""Of `PAYLOAD` as msgpack."""
 
 
 @dataclass(frozen=True)

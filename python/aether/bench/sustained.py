@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aether.bench.child import finding
+from aether.bench.ingest import Shape
 from aether.bench.lines import Line, Target, percentiles
 from aether.bench.load import COLD_NS_MAX
-from aether.bench.setting import check
+from aether.bench.measure import WALL, timed
+from aether.bench.nats_command import publish_async
+from aether.bench.setting import PAYLOAD_BYTES, check
 from aether.nats.subjects import events_stream
 from aether.store.jetstream import JetStreamEventStore
 
@@ -34,7 +37,7 @@ LASTING = 0.85
 MIB_MAX = 64
 """How much the client's memory may grow after the first tenth, in MiB; as for a replay."""
 
-LOADED = 200
+LOADED = 20
 
 
 class Given(msgspec.Struct):
@@ -75,12 +78,15 @@ async def lines(setting: Setting) -> list[Line]:
         async with setting.client() as client:
             state = (await client.jetstream().stream_info(events_stream(namespace))).state
         check(holds=state.messages == count, what=f"{state.messages:,} of {count:,} commits are stored")
-        setting.say(f"sustained: {LOADED} actors are loaded, each by a store that has never seen it")
-        loads = [await _cold_load_ns(setting, namespace, actor(place * actors // LOADED)) for place in range(LOADED)]
+        setting.say(f"sustained: {LOADED} actors are loaded, each by stores that have never seen it")
+        names = [actor(place * actors // LOADED) for place in range(LOADED)]
+        first_loads = [await _cold_load_ns(setting, namespace, name) for name in names]
+        loads = [await _cold_load_ns(setting, namespace, name) for _ in range(setting.repetitions(3, 5, 15)) for name in names]
+    theirs = [] if setting.nats_command is None else await _by_go(setting, count, actors)
     first, last, part = tenths[0], tenths[-1], count // TENTHS
     server_us = None if served is None or servers is None else (served - servers) / count / 1000
     aims = setting.plain
-    cold = percentiles(loads)
+    cold, untouched = percentiles(loads), percentiles(first_loads)
     return [
         Line(
             what,
@@ -109,6 +115,7 @@ async def lines(setting: Setting) -> list[Line]:
             "MiB",
             targets=(Target("most", MIB_MAX),),
         ),
+        *theirs,
         Line(
             f"sustained, then a cold load of {EVENTS_EACH} events",
             cold.p50,
@@ -116,6 +123,29 @@ async def lines(setting: Setting) -> list[Line]:
             latency=cold,
             targets=(Target("most", COLD_NS_MAX),) if aims else (),
         ),
+        Line("sustained, the first such load, from blocks that the server has to read", untouched.p50, "ns", latency=untouched),
+    ]
+
+
+async def _by_go(setting: Setting, count: int, subjects: int) -> list[Line]:
+    """Let Go's client publish as many messages, without guards: what changes there is the server's doing alone."""
+    part = count // TENTHS
+    setting.say(f"sustained: the same by {setting.nats_command}, on as many subjects")
+    async with setting.bare_stream() as bare:
+        side = publish_async(setting, bare, part, Shape(1, PAYLOAD_BYTES, subjects).message_bytes(), subjects=subjects)
+        times = [await timed(side, WALL, setting.server_cpu_ns) for _ in range(TENTHS)]
+    first, last = times[0], times[-1]
+    return [
+        Line(
+            f"sustained, the last {part:,} by {side.name}",
+            last.ns,
+            "ns",
+            server_us=last.server_us,
+            baseline=f"its first {part:,}",
+            theirs=first.ns,
+            their_server_us=first.server_us,
+            ratio=first.ns / last.ns,
+        )
     ]
 
 
