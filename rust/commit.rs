@@ -163,7 +163,7 @@ pub fn check_events(events: &[Arc<EventData>]) -> Result<&Arc<EventData>> {
 pub fn check_room(version: u64, count: usize) -> Result<()> {
     match VERSION_MAX.checked_sub(version) {
         Some(left) if count as u64 <= left => Ok(()),
-        _ => Err(Error::Misuse("the versions of this actor are used up: the last is 2**64 - 1")),
+        _ => Err(Error::VersionsUsedUp),
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Error {
     TooLarge { size: usize, limit: usize },
     /// The actor is at `actual`, the write counted on `expected`.
     Conflict { expected: u64, actual: u64 },
+    /// The actor has no more versions.
+    VersionsUsedUp,
     /// The log holds as many events as it may.
     Full { max_events: usize },
     /// Arguments that make no commit.
@@ -35,6 +37,7 @@ impl fmt::Display for Error {
             Self::InvalidId { what, reason } => write!(f, "{what}: {reason}"),
             Self::TooLarge { size, limit } => write!(f, "{size} bytes, the limit is {limit}"),
             Self::Conflict { expected, actual } => write!(f, "version is {actual}, not {expected}"),
+            Self::VersionsUsedUp => f.write_str("the versions of this actor are used up"),
             Self::Full { max_events } => write!(f, "full: max_events={max_events}"),
             Self::Misuse(reason) => f.write_str(reason),
         }

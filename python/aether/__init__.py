@@ -52,6 +52,7 @@ from aether.errors import (
     UnknownFormatError,
     UnsupportedServerError,
     VersionConflictError,
+    VersionsUsedUpError,
 )
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.connect_options import ConnectOptions
@@ -139,5 +140,6 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
+    "VersionsUsedUpError",
     "codec",
 ]

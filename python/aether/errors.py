@@ -8,6 +8,7 @@
     ├── CommitTooLargeError (ValueError)       a commit larger than the server or the store takes
     ├── VersionConflictError                   somebody else wrote first; names the version really there
     │   └── IdConflictError                    an id that is stored already, with other content or elsewhere
+    ├── VersionsUsedUpError (ValueError)       an actor at the last version there is
     ├── CorruptEventError                      a damaged or foreign message; names stream and position
     ├── StoreFullError                         a stated bound of the store is reached
     ├── NamespaceMismatchError                 the stream differs from what this store needs
@@ -75,6 +76,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
+    "VersionsUsedUpError",
 ]
 
 
@@ -204,6 +206,21 @@ class IdConflictError(VersionConflictError):
 
     def __str__(self) -> str:
         return f"the event {self.event_id!a} of {self.actor_id!a} is there already at version {self.actual}, {self.reason}"
+
+
+class VersionsUsedUpError(AetherError, ValueError):
+    """An actor is at version 2**64 - 1, or so near it that the events do not fit: versions never wrap around.
+
+    Attributes:
+        actor_id: the actor.
+    """
+
+    def __init__(self, actor_id: str) -> None:
+        super().__init__(actor_id)
+        self.actor_id = actor_id
+
+    def __str__(self) -> str:
+        return f"the versions of {self.actor_id!r} are used up: the last is 2**64 - 1; go on with an actor of another id"
 
 
 class CorruptEventError(AetherError):

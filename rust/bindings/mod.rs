@@ -54,6 +54,7 @@ pyo3::import_exception!(aether.errors, SubscriptionInterruptedError);
 pyo3::import_exception!(aether.errors, SubscriptionLaggedError);
 pyo3::import_exception!(aether.errors, UnknownFormatError);
 pyo3::import_exception!(aether.errors, VersionConflictError);
+pyo3::import_exception!(aether.errors, VersionsUsedUpError);
 
 const SHOWN_CHARS: usize = 40;
 
@@ -71,6 +72,7 @@ fn raise(error: Error, name: &str) -> PyErr {
         Error::InvalidId { what, reason } => InvalidIdError::new_err((what, name.to_owned(), reason)),
         Error::TooLarge { size, limit } => CommitTooLargeError::new_err((name.to_owned(), size, limit)),
         Error::Conflict { expected, actual } => VersionConflictError::new_err((name.to_owned(), expected, actual)),
+        Error::VersionsUsedUp => VersionsUsedUpError::new_err((name.to_owned(),)),
         Error::Full { max_events } => StoreFullError::new_err((
             "the in-memory store",
             format!("max_events={max_events}"),

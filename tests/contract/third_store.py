@@ -19,6 +19,7 @@ from aether import (
     NewEvent,
     Snapshot,
     VersionConflictError,
+    VersionsUsedUpError,
 )
 from aether._native import EventFilter, check_actor_id, number_events, shard_of
 from aether.store.arguments import check_after, check_batch_size, check_expected_version, check_from_version, check_limit
@@ -77,6 +78,8 @@ class ListStore:
             latest = self.latest(actor_id)
             if expected_version is not None and expected_version != latest:
                 raise VersionConflictError(actor_id, expected_version, latest)
+            if latest + len(drafts) > 2**64 - 1:
+                raise VersionsUsedUpError(actor_id)
             commit = number_events(actor_id, drafts, latest + 1)
             self.check_size(commit)
             return Appended(commit[-1].version, self.store(actor_id, commit))

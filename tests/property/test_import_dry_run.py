@@ -30,7 +30,7 @@ records = st.lists(
             "timestamp": st.just("2013-01-01T10:17:00Z"),
             "data": st.sampled_from([1, 2]),
         },
-        optional={"version": st.sampled_from([1, 2, 3, 5, 9])},
+        optional={"version": st.sampled_from([1, 2, 3, 5, 9, 2**64 - 1])},
     ),
     max_size=25,
 )

@@ -17,6 +17,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "DecodeError": (17, "the bytes end within a str"),
     "CommitTooLargeError": ("order-1", 2_000_000, 1_048_576),
     "VersionConflictError": ("order-1", 3, 5),
+    "VersionsUsedUpError": ("order-1",),
     "IdConflictError": ("order-1", 3, 5, "e-17", "not at 3"),
     "CorruptEventError": ("AETHER-EVENTS-shop", 42, "order-1", "its checksum does not fit"),
     "StoreFullError": ("this store", "max_events=10", "allow more with max_events="),
@@ -49,6 +50,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
 REMEDIES = {
     "CommitTooLargeError": "save fewer events at once",
     "VersionConflictError": "reload its events, decide again and save again",
+    "VersionsUsedUpError": "go on with an actor of another id",
     "CorruptEventError": "aether repair",
     "StoreFullError": "allow more with max_events=",
     "NamespaceMismatchError": "use another namespace",

@@ -32,7 +32,7 @@ def planned(*records: Record, held: Holdings) -> tuple[list[tuple[str, int]], in
     """Return the ids and versions to store, how many are there already, and the lines in conflict."""
     plan = make_plan("a", held, records)
     assert [item.event_id for item in plan.records] == [event.id for event in plan.events]
-    return [(event.id, event.version) for event in plan.events], plan.already_there, [item.line for item in plan.conflicts]
+    return [(event.id, event.version) for event in plan.events], plan.already_there, [item.line for item in plan.refused]
 
 
 def test_new_records_are_numbered_behind_what_is_there_in_their_order() -> None:
@@ -65,7 +65,7 @@ def test_an_equal_id_with_other_content_is_a_conflict(held: Holdings) -> None:
 def test_the_conflict_says_what_is_there_and_what_to_do() -> None:
     """A reader of the message knows the id, the actor, the version and the way out."""
     plan = make_plan("a", holdings(("x", 4)), [record("x", "other"), record("x", version=5), record("z", version=4)])
-    content, place, passed = (conflict.reason for conflict in plan.conflicts)
+    content, place, passed = (conflict.reason for conflict in plan.refused)
     assert "'x' of 'a' is there already at version 4, with other content" in content
     assert "at version 4, not at 5" in place
     assert "wants version 4 of 'a', which is at 4 with other events; leave the version out" in passed

@@ -115,9 +115,12 @@ class DryRun:
         self._known.add(actor_id, holdings, plan.events)
         self.report.saved += len(plan.events)
         self.report.already_there += plan.already_there
-        self.report.conflicts += len(plan.conflicts)
-        for conflict in plan.conflicts:
-            self._tell(Fault("conflict", conflict.line, conflict.reason))
+        for refusal in plan.refused:
+            if refusal.kind == "conflict":
+                self.report.conflicts += 1
+            else:
+                self.report.failed += 1
+            self._tell(Fault(*refusal))
 
     def _tell(self, fault: Fault) -> None:
         if self._on_fault is not None:

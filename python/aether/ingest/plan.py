@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aether._native import number_events
-from aether.store.arguments import (
-    VERSION_MAX,
-)
+from aether.errors import VersionsUsedUpError
+from aether.store.arguments import VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from aether.event import Event, NewEvent
     from aether.ingest.records import Record
 
-__all__ = ["Conflict", "Holdings", "Plan", "make_plan"]
+__all__ = ["Holdings", "Plan", "Refusal", "make_plan"]
 
 CONTENT_BITS = 64
 _CONTENT = (1 << CONTENT_BITS) - 1
@@ -55,14 +54,16 @@ class Holdings:
         return self._held[event_id] & _CONTENT == _content(event)
 
 
-class Conflict(NamedTuple):
-    """A record that cannot be stored beside what is there.
+class Refusal(NamedTuple):
+    """A record that cannot be stored.
 
     Attributes:
+        kind: "conflict": not beside what is there; "failed": not at all.
         line: its line in the input.
-        reason: what is there instead.
+        reason: what is there instead, or what stands against it.
     """
 
+    kind: Literal["conflict", "failed"]
     line: int
     reason: str
 
@@ -74,13 +75,13 @@ class Plan(NamedTuple):
         events: those to store, numbered, as one commit.
         records: their records, in the same order.
         already_there: how many are stored already, or stand in the input twice.
-        conflicts: those that cannot be stored.
+        refused: those that cannot be stored.
     """
 
     events: list[Event]
     records: list[Record]
     already_there: int
-    conflicts: list[Conflict]
+    refused: list[Refusal]
 
 
 def make_plan(actor_id: str, holdings: Holdings, records: Sequence[Record]) -> Plan:
@@ -103,11 +104,11 @@ def make_plan(actor_id: str, holdings: Holdings, records: Sequence[Record]) -> P
             if equal and record.version in (None, held_at):
                 already_there += 1
             else:
-                plan.conflicts.append(_same_id(actor_id, record, held_at, equal=equal))
+                plan.refused.append(_same_id(actor_id, record, held_at, equal=equal))
         elif record.version is None and version == VERSION_MAX:
-            plan.conflicts.append(Conflict(record.line, f"{actor_id!a} is at version {version}, the last there is"))
+            plan.refused.append(Refusal("failed", record.line, str(VersionsUsedUpError(actor_id))))
         elif record.version is not None and record.version <= version:
-            plan.conflicts.append(_passed(actor_id, record, version))
+            plan.refused.append(_passed(actor_id, record, version))
         else:
             version = record.version or version + 1
             event = number_events(actor_id, [record.event], version)[0]
@@ -117,15 +118,18 @@ def make_plan(actor_id: str, holdings: Holdings, records: Sequence[Record]) -> P
     return plan._replace(already_there=already_there)
 
 
-def _same_id(actor_id: str, record: Record, held_at: int, *, equal: bool) -> Conflict:
+def _same_id(actor_id: str, record: Record, held_at: int, *, equal: bool) -> Refusal:
     what = f"the event {record.event_id!a} of {actor_id!a} is there already at version {held_at}"
     if equal:
-        return Conflict(record.line, f"{what}, not at {record.version}")
-    return Conflict(record.line, f"{what}, with other content; a changed event is a new event and needs an id of its own")
+        return Refusal("conflict", record.line, f"{what}, not at {record.version}")
+    return Refusal(
+        "conflict", record.line, f"{what}, with other content; a changed event is a new event and needs an id of its own"
+    )
 
 
-def _passed(actor_id: str, record: Record, version: int) -> Conflict:
-    return Conflict(
+def _passed(actor_id: str, record: Record, version: int) -> Refusal:
+    return Refusal(
+        "conflict",
         record.line,
         f"the event {record.event_id!a} wants version {record.version} of {actor_id!a}, which is at {version} with other events; "
         "leave the version out to add it behind them",

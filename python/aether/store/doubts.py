@@ -32,6 +32,7 @@ from aether.errors import (
     OutcomeUnknownError,
     ServerRefusedError,
     VersionConflictError,
+    VersionsUsedUpError,
 )
 from aether.nats.errors import CONFLICT
 from aether.store.guarded_write import AppendRequest, SaveRequest
@@ -209,11 +210,8 @@ class Doubts:
             try:
                 request = AppendRequest(doubt.actor_id, event._draft(), None)  # noqa: SLF001 - for this use
                 written = await self._write(request, doubt)
-            except ValueError as error:
-                if isinstance(error, AetherError):
-                    ending.unstored("failed", error)  # too large
-                else:
-                    ending.unstored("failed", AetherError(str(error)))  # there are no more versions
+            except (CommitTooLargeError, VersionsUsedUpError) as error:
+                ending.unstored("failed", error)
             except AetherError as error:
                 self._give_up(ending, 1, error, doubt, may_be_stored=False)
                 ending.unstored("failed", not_sent(error), len(doubt.events) - len(ending.fates))

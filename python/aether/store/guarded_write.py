@@ -22,7 +22,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from aether._native import Commit, Event, Head, NewEvent, check_events, number_events
-from aether.errors import DecodeError
+from aether.errors import DecodeError, VersionsUsedUpError
+from aether.store.arguments import VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,8 @@ class AppendRequest:
         """Return the events numbered from `version` + 1 on, if the latest version is the expected one."""
         if self.expected_version not in (None, version):
             return None
+        if len(self.events) > VERSION_MAX - version:
+            raise VersionsUsedUpError(self.actor_id)
         return number_events(self.actor_id, self.events, version + 1)
 
     def may_be_stored(self, version: int) -> bool:  # noqa: ARG002 - of the protocol

@@ -19,6 +19,7 @@ from aether.errors import (
     OutcomeUnknownError,
     StoreFullError,
     VersionConflictError,
+    VersionsUsedUpError,
 )
 from aether.store.base import IngestOutcome
 
@@ -311,7 +312,8 @@ def not_sent(cause: AetherError) -> AetherError:
 
 def is_verdict(error: AetherError) -> bool:
     """Say whether this error is about the event, its actor or its shard alone; any other would meet all events alike."""
-    return isinstance(error, VersionConflictError | CommitTooLargeError | CorruptEventError | NotOwnerError)
+    verdicts = VersionConflictError | VersionsUsedUpError | CommitTooLargeError | CorruptEventError | NotOwnerError
+    return isinstance(error, verdicts)
 
 
 def note(stats: IngestStats) -> str:

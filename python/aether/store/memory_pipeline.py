@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from aether._native import HeadCache, Pending
-from aether.errors import AetherError, VersionConflictError
+from aether.errors import AetherError, VersionConflictError, VersionsUsedUpError
 from aether.store.base import IngestStats
 from aether.store.ingesting import (
     CLOSED,
@@ -162,7 +162,7 @@ class MemoryPipeline:
             case "unread":
                 return Fate("failed", error=too_many_ids(event.actor_id, self._known_ids_max))
         if event.version == 0:
-            return Fate("failed", error=AetherError(f"the versions of {event.actor_id!r} are used up: the last is 2**64 - 1"))
+            return Fate("failed", error=VersionsUsedUpError(event.actor_id))
         try:
             return Fate("saved", 0, self._log.save_event(event))
         except VersionConflictError as error:

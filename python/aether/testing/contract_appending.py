@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aether.errors import CommitTooLargeError, VersionConflictError
+from aether.errors import CommitTooLargeError, VersionConflictError, VersionsUsedUpError
 from aether.event import Event, NewEvent
 from aether.testing.contract_base import StoreCase, drafts, events, facts
 
@@ -126,12 +126,12 @@ class AppendingContract(StoreCase):
             await store.append(actor, NewEvent("Happened"), expected_version=wrong)
 
     async def test_numbering_ends_where_versions_end(self, store: StoreUnderTest, actor: str) -> None:
-        """An append that would pass version 2**64 - 1 is a ValueError, and nothing is stored: versions never wrap around."""
+        """An append that would pass version 2**64 - 1 is refused, and nothing is stored: versions never wrap around."""
         await store.save_event(*events(actor, 2**64 - 2))
-        with pytest.raises(ValueError, match="version"):
+        with pytest.raises(VersionsUsedUpError, match="used up"):
             await store.append(actor, drafts(2))
         assert (await store.append(actor, NewEvent("Happened"))).version == 2**64 - 1
-        with pytest.raises(ValueError, match="version"):
+        with pytest.raises(VersionsUsedUpError, match="used up"):
             await store.append(actor, NewEvent("Happened"))
         assert [event.version for event in await store.get_events(actor)] == [2**64 - 2, 2**64 - 1]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aether.errors import AetherError, IdConflictError, IngestError, VersionConflictError
+from aether.errors import AetherError, IdConflictError, IngestError, VersionConflictError, VersionsUsedUpError
 from aether.event import Event, NewEvent
 from aether.testing.contract_base import StoreCase, drafts, events, facts
 from aether.testing.contract_ingest import accounted, told
@@ -285,3 +285,15 @@ class IngestWaysContract(StoreCase):
                 await pipeline.flush()
         assert [pair for pair, _ in caught.value.failures] == [(actor, too_large)]
         assert [(event.version, event.event_type) for event in await store.get_events(actor)] == [(1, "a"), (2, "b")]
+
+    async def test_an_actor_without_versions_fails_alone(self, store: StoreUnderTest, actor: str) -> None:
+        """New events of an actor at the last version there is fail with `VersionsUsedUpError`, and other actors go on."""
+        await store.save_event(*events(actor, 2**64 - 1))
+        others = [f"{actor}-{number}" for number in range(3)]
+        async with store.ingest() as pipeline:
+            await pipeline.put((actor, NewEvent("Happened")))
+            for other in others:
+                await pipeline.put((other, NewEvent("Happened")))
+            error = await told(pipeline)
+        assert [(put[0], type(why)) for put, why in error.failures] == [(actor, VersionsUsedUpError)]
+        assert [await store.get_latest_version(name) for name in (actor, *others)] == [2**64 - 1, 1, 1, 1]
