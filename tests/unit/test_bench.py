@@ -10,14 +10,18 @@ import sys
 
 import pytest
 
+from aether._native import shard_of
+from aether.bench.cluster_writer import actor_of
+from aether.bench.histogram import BIN_NS, bars, bins
 from aether.bench.ingest import SHAPES
-from aether.bench.lines import Line, percentiles, percentiles_from
+from aether.bench.lines import Line, Target, percentiles, percentiles_from
 from aether.bench.measure import WALL, Side, compare
 from aether.bench.peers import KEPT
 from aether.bench.processes import Share, shares
 from aether.bench.servers import check_servers
 from aether.bench.setting import cpu_ns_of
 from aether.bench.tables import about, as_json, as_text
+from aether.cluster.table import SHARDS
 
 
 def test_percentiles_are_of_the_samples():
@@ -61,6 +65,33 @@ async def test_a_side_without_a_baseline_makes_a_line_of_its_own():
     told = about("a report", "typed", ["aether-events", "no-such-package"])
     assert as_json(told, [line])["lines"][0]["baseline"] is None
     assert "alone" in as_text(told, [line], rates=True)
+
+
+def test_a_histogram_counts_each_sample_in_its_bin_and_stands_below_the_table():
+    """A sample at a bin's beginning is in it; bins that hold nothing are left out; the report has the bars, JSON the figures."""
+    histogram = bins([0, BIN_NS - 1, BIN_NS, 9 * BIN_NS])
+    assert histogram == ((0, 2), (BIN_NS, 1), (9 * BIN_NS, 1))
+    assert [bar.count("#") for bar in bars(histogram)] == [40, 20, 20]
+    line = Line("standing still", 1, "ms", histogram=histogram)
+    told = about("a report", "typed", [])
+    assert as_text(told, [line]).splitlines()[-4:] == ["standing still", *bars(histogram)]
+    assert as_json(told, [line])["lines"][0]["histogram_ns"] == histogram
+    assert bars(()) == []
+
+
+def test_a_target_may_be_for_percentiles():
+    """What half, or 99 of 100, may take at most is compared with the line's percentiles; without any it is missed."""
+    line = Line("standing still", 1, "ms", latency=percentiles([10] * 98 + [90] * 2))
+    assert Target("p50", 10).met(line)
+    assert not Target("p50", 9).met(line)
+    assert not Target("p99", 10).met(line)
+    assert str(Target("p99", 3.5e9)) == "p99 ≤ 3,500 ms"
+    assert not Target("p99", 10).met(Line("none", 1, "ms"))
+
+
+def test_every_shard_has_an_actor_that_writes_to_it():
+    """The writers' actors are as many as shards, each on its own."""
+    assert [shard_of(actor_of(shard)) for shard in range(SHARDS)] == [*range(SHARDS)]
 
 
 def test_a_report_names_the_commit_and_what_is_not_installed():

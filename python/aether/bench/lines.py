@@ -50,11 +50,12 @@ class Target:
 
     Attributes:
         kind: "faster": at least `bound` times the baseline's speed; "slower": at most `bound` times the baseline's time;
-            "cpu": at least `bound` times less CPU time of this process; "most": our own figure is at most `bound`.
+            "cpu": at least `bound` times less CPU time of this process; "most": our own figure is at most `bound`; "p50", "p99":
+            of single operations half, or 99 of 100, took at most `bound` nanoseconds.
         bound: the figure.
     """
 
-    kind: Literal["faster", "slower", "cpu", "most"]
+    kind: Literal["faster", "slower", "cpu", "most", "p50", "p99"]
     bound: float
 
     def met(self, line: Line) -> bool:
@@ -62,6 +63,10 @@ class Target:
         match self.kind:
             case "most":
                 return line.ours <= self.bound
+            case "p50":
+                return line.latency is not None and line.latency.p50 <= self.bound
+            case "p99":
+                return line.latency is not None and line.latency.p99 <= self.bound
             case "cpu":
                 return line.cpu_ratio is not None and line.cpu_ratio >= self.bound
             case "faster":
@@ -79,6 +84,8 @@ class Target:
                 return f"≤ 1/{self.bound:g} of the CPU"
             case "most":
                 return f"≤ {self.bound:g}"
+            case "p50" | "p99":
+                return f"{self.kind} ≤ {self.bound / 1e6:,.0f} ms"
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ class Line:
         disk_bytes: what the stream grew by for one of our operations, as its server counts it.
         their_disk_bytes: the same of the baseline.
         peak_mib: how far our memory rose above idle, in a process of its own.
+        histogram: of single operations: where each bin begins, in nanoseconds, and how many it holds; see `bins`.
         differs: what the baseline promises otherwise, where that is not what the scenario is about.
         targets: what must be reached.
     """
@@ -128,6 +136,7 @@ class Line:
     disk_bytes: float | None = None
     their_disk_bytes: float | None = None
     peak_mib: float | None = None
+    histogram: tuple[tuple[int, int], ...] = ()
     differs: str = ""
     targets: tuple[Target, ...] = ()
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aether.bench.histogram import bars
 from aether.bench.lines import percentiles_from
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _fields(line: Line) -> dict[str, Any]:
         "client_cpu_us": line.cpu_us,
         "server_cpu_us": line.server_us,
         "latency_ns": line.latency._asdict() if line.latency else None,
+        "histogram_ns": line.histogram or None,
         "disk_bytes": line.disk_bytes,
         "peak_mib": line.peak_mib,
         "baseline": line.baseline or None,
@@ -120,7 +122,8 @@ def as_text(told: dict[str, str], lines: Sequence[Line], *, rates: bool = False)
     kept = [place for place in range(len(COLUMNS)) if any(row[place] for row in rows[1:])]
     widths = {place: max(len(row[place]) for row in rows) for place in kept}
     table = [GAP.join(row[place].ljust(widths[place]) for place in kept).rstrip() for row in rows]
-    return "\n".join([*(f"{name}: {value}" for name, value in told.items()), "", *table])
+    drawn = [text for line in lines if line.histogram for text in ("", line.scenario, *bars(line.histogram))]
+    return "\n".join([*(f"{name}: {value}" for name, value in told.items()), "", *table, *drawn])
 
 
 def _cells(line: Line, *, rates: bool) -> tuple[str, ...]:
@@ -165,6 +168,8 @@ def amount(value: float, unit: str, *, rates: bool = False) -> str:
     """Return a figure and its unit, at most three digits before the point."""
     if unit == "ns" and rates:
         return f"{1e9 / value:,.0f}/s"
+    if unit == "ns" and value >= 1e9:
+        return f"{value / 1e9:.2f} s"
     if unit == "ns" and value >= 1e6:
         return f"{value / 1e6:.2f} ms"
     if unit == "ns" and value >= 1e3:

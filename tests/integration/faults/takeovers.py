@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from aether.bench.histogram import bars, bins
 from faults.stopping import stop, wake
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["HARMS", "Figures", "churned", "half_open", "in_parallel", "killed", "stopped"]
 
 LEAVES_S = 30.0
-BIN_S = 0.25
-BAR = 40
 CHANGE_EVERY_S = 1.0
 STAY = 2
 
@@ -58,14 +57,7 @@ class Figures:
             f"{len(self.worst_s):,} owners killed, {len(self.gaps_s):,} shards that were written to: from kill -9 to the first"
             f" write accepted by another owner p50 {p50:.2f} s, p90 {p90:.2f} s, p99 {p99:.2f} s, longest {p100:.2f} s"
         )
-        lines = [head]
-        bins: dict[int, int] = {}
-        for gap in self.gaps_s:
-            bins[int(gap / BIN_S)] = bins.get(int(gap / BIN_S), 0) + 1
-        most = max(bins.values())
-        for number, count in sorted(bins.items()):
-            lines.append(f"{number * BIN_S:5.2f} to {(number + 1) * BIN_S:5.2f} s {count:6,} {'#' * round(BAR * count / most)}")
-        return "\n".join(lines)
+        return "\n".join([head, *bars(bins(round(gap * 1e9) for gap in self.gaps_s))])
 
 
 def quantile(values: Sequence[float], part: float) -> float:

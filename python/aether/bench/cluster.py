@@ -1,0 +1,27 @@
+"""A cluster: appends of owners, asks, shards that move, and owners that die. What is pure computing of it is in `shard`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether.bench import cluster_append, cluster_asks, cluster_failover, cluster_moves
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aether.bench.lines import Line
+    from aether.bench.setting import Setting
+
+__all__ = ["PARTS", "lines"]
+
+PARTS: Sequence[Callable[[Setting], Awaitable[list[Line]]]] = (
+    cluster_append.lines,
+    cluster_asks.lines,
+    cluster_moves.lines,
+    cluster_failover.lines,
+)
+
+
+async def lines(setting: Setting) -> list[Line]:
+    """Measure all parts, one after the other."""
+    return [line for part in PARTS for line in await part(setting)]
