@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aether.bench.cluster_fleet import TTL_S
 from aether.bench.cluster_worker import Counter
 from aether.bench.setting import TIMEOUT_S
+from aether.cluster.ending import end_tasks
 from aether.cluster.host import ActorHost
 from aether.cluster.node import ClusterNode
 from aether.errors import AetherError
@@ -25,6 +26,10 @@ __all__ = ["Asking", "asking"]
 ACTORS = 30
 PAUSE_S = 0.1
 """How long each actor is left alone between two commands, on average, in seconds."""
+
+
+ROUND_S = 2 * TIMEOUT_S
+"""How long a command that has begun may take to end, in seconds."""
 
 
 class Asking:
@@ -67,7 +72,7 @@ class Asking:
     async def round(self) -> None:
         """Return when every command that is on its way now has ended."""
         goal = [done + 1 for done in self._rounds]
-        async with self._answered:
+        async with asyncio.timeout(ROUND_S), self._answered:
             await self._answered.wait_for(lambda: all(done >= least for done, least in zip(self._rounds, goal, strict=True)))
 
 
@@ -75,10 +80,14 @@ class Asking:
 async def asking(setting: Setting, namespace: str) -> AsyncIterator[Asking]:
     """Ask while the block runs, from a node of this process that owns nothing."""
     node = ClusterNode.join(setting.url, namespace=namespace, node_id="asker", weight=0, ttl=TTL_S, timeout_s=TIMEOUT_S)
-    async with node, ActorHost(node, Counter, timeout_s=TIMEOUT_S) as host, asyncio.TaskGroup() as group:
+    async with node, ActorHost(node, Counter, timeout_s=TIMEOUT_S) as host:
         made = Asking(host)
-        tasks = [group.create_task(made.ask(number)) for number in range(ACTORS)]
-        await made.round()
-        yield made
+        tasks = [asyncio.create_task(made.ask(number)) for number in range(ACTORS)]
+        try:
+            await made.round()
+            yield made
+        finally:
+            await end_tasks(tasks)
         for task in tasks:
-            task.cancel()
+            if not task.cancelled():
+                task.result()  # it asks for ever, so this raises what ended it

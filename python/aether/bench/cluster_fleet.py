@@ -119,6 +119,12 @@ class Fleet:
 
     async def start(self) -> Node:
         """Start a process, and return when it could join at once."""
+        node = await self.launch()
+        await self.ready(node)
+        return node
+
+    async def launch(self) -> Node:
+        """Start a process, which takes its time to be ready."""
         self._count += 1
         name, setting, pipe = f"node-{self._count}", self._setting, asyncio.subprocess.PIPE
         told = Told(setting.url, self.namespace, name, setting.replicas, setting.storage, TTL_S, self._busy, self._pause_s)
@@ -128,8 +134,12 @@ class Fleet:
         node = Node(name, process)
         self._all.append(node)
         node.read(lambda line: self._take(node, line)).add_done_callback(lambda _: self._news.set())
-        await self.until(lambda: "ready" in node.said, f"{name} is ready")
         return node
+
+    async def ready(self, node: Node) -> None:
+        """Wait until a process that was started could join at once."""
+        await self.until(lambda: "ready" in node.said or not node.runs, f"{node.name} is ready")
+        check(holds="ready" in node.said, what=f"{node.name} ended before it was ready")
 
     def join(self, node: Node) -> None:
         """Tell a node to join."""
@@ -221,7 +231,10 @@ async def fleet(setting: Setting, nodes: int, *, busy: Collection[int] = (), pau
     """
     made = Fleet(setting, busy, pause_s)
     try:
-        for node in await asyncio.gather(*(made.start() for _ in range(nodes))):
+        launched = [await made.launch() for _ in range(nodes)]
+        for node in launched:
+            await made.ready(node)
+        for node in launched:
             made.join(node)
         await made.even()
         yield made

@@ -158,7 +158,7 @@ def _half(line: Line, *, theirs: bool, rates: bool) -> tuple[str, ...]:
     return (
         told,
         "" if cpu is None else f"{cpu:.2f} µs",
-        ("n/a" if spread and rates else "") if server is None else f"{server:.2f} µs",
+        ("n/a" if spread and rates and line.unit == "ns" else "") if server is None else f"{server:.2f} µs",
         "" if latency is None else " / ".join(amount(each, "ns") for each in latency),
         "" if disk is None else f"{disk:.0f} B",
     )
