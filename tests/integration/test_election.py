@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import nats
 import pytest
@@ -15,6 +16,9 @@ import aether
 from aether import DeadlineError, InvalidIdError, Leader, LeaderElection, NotLeaderError, sync
 from aether.nats.subjects import coordination_stream, election_subject
 from aether.testing.servers import running_server
+
+if TYPE_CHECKING:
+    from aether.nats.coordination import Entry
 
 
 def election(url: str, namespace: str, candidate: str, *, ttl: float = 60, **options: object) -> LeaderElection:
@@ -50,6 +54,40 @@ async def test_only_the_coordination_stream_is_made(nats_server, namespace):
     async with election(nats_server.url, namespace, "a") as one:
         names = [info.config.name for info in await one._connection.client.jetstream().streams_info()]
         assert [name for name in names if name.endswith(f"-{namespace}")] == [coordination_stream(namespace)]
+
+
+async def test_a_candidate_hears_of_its_own_group_only(nats_server, namespace):
+    """What other groups of the namespace do is not sent to a candidate, however often they renew."""
+    async with (
+        election(nats_server.url, namespace, "a") as one,
+        LeaderElection(nats_server.url, group="other", namespace=namespace, candidate="x", ttl=1) as other,
+        one.leadership(),
+        other.leadership() as term,
+    ):
+        heard: list[str] = []
+        one._watch.listen(Hearing(heard))
+        other._watch.listen(Hearing(heard))
+        await until(lambda: heard.count(other._subject) >= 3)  # renewals
+        assert term.valid
+        assert set(heard) == {other._subject}
+        assert one._watch.entries.keys() == {one._subject}
+
+
+class Hearing:
+    """Notes on which subjects something came."""
+
+    def __init__(self, heard: list[str]) -> None:
+        self.heard = heard
+
+    def on_entry(self, entry: Entry) -> None:
+        """Note it."""
+        self.heard.append(entry.subject)
+
+    def on_synced(self) -> None:
+        """Of no interest."""
+
+    def on_broken(self, reason: str) -> None:
+        """Of no interest."""
 
 
 async def test_changes_are_told_from_the_first_on(nats_server, namespace):
@@ -234,8 +272,9 @@ async def test_a_foreign_message_on_the_subject_is_no_leader(nats_server, namesp
         ({"ttl": True}, TypeError, "ttl must be a number"),
         ({"ttl": float("nan")}, ValueError, "whole seconds"),
         ({"group": ""}, InvalidIdError, "group"),
-        ({"group": "g" * 256}, InvalidIdError, "longer"),
+        ({"group": "g" * 256}, InvalidIdError, "1 to 255"),
         ({"candidate": 7}, TypeError, "candidate"),
+        ({"candidate": "\ud800"}, InvalidIdError, "UTF-8"),
         ({"namespace": "a.b"}, InvalidIdError, "namespace"),
         ({"replicas": 6}, ValueError, "replicas"),
         ({"timeout_s": 0}, ValueError, "timeout_s"),

@@ -395,7 +395,7 @@ async def test_misuse(cluster):
         with pytest.raises(InvalidIdError):
             await a.ask("", 1)
         for command_id in ("", "x" * 256, "\ud800"):
-            with pytest.raises(InvalidIdError, match="command_id"):
+            with pytest.raises(InvalidIdError, match=r"command_id .*(1 to 255 are allowed|UTF-8 cannot write)"):
                 await a.ask("x", 1, command_id=command_id)
         with pytest.raises(TypeError):
             await a.ask("x", 1, command_id=7)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from aether._native import EventFilter
 from aether.bus.base import CONCURRENCY, MAX_PENDING, MAX_PENDING_BYTES, Policy
-from aether.errors import InvalidIdError
 from aether.event import Event
-from aether.store.arguments import COUNT_MAX, check_int, check_is_seconds, check_timeout_s
+from aether.store.arguments import COUNT_MAX, check_int, check_is_seconds, check_text, check_timeout_s
 
 if TYPE_CHECKING:
     from aether.bus.base import Handler, OnError
@@ -47,11 +46,11 @@ class SubscribeOptions:
     def __post_init__(self) -> None:
         if self.actor_id is not None and self.actor_prefix is not None:
             raise ValueError("give actor_id or actor_prefix, not both: an id has no other beginning than its own")
-        _check_text("event_type", self.event_type)
-        _check_text("group", self.group)
+        if self.event_type is not None and not isinstance(self.event_type, str):
+            raise TypeError(f"event_type must be a str, not {type(self.event_type).__name__}")
         _ = self.filter  # refuses what is none
         if self.group is not None:
-            _check_group(self.group)
+            check_text("group", self.group, NAME_BYTES_MAX)
         if self.handler is not None and not callable(self.handler):
             raise TypeError(f"handler must be a function of one event, sync or async, not {type(self.handler).__name__}")
         check_no_generator("handler", self.handler)
@@ -85,20 +84,6 @@ class SubscribeOptions:
         names = ("actor_id", "actor_prefix", "event_type", "group")
         given = ", ".join(f"{name}={getattr(self, name)!a}" for name in names if getattr(self, name) is not None)
         return f"the subscription to {given or 'everything'}"
-
-
-def _check_text(name: str, value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-
-
-def _check_group(group: str) -> None:
-    try:
-        size = len(group.encode())
-    except UnicodeEncodeError:
-        raise InvalidIdError("group", group, "has a character that UTF-8 cannot write") from None
-    if not 1 <= size <= NAME_BYTES_MAX:
-        raise InvalidIdError("group", group, f"has {size:,} bytes; 1 to {NAME_BYTES_MAX} are allowed")
 
 
 def check_no_generator(name: str, function: object) -> None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl, default_name
 from aether.cluster.pulse import Pulse, until
-from aether.errors import AetherError, DeadlineError, DecodeError, InvalidIdError, NotLeaderError
+from aether.errors import AetherError, DeadlineError, DecodeError, NotLeaderError
 from aether.nats.connection import Connection
 from aether.nats.coordination import Coordination
 from aether.nats.subjects import check_namespace, election_subject
 from aether.nats.watch import CoordinationWatch
-from aether.store.arguments import check_placing, check_timeout_s
+from aether.store.arguments import check_placing, check_text, check_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -88,13 +88,13 @@ class LeaderElection:
         check_placing(timeout_s, replicas, None)
         name = default_name() if candidate is None else candidate
         for what, value in (("group", group), ("candidate", name)):
-            _check_name(what, value)
+            check_text(what, value, NAME_BYTES_MAX)
         self._group, self._candidate, self._ttl_s = group, name, check_ttl(ttl)
         self._timeout_s, self._replicas = timeout_s, replicas
         self._subject = election_subject(check_namespace(namespace), group)
         self._connection = Connection(url_or_client, timeout_s, options)
         self._coordination = Coordination(self._connection, namespace, timeout_s)
-        self._watch = CoordinationWatch(self._connection, namespace, timeout_s)
+        self._watch = CoordinationWatch(self._connection, namespace, timeout_s, subject=self._subject)
         self._keeper: LeaseKeeper | None = None
         self._opening = asyncio.Lock()
         self._leadership: Leadership | None = None
@@ -357,16 +357,3 @@ def leader_of(entry: Entry) -> Leader | None:
     except DecodeError:
         return None  # the keeper says so, loudly
     return None if body.free else Leader(body.name, body.term or entry.position)
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"{what} must be a str, not {type(name).__name__}")
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise InvalidIdError(what, name, "cannot be written as UTF-8") from None
-    if not 1 <= length <= NAME_BYTES_MAX:
-        raise InvalidIdError(
-            what, name, "is empty; it has 1 to 255 UTF-8 bytes" if not length else "is longer than 255 UTF-8 bytes"
-        )

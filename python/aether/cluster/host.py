@@ -14,8 +14,8 @@ from aether.cluster.commands import FRAME_BYTES_MAX, decode_command, encode_fram
 from aether.cluster.ending import end_tasks
 from aether.cluster.pulse import Pulse
 from aether.cluster.residents import Residents
-from aether.errors import AetherError, CommandFailedError, EncodeError, InvalidIdError
-from aether.store.arguments import COUNT_MAX, check_int, check_timeout_s
+from aether.errors import AetherError, CommandFailedError, EncodeError
+from aether.store.arguments import COUNT_MAX, check_int, check_text, check_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -186,7 +186,7 @@ class ActorHost:
         check_actor_id(actor_id)
         if command_id is None:
             command_id = str(uuid.uuid4())
-        _check_command_id(command_id)
+        check_text("command_id", command_id, COMMAND_ID_BYTES_MAX)
         seconds = self._timeout_s if timeout_s is None else timeout_s
         check_timeout_s("timeout_s", seconds)
         payload, most = encode(command), self._node.message_bytes_max - FRAME_BYTES_MAX
@@ -247,17 +247,6 @@ class ActorHost:
                 _LOG.warning("the snapshot of %a was not saved: %s", snapshot.actor_id, error)
             finally:
                 self._snapshots.task_done()
-
-
-def _check_command_id(command_id: str) -> None:
-    if not isinstance(command_id, str):
-        raise TypeError(f"command_id must be a str, not {type(command_id).__name__}")
-    try:
-        size = len(command_id.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidIdError("command_id", command_id, "holds a lone surrogate, which UTF-8 cannot") from error
-    if not 1 <= size <= COMMAND_ID_BYTES_MAX:
-        raise InvalidIdError("command_id", command_id, f"must be 1 to {COMMAND_ID_BYTES_MAX} bytes of UTF-8, not {size}")
 
 
 def _tell_end(task: asyncio.Task[None]) -> None:

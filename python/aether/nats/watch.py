@@ -82,12 +82,13 @@ class _Made(msgspec.Struct):
 
 
 class CoordinationWatch:
-    """All coordination subjects of a namespace, as they change; one for each node or election.
+    """The coordination subjects of a namespace, as they change; one for each node or election.
 
     Args:
         connection: the connection, which the caller ends.
         namespace: the namespace, whose coordination stream is there.
         timeout_s: what `start` may take, in seconds.
+        subject: the only subject that is watched; None: all. Who cares for one lease need not hear each renewal of all others.
         clock: the clock of `unbroken_since`.
 
     Attributes:
@@ -97,10 +98,16 @@ class CoordinationWatch:
     """
 
     def __init__(
-        self, connection: Connection, namespace: str, timeout_s: float, *, clock: Callable[[], float] = boot_time
+        self,
+        connection: Connection,
+        namespace: str,
+        timeout_s: float,
+        *,
+        subject: str | None = None,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         self._connection, self._timeout_s, self._clock = connection, timeout_s, clock
-        self._stream, self._filter = coordination_stream(namespace), coordination_filter(namespace)
+        self._stream, self._filter = coordination_stream(namespace), subject or coordination_filter(namespace)
         self.entries: dict[str, Entry] = {}
         self._markers: dict[str, None] = {}
         self.unbroken_since: float | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aether.errors import InvalidIdError
+
 __all__ = [
     "check_after",
     "check_batch_size",
@@ -13,6 +15,7 @@ __all__ = [
     "check_is_seconds",
     "check_limit",
     "check_placing",
+    "check_text",
     "check_timeout_s",
 ]
 
@@ -32,6 +35,19 @@ def check_int(name: str, value: object, lowest: int, highest: int, meaning: str)
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not lowest <= value <= highest:
         raise ValueError(f"{name} must be {meaning}, not {value}")
+
+
+def check_text(what: str, value: object, most: int, *, least: int = 1) -> str:
+    """Return a text, or refuse what is none, or has fewer or more bytes of UTF-8 than it may."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidIdError(what, value, "has a character that UTF-8 cannot write") from None
+    if not least <= size <= most:
+        raise InvalidIdError(what, value, f"has {size:,} bytes of UTF-8; {least} to {most} are allowed")
+    return value
 
 
 def check_is_seconds(name: str, seconds: object) -> None:
