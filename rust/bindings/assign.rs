@@ -30,13 +30,15 @@ pub fn assign(current: Vec<i64>, nodes: Vec<(String, i64)>) -> PyResult<Vec<i64>
         weight.map(|weight| Node { name, weight }).map_err(|_| PyValueError::new_err("a node weighs 0 to 1,000,000"))
     };
     let nodes = nodes.into_iter().map(node).collect::<PyResult<Vec<_>>>()?;
-    let owners = core::assign(&current.into_iter().map(owner).collect::<Vec<_>>(), &nodes);
+    let current = current.into_iter().map(|index| owner(index).map(|owner| owner as usize));
+    let owners = core::assign(&current.collect::<Vec<_>>(), &nodes);
     Ok(owners.map_err(|error| raise(error, ""))?.into_iter().map(index).collect())
 }
 
-/// What is below -1 becomes an index that no list has, and is refused with the others.
-fn owner(index: i64) -> Option<usize> {
-    (index != -1).then(|| usize::try_from(index).unwrap_or(usize::MAX))
+/// The index of a shard's owner as Python has it: -1 is nobody, and what is below becomes one that no list has, to be refused as
+/// those are.
+pub(super) fn owner(index: i64) -> Option<u32> {
+    (index != -1).then(|| u32::try_from(index).unwrap_or(u32::MAX))
 }
 
 fn index(owner: Option<usize>) -> i64 {

@@ -4,6 +4,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::assign::owner;
 use super::names::name;
 use super::raise;
 use crate::shard_table::ShardTable as TableData;
@@ -33,9 +34,8 @@ impl ShardTable {
     #[new]
     #[allow(clippy::needless_pass_by_value)] // taken from a Python list
     fn new(owners: Vec<Py<PyAny>>, index: Vec<i64>) -> PyResult<Self> {
-        // What is below -1 becomes an index that no list has, and is refused with the others.
-        let index = index.into_iter().map(|owner| (owner != -1).then(|| u32::try_from(owner).unwrap_or(u32::MAX)));
-        let table = TableData::new(owners.len(), index.collect()).map_err(|error| raise(error, ""))?;
+        let table = TableData::new(owners.len(), index.into_iter().map(owner).collect());
+        let table = table.map_err(|error| raise(error, ""))?;
         Ok(Self { owners, table })
     }
 
