@@ -296,8 +296,9 @@ class NotOwnerError(AetherError):
         self.shard, self.owner = shard, owner
 
     def __str__(self) -> str:
-        owner = "nobody is known to own it now" if self.owner is None else f"{self.owner!r} does"
-        return f"shard {self.shard} is not owned here: {owner}; send the command to the owner, or try again"
+        if self.owner is None:
+            return f"shard {self.shard} is not owned here, and nobody is known to own it now; try again"
+        return f"shard {self.shard} is not owned here: {self.owner!r} does; send the command to the owner, or try again"
 
 
 class OutcomeUnknownError(AetherError):

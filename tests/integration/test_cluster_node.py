@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 from clustering import Writer, actors_of, balanced, crash, dump, interleaved, join, until
+from faults.proxy import Proxy
 
 from aether import Event, JetStreamEventStore, NamespaceMismatchError, NewEvent, NotOwnerError
+from aether.cluster.lease_body import LeaseBody
+from aether.cluster.members import MEMBERS_MAX
 from aether.errors import AetherError, DeadlineError, RequestFailedError
 from aether.nats.errors import NobodyListensError
+from aether.nats.subjects import member_subject
 
 if TYPE_CHECKING:
     from conftest import Size
@@ -228,6 +232,19 @@ async def test_leader_that_sees_nothing_lets_others_lead(nats_server, namespace)
         await two.settled()
 
 
+async def test_node_whose_lease_has_ended_names_itself_no_leader(nats_server, namespace):
+    """A leader that was cut off for too long says that nobody leads, as far as it sees, and not that it does."""
+    async with Proxy(nats_server.url) as proxy, join(proxy.url, namespace, "a", ttl=1.0) as node:
+        await balanced(node)
+        assert node.leader == "a"
+        proxy.silent = True
+        await until(lambda: not node.is_leader, "its lease has ended")
+        assert node.leader is None
+        assert node._view.leader == "a"  # nothing else was seen yet
+        proxy.silent = False
+        await until(lambda: node.leader == "a", "it leads again")
+
+
 async def test_leader_that_leaves_is_followed_at_once(nats_server, namespace):
     """When the leader leaves another leads within moments, and what it owned is owned again."""
     async with join(nats_server.url, namespace, "a") as one:
@@ -274,6 +291,22 @@ async def test_blocked_loop_writes_nothing_and_joins_again(nats_server, namespac
         await until(lambda: node.incarnation > incarnation, "a new life")
         await node.settled()
         await node.store.append("order-1", [NewEvent("opened", {})])
+
+
+async def test_one_member_too_many_is_told(nats_server, namespace):
+    """Where there are as many members as there may be one more is told so at once, and how to go on."""
+    async with join(nats_server.url, namespace, "n0") as node:
+        until_s = node._coordination.until(20)
+        for number in range(1, MEMBERS_MAX):
+            body = LeaseBody(f"n{number}", "s", 0, 1, 60, free=False, data={"weight": 0}).encode()
+            await node._coordination.write(member_subject(namespace, f"n{number}"), body, 0, until_s, ttl_s=60)
+        await until(lambda: node._view.members.is_full, "all members are seen")
+        late = join(nats_server.url, namespace, "late")
+        with pytest.raises(AetherError, match=r"1,021 members are there already.*end one of them.*join again"):
+            await late.__aenter__()
+        assert "late" not in node.members
+        async with join(nats_server.url, namespace, "n7") as again:  # a restart needs no room
+            assert len(again.members) == MEMBERS_MAX
 
 
 async def test_modes_do_not_mix(nats_server, namespace):

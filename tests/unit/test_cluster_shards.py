@@ -7,6 +7,7 @@ from collections.abc import Iterable  # noqa: TC003 - read by people
 
 import pytest
 
+import aether.cluster.shards
 from aether.cluster.changes import Changes
 from aether.cluster.shards import TAKES_MAX, Hooks, Shards
 from aether.cluster.table import SHARDS, Table
@@ -82,6 +83,7 @@ class Setting:
         self.feed = self.changes.feed()
         self.told = asyncio.Event()
         self.fail = False
+        self.valid = self.sees = True
         self.slow: asyncio.Event | None = None
         self.position = 0
         acquire, release = (self.on_acquire, self.on_release) if hooks else (None, None)
@@ -92,7 +94,8 @@ class Setting:
             self.changes,
             drain_s=drain_s,
             take_s=5.0,
-            valid=lambda: True,
+            valid=lambda: self.valid,
+            sees=lambda: self.sees,
             told=self.told.set,
         )
 
@@ -322,6 +325,38 @@ async def test_deposed_shard_is_taken_again_while_the_table_says_so():
     await at.until(lambda: ("release", 1) in at.calls)
     await waiting
     assert at.store.epoch_of(1) == 2
+
+
+async def test_nothing_is_taken_by_a_table_that_may_be_old(monkeypatch):
+    """A node that does not see the cluster takes nothing from whoever took it meanwhile, and takes again when it sees."""
+    monkeypatch.setattr(aether.cluster.shards, "RETAKE_S", 0.01)
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1])
+    await at.settled()
+    at.sees = False
+    at.store.close_shard(1)  # as a fence does that meets another's epoch
+    waiting = asyncio.create_task(at.shards.gate(1, at.soon()))
+    await at.until(lambda: ("release", 1) in at.calls)
+    with pytest.raises(DeadlineError, match="sees the cluster again"):
+        await at.shards.gate(1, at.soon(0.2))
+    assert at.store.epochs == 1
+    at.sees = True
+    at.shards.look()
+    await waiting
+    assert at.store.epoch_of(1) == 2
+
+
+async def test_who_waits_is_told_that_the_lease_has_ended():
+    """A writer that waits on a node whose own lease has ended is told so."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1])
+    await at.settled()
+    at.valid = False
+    at.shards.parted()
+    with pytest.raises(DeadlineError, match="this node, whose lease has ended"):
+        await at.shards.gate(1, at.soon(0.05))
 
 
 async def test_hook_that_takes_no_cancellation_does_not_hold_up_the_end():

@@ -56,9 +56,9 @@ def body(**changes):
         (body(owners=[-2] * SHARDS), "no shard table"),
         (body(owners=["0"] * SHARDS), "no shard table"),
         (body(nodes=["a", "a"]), "twice"),
-        (body(nodes=["a", ""]), "1 to 128 bytes"),
+        (body(nodes=["a", ""]), "1 to 128 are allowed"),
         (body(nodes=["a", "b\n"]), "cannot be printed"),
-        (body(nodes=["a", "b" * 129]), "1 to 128 bytes"),
+        (body(nodes=["a", "b" * 129]), "1 to 128 are allowed"),
         (body(nodes=[f"n{number}" for number in range(MEMBERS_MAX + 1)]), "no shard table"),
         (body(moving={"1021": 1}), "which is no shard"),
         (body(moving={"-1": 1}), "which is no shard"),
@@ -160,6 +160,17 @@ def test_view_tells_leaving_from_vanishing():
     assert [lost.name for lost in members.keep_only([])] == ["c"]
     members.gone("a", left=False)
     assert not members.left
+
+
+def test_who_left_is_forgotten():
+    """Of those who left the last are remembered, each until nothing of it lies there any more, so that the view stays bounded."""
+    members = Members(lambda: 0.0)
+    for number in range(MEMBERS_MAX + 10):
+        members.gone(f"n{number}", left=True)
+    assert len(members.left) == MEMBERS_MAX
+    assert members.left.isdisjoint(f"n{number}" for number in range(10))
+    members.forget_left({"n20", "n21"})  # the watch began anew, and these were the only ones whose word still lay there
+    assert members.left == {"n20", "n21"}
 
 
 def test_members_are_bounded():

@@ -7,14 +7,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aether.errors import DecodeError
+from aether.store.arguments import check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["MEMBERS_MAX", "Member", "Members", "Present", "check_labels", "check_node_id"]
 
 MEMBERS_MAX = 1021
 """How many members there may be: more than there are shards would own nothing."""
+
+LEFT_MAX = MEMBERS_MAX
+"""Of how many that left it is known for sure. No more of them can have owned a shard."""
 
 NODE_ID_BYTES_MAX = 128
 ADDRESS_BYTES_MAX = 255
@@ -86,7 +91,7 @@ def _is_draining(state: object) -> bool:
 
 def check_node_id(node_id: object) -> str:
     """Return a node's name, or refuse what cannot be one."""
-    name = _text("node_id", node_id, 1, NODE_ID_BYTES_MAX)
+    name = check_text("node_id", node_id, NODE_ID_BYTES_MAX)
     if not name.isprintable():
         raise ValueError(f"node_id {name!a} holds characters that cannot be printed")
     return name
@@ -94,7 +99,7 @@ def check_node_id(node_id: object) -> str:
 
 def check_address(address: object) -> str:
     """Return an address, or refuse one that is too long."""
-    return _text("address", address, 0, ADDRESS_BYTES_MAX)
+    return check_text("address", address, ADDRESS_BYTES_MAX, least=0)
 
 
 def check_weight(weight: object) -> int:
@@ -113,21 +118,9 @@ def check_labels(labels: object) -> Mapping[str, str]:
     if len(labels) > LABELS_MAX:
         raise ValueError(f"at most {LABELS_MAX} labels, not {len(labels)}")
     for name, value in labels.items():
-        _text("a label's name", name, 1, LABEL_BYTES_MAX)
-        _text(f"the label {name!a}", value, 0, LABEL_BYTES_MAX)
+        check_text("a label's name", name, LABEL_BYTES_MAX)
+        check_text(f"the label {name!a}", value, LABEL_BYTES_MAX, least=0)
     return MappingProxyType(dict(labels))
-
-
-def _text(what: str, value: object, least: int, most: int) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{what} cannot be written as UTF-8: {value!a}") from error
-    if not least <= size <= most:
-        raise ValueError(f"{what} must be {least} to {most} bytes of UTF-8, not {size}")
-    return value
 
 
 class Present(NamedTuple):
@@ -147,13 +140,25 @@ class Members:
 
     Attributes:
         present: by name.
-        left: names that were given back, so that there is no doubt about them; those that only expired are in neither.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.present: dict[str, Present] = {}
-        self.left: set[str] = set()
+        self._left: dict[str, None] = {}
+
+    @property
+    def left(self) -> AbstractSet[str]:
+        """Names that were given back, so that there is no doubt about them; those that only expired are in neither.
+
+        Of very many the last that left: whoever is forgotten counts as one who only expired.
+        """
+        return self._left.keys()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many as there may be."""
+        return len(self.present) >= MEMBERS_MAX
 
     def by_name(self) -> dict[str, Member]:
         """Return who is there."""
@@ -166,9 +171,9 @@ class Members:
             DecodeError: there are as many as there may be.
         """
         before = self.present.get(member.name)
-        if before is None and len(self.present) >= MEMBERS_MAX:
+        if before is None and self.is_full:
             raise DecodeError(-1, f"{member.name!a} is one member more than the {MEMBERS_MAX:,} that there may be")
-        self.left.discard(member.name)
+        self._left.pop(member.name, None)
         same_life = before is not None and before.member.incarnation == member.incarnation
         since = before.since if before is not None and same_life else self._clock()
         self.present[member.name] = Present(member, since)
@@ -177,16 +182,21 @@ class Members:
     def gone(self, name: str, *, left: bool) -> Member | None:
         """Take it that a member is not there any more, of its own will or not; return who it was."""
         before = self.present.pop(name, None)
+        self._left.pop(name, None)  # unless it leaves now, what it said when it left has expired: it is forgotten
         if left:
-            self.left.add(name)
-        else:
-            self.left.discard(name)  # what it said when it left has expired: it is forgotten
+            self._left[name] = None
+            if len(self._left) > LEFT_MAX:
+                del self._left[next(iter(self._left))]
         return None if before is None else before.member
 
     def keep_only(self, names: Iterable[str]) -> list[Member]:
         """Take it that nobody else is there; return who was."""
         kept = set(names)
         return [lost for name in [*self.present] if name not in kept and (lost := self.gone(name, left=False)) is not None]
+
+    def forget_left(self, known: Container[str]) -> None:
+        """Forget who left so long ago that nothing lies there of it any more; `known` are the names of whom something does."""
+        self._left = dict.fromkeys(name for name in self._left if name in known)
 
 
 def draining(member: Member) -> Member:

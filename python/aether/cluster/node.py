@@ -19,7 +19,7 @@ from aether.cluster.changes import Changes, ClusterChange
 from aether.cluster.controller import Controller
 from aether.cluster.ending import end_tasks
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl, default_name
-from aether.cluster.members import Member, check_address, check_labels, check_node_id, check_weight, draining
+from aether.cluster.members import MEMBERS_MAX, Member, check_address, check_labels, check_node_id, check_weight, draining
 from aether.cluster.planner import Planner
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.releasing import Releasing
@@ -135,6 +135,7 @@ class ClusterNode:
             drain_s=self._drain_s,
             take_s=timeout_s,
             valid=lambda: self._membership.valid,
+            sees=lambda: self._watch.unbroken_since is not None,
             told=self._on_shards,
         )
         self._controller = Controller(
@@ -256,8 +257,13 @@ class ClusterNode:
 
     @property
     def leader(self) -> str | None:
-        """The name of the node that decides who owns what, as far as this node sees; None: nobody at this moment."""
-        return self._view.leader
+        """The name of the node that decides who owns what, as far as this node sees; None: nobody at this moment.
+
+        Of itself it knows by its clock: it names itself while its lease lives, and not a moment longer.
+        """
+        if self._leadership.valid:
+            return self.node_id
+        return None if self._view.leader == self.node_id else self._view.leader
 
     @property
     def is_leader(self) -> bool:
@@ -311,7 +317,7 @@ class ClusterNode:
     def _unsettled(self) -> str:
         """Say what is missing until all is settled; "" where nothing is."""
         table, present = self._view.tables.table, self._view.members.present
-        leader = self._view.leader or "nobody"
+        leader = self.leader or "nobody"
         if not self._membership.valid or self._held_since is None:
             return "this node is no member at the moment"
         if table is None:
@@ -392,6 +398,7 @@ class ClusterNode:
         self._start(self._mind, "mind")
         self._start(self._releasing.run, "releases")
         self._start(self._listen, "listen")
+        self._check_room()
         self._leadership.start()  # it is wanted as long as this node is a member
         self._membership.start()
         self._membership.want()
@@ -402,8 +409,18 @@ class ClusterNode:
         """Say whether this node is a member, and sees itself among the others."""
         if self._membership.failure is not None:
             raise self._membership.failure
+        self._check_room()  # others may join at the same time
         present = self._view.members.present.get(self.node_id)
         return self._membership.valid and present is not None and present.member.incarnation == self._membership.term
+
+    def _check_room(self) -> None:
+        """Raise where there are as many members as there may be, and this node is none of them."""
+        members = self._view.members
+        if members.is_full and self.node_id not in members.present:
+            raise AetherError(
+                f"{self.node_id!r} cannot join {self._namespace!r}: {MEMBERS_MAX:,} members are there already, and there can be "
+                "no more, for no more could own a shard; end one of them (`aether cluster members` lists them), then join again"
+            )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -541,6 +558,7 @@ class ClusterNode:
         async for change in feed:
             if change.kind not in ("synced", "missed"):
                 continue
+            self._shards.look()
             self._want_to_lead()
             try:
                 await self._calls.listen()

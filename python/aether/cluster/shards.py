@@ -129,6 +129,7 @@ class Shards:
         drain_s: how long writes in flight may take when a shard is let go, in seconds.
         take_s: how long one attempt to take a shard may take, in seconds.
         valid: says whether this node is a member at this moment, by the clock.
+        sees: says whether this node sees the cluster at this moment, so that the last table it knows is the last there is.
         told: called when `releases` may be others.
     """
 
@@ -142,10 +143,11 @@ class Shards:
         drain_s: float,
         take_s: float,
         valid: Callable[[], bool],
+        sees: Callable[[], bool],
         told: Callable[[], None],
     ) -> None:
         self._node_id, self._store, self._hooks, self._changes = node_id, store, hooks, changes
-        self._drain_s, self._take_s, self._valid, self._told = drain_s, take_s, valid, told
+        self._drain_s, self._take_s, self._valid, self._sees, self._told = drain_s, take_s, valid, sees, told
         self.open: dict[int, int] = {}
         """The shards that take writes, and their epochs."""
         self._held: dict[int, int] = {}
@@ -170,6 +172,10 @@ class Shards:
         self._reconcile()
         for shard in [*self._waiting]:
             self._wake(shard)
+
+    def look(self) -> None:
+        """Take it that this node sees the cluster again."""
+        self._pulse.beat()
 
     def joined(self, incarnation: int) -> None:
         """Take it that this node is a member (again)."""
@@ -236,6 +242,9 @@ class Shards:
         while (shard in self._wanted) != (shard in self._held):
             if shard in self._held:
                 await self._let_go(shard)
+            elif not self._sees():
+                # The table may be an old one: whoever was given the shard since would lose it to this node, and take it back.
+                await self._pause(RETRY_S)
             elif shard in self._wanted and not await self._take(shard):
                 attempt += 1
             if attempt and shard in self._wanted:
@@ -361,7 +370,12 @@ class Shards:
     def _on_its_way(self, shard: int) -> str:
         """Say what a writer waited for."""
         target = None if self._table is None else self._table.moving.get(shard)
-        what = "is not taken yet" if target in (None, self._node_id) else f"is being moved to {target!r}"
+        if not (self._incarnation and self._valid()):
+            what = "is not taken again before this node, whose lease has ended, is a member again"
+        elif target not in (None, self._node_id):
+            what = f"is being moved to {target!r}"
+        else:
+            what = "is not taken yet" if self._sees() else "is not taken before this node sees the cluster again"
         return f"waiting for shard {shard}, which {what}"
 
     def _is_coming(self, shard: int) -> bool:

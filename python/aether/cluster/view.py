@@ -88,7 +88,7 @@ class ClusterView:
         there = {name for subject in entries if (name := self._name(subject)) is not None}
         for lost in self.members.keep_only(there & self.members.present.keys()):
             self._tell(ClusterChange(kind="member_left", node=lost.name, reason="it was not there when the watch began anew"))
-        self.members.left &= there  # whoever left so long ago that nothing of it lies there is forgotten
+        self.members.forget_left(there)
         if self._leader not in entries:
             self._set_leader(None)
         table = entries.get(self._table)

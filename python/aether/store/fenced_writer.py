@@ -174,7 +174,9 @@ class FencedWriter:
         return fence
 
     def _refusal(self, fence: ShardFence) -> NotOwnerError:
-        return NotOwnerError(fence.shard, fence.owner or self._owner_of(fence.shard))
+        # A later record of this very node ended the fence: it took the shard in a later life, and is nobody to be sent to.
+        owner = None if fence.owner == self._node else fence.owner
+        return NotOwnerError(fence.shard, owner or self._owner_of(fence.shard))
 
     def _gate(self, fence: ShardFence) -> ShardGate:
         return ShardGate(self._log, self._namespace, fence.shard, fence.may_send, lambda: self._refusal(fence))

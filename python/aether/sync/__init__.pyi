@@ -64,6 +64,7 @@ from aether import SubscriptionStats as SubscriptionStats
 from aether import UnknownFormatError as UnknownFormatError
 from aether import UnsupportedServerError as UnsupportedServerError
 from aether import VersionConflictError as VersionConflictError
+from aether import VersionsUsedUpError as VersionsUsedUpError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
 from aether.cluster.host_node import HostNode
@@ -139,6 +140,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedServerError",
     "VersionConflictError",
+    "VersionsUsedUpError",
     "codec",
 ]
 
@@ -338,7 +340,10 @@ class ClusterNode:
 
     @property
     def leader(self) -> str | None:
-        """The name of the node that decides who owns what, as far as this node sees; None: nobody at this moment."""
+        """The name of the node that decides who owns what, as far as this node sees; None: nobody at this moment.
+
+        Of itself it knows by its clock: it names itself while its lease lives, and not a moment longer.
+        """
 
     @property
     def is_leader(self) -> bool:
