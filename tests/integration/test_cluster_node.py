@@ -15,11 +15,12 @@ from clustering import Writer, actors_of, balanced, crash, dump, interleaved, jo
 from faults.proxy import Proxy
 
 from aether import Event, JetStreamEventStore, NamespaceMismatchError, NewEvent, NotOwnerError
+from aether.cluster.lease import RENEWALS
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.members import MEMBERS_MAX
 from aether.errors import AetherError, DeadlineError, RequestFailedError
 from aether.nats.errors import NobodyListensError
-from aether.nats.subjects import member_subject
+from aether.nats.subjects import leader_subject, member_subject
 
 if TYPE_CHECKING:
     from conftest import Size
@@ -230,6 +231,46 @@ async def test_leader_that_sees_nothing_lets_others_lead(nats_server, namespace)
         one._watch.unbroken_since = None  # a watch that is broken, and is not mended
         await until(lambda: two.is_leader, "b leads")
         await two.settled()
+
+
+async def test_who_has_just_come_leaves_leadership_to_others(nats_server, namespace):
+    """When the leader dies one leads that was there for long enough to know who is dead, so its shards are given at once."""
+    async with contextlib.AsyncExitStack() as stack:
+        one = await join(nats_server.url, namespace, "a").__aenter__()
+        two = await stack.enter_async_context(join(nats_server.url, namespace, "b"))
+        await until(lambda: two._leadership.wanted, "b is old enough to lead")
+        late = [await stack.enter_async_context(join(nats_server.url, namespace, name)) for name in "cde"]
+        await balanced(one, two, *late)
+        assert one.is_leader
+        began = time.monotonic()
+        fresh = await stack.enter_async_context(join(nats_server.url, namespace, "f"))
+        assert not fresh._leadership.wanted
+        await crash(one)
+        await balanced(two, *late, fresh)
+        assert two.is_leader or time.monotonic() > began + 3.0  # so slow a machine makes old
+
+
+async def test_nodes_that_all_have_just_come_have_a_leader(nats_server, namespace):
+    """Where nobody was there for long the one that came first leads, and the next should that leave."""
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [join(nats_server.url, namespace, name, ttl=60.0) for name in "abc"]
+        for node in nodes:
+            await stack.enter_async_context(node)
+        assert nodes[0].is_leader
+        await nodes[0].aclose()
+        await until(lambda: nodes[1].is_leader, "b leads")
+        await balanced(*nodes[1:])
+
+
+async def test_leaders_lease_ends_first(nats_server, namespace):
+    """Of the two leases of a leader that dies the one by which it leads ends first, whenever they were renewed."""
+    async with join(nats_server.url, namespace, "a", ttl=6.0) as node:
+        await until(lambda: node.is_leader and node.leader == "a", "it leads")
+        leads, lives = (
+            LeaseBody.decode(node._watch.entries[subject].body).ttl_s
+            for subject in (leader_subject(namespace), member_subject(namespace, "a"))
+        )
+        assert leads <= lives - lives / RENEWALS
 
 
 async def test_node_whose_lease_has_ended_names_itself_no_leader(nats_server, namespace):

@@ -147,6 +147,25 @@ async def test_takes_what_the_table_gives():
     assert set(at.store.incarnations) == {7}
 
 
+async def test_shards_that_somebody_would_write_to_are_taken_first():
+    """Of many shards that come at once those are taken before all others that a writer asks for, then or before."""
+    at = Setting()
+    before, then = {960, 970}, {980, 990}
+    at.follow([])
+    for shard in before:
+        with pytest.raises(NotOwnerError):
+            await at.shards.gate(shard, at.soon())
+    at.shards.joined(1)
+    at.follow(range(1000))
+    await at.until(lambda: at.store.taken)  # the first have had their turn
+    for shard in then:
+        at.shards.hurry(shard)
+    await at.settled()
+    taken = [shard for _, shard, _ in at.calls]
+    assert set(taken[:2]) == before
+    assert max(taken.index(shard) for shard in then) < 3 * TAKES_MAX
+
+
 async def test_nothing_is_taken_without_membership():
     """A table gives nothing to a node that is no member (yet)."""
     at = Setting()

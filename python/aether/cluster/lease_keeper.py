@@ -133,6 +133,11 @@ class LeaseKeeper:
         return self._lease.position if self.valid else 0
 
     @property
+    def wanted(self) -> bool:
+        """Whether this keeper bids for the lease, or renews it."""
+        return self._lease.wanted
+
+    @property
     def replaced(self) -> bool:
         """Whether another process took over under the same name; this keeper bids no more."""
         return self._lease.replaced

@@ -60,6 +60,10 @@ LOOK_S = 0.25
 ROUND_S = 1.0
 """What the leader may take to see that a node has settled, and to give it its first shards."""
 
+LEADERS_SHARE = (2, 3)
+"""The leader's lease lives for that part of a member's, so that it ends first when both end with one process: who is to give the
+dead node's shards away leads by then. A lease that was just renewed then ends when the other may, at the earliest."""
+
 BLIND_TTLS = 2
 """After so many lives of a lease without seeing the cluster a leader lets others lead."""
 
@@ -114,8 +118,9 @@ class ClusterNode:
             on_change=self._on_change,
             clock=boot_time,
         )
-        self._membership = self._keeper(member_subject(namespace, facts.name), take_over=True, data=facts.facts())
-        self._leadership = self._keeper(leader_subject(namespace), take_over=False, data={})
+        self._membership = self._keeper(member_subject(namespace, facts.name), self._ttl_s, take_over=True, data=facts.facts())
+        leads_s = max(1, self._ttl_s * LEADERS_SHARE[0] // LEADERS_SHARE[1])
+        self._leadership = self._keeper(leader_subject(namespace), leads_s, take_over=False, data={})
         self._store = FencedEventStore(
             self._connection,
             namespace,
@@ -144,6 +149,7 @@ class ClusterNode:
         self._calls = NodeCalls(self._connection, namespace, facts.name, timeout_s)
         self._releasing = Releasing(facts.name, self._shards, self._controller, self._calls, lambda: self._view.leader)
         self._held_since: float | None = None
+        self._grows_up: asyncio.TimerHandle | None = None
         self._pulse = Pulse()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Lock()
@@ -222,12 +228,12 @@ class ClusterNode:
             options=options,
         )
 
-    def _keeper(self, subject: str, *, take_over: bool, data: Mapping[str, object]) -> LeaseKeeper:
+    def _keeper(self, subject: str, ttl_s: int, *, take_over: bool, data: Mapping[str, object]) -> LeaseKeeper:
         return LeaseKeeper(
             self._coordination,
             self._watch,
             subject,
-            ttl_s=self._ttl_s,
+            ttl_s=ttl_s,
             name=self._facts.name,
             data=data,
             take_over=take_over,
@@ -291,7 +297,11 @@ class ClusterNode:
 
     def epoch_of(self, actor_id: str) -> int | None:
         """Return the epoch under which this node may write to an actor at this moment, by its clock; None: it may not."""
-        return self._store.epoch_of(shard_of(actor_id))
+        shard = shard_of(actor_id)
+        epoch = self._store.epoch_of(shard)
+        if epoch is None:
+            self._shards.hurry(shard)  # whoever asks would write: should the shard come, it comes before others
+        return epoch
 
     def changes(self) -> AsyncIterator[ClusterChange]:
         """Return an async iterator of what changes from now on, see `ClusterChange`; it ends with the node."""
@@ -512,6 +522,8 @@ class ClusterNode:
                 return
 
     async def _stop(self) -> None:
+        if self._grows_up is not None:
+            self._grows_up.cancel()
         tasks, self._tasks = self._tasks, set()
         await end_tasks(tasks)
 
@@ -545,9 +557,27 @@ class ClusterNode:
         self._on_change()
 
     def _want_to_lead(self) -> None:
-        """Bid for leadership, if this node is one that could decide: a member that sees the others."""
-        if self._steady_since() is not None and self._state == "open" and not self._membership.replaced:
+        """Bid for leadership, if this node is one that could decide: a member that sees the others, and knows who is dead.
+
+        A node that has just come cannot know that, so it leaves leadership to those that were there before, if there are any.
+        """
+        steady_since = self._steady_since()
+        if self._leadership.wanted or steady_since is None or self._state != "open" or self._membership.replaced:
+            return
+        knows_at = steady_since + self._ttl_s
+        if boot_time() >= knows_at or not self._is_junior():
             self._leadership.want()
+        elif self._grows_up is None:
+            self._grows_up = asyncio.get_running_loop().call_later(knows_at - boot_time(), self._grow_up)
+
+    def _grow_up(self) -> None:
+        self._grows_up = None
+        self._want_to_lead()
+
+    def _is_junior(self) -> bool:
+        """Say whether another member is there that could lead, and joined before this one."""
+        own = self._membership.term or 0
+        return any(present.member.incarnation < own for present in self._view.members.present.values())
 
     def _leads(self, term: int) -> bool:
         return self._leadership.term == term
@@ -611,6 +641,7 @@ class ClusterNode:
         self._pulse.beat()
 
     def _on_change(self) -> None:
+        self._want_to_lead()
         self._controller.wake()
         self._releasing.wake()
         self._pulse.beat()

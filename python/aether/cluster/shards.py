@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from aether.cluster.changes import ClusterChange
 from aether.cluster.ending import end_tasks
 from aether.cluster.pulse import Pulse, until
+from aether.cluster.room import Room
 from aether.errors import AetherError, DeadlineError, NotOwnerError
 from aether.nats.pauses import backoff_s
 from aether.nats.waiting import finish
@@ -160,7 +161,8 @@ class Shards:
         self._telling: set[asyncio.Task[None]] = set()
         self._failing: set[int] = set()
         self._failures_told_at = -TELL_AGAIN_S
-        self._room = asyncio.Semaphore(TAKES_MAX)
+        self._room = Room(TAKES_MAX)
+        self._asked: set[int] = set()
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._pulse = Pulse()
 
@@ -176,6 +178,11 @@ class Shards:
     def look(self) -> None:
         """Take it that this node sees the cluster again."""
         self._pulse.beat()
+
+    def hurry(self, shard: int) -> None:
+        """Take it that somebody would write to a shard that takes no writes here: where it is taken, it comes before others."""
+        self._asked.add(shard)
+        self._room.hurry(shard)
 
     def joined(self, incarnation: int) -> None:
         """Take it that this node is a member (again)."""
@@ -210,7 +217,7 @@ class Shards:
             self._wanted = table.shards_of(self._node_id) - table.moving.keys()
         else:
             self._wanted = frozenset()
-        for shard in self._wanted ^ self._held.keys():
+        for shard in sorted(self._wanted ^ self._held.keys(), key=lambda shard: shard not in self._asked):
             self._spawn(shard)
         self._pulse.beat()
         self._told()
@@ -258,7 +265,7 @@ class Shards:
         """Take a shard, and say whether that went well."""
         incarnation = self._incarnation
         try:
-            async with self._room:
+            async with self._room.at(shard, first=shard in self._asked):
                 incarnation = self._incarnation
                 if shard not in self._wanted:
                     return True
@@ -283,6 +290,7 @@ class Shards:
         if shard in self._wanted and self._held.get(shard) == epoch:
             self._store.open_shard(shard)
             self.open[shard] = epoch
+            self._asked.discard(shard)
             self._changes.put(ClusterChange(kind="acquired", shard=shard, epoch=epoch))
             self._wake(shard)
         return True
@@ -301,7 +309,7 @@ class Shards:
         """Take no more writes to a shard, let those in flight end, and be rid of it."""
         epoch = self._held[shard]
         try:
-            async with self._room:
+            async with self._room.at(shard):
                 if shard in self._wanted and shard in self.open:
                     return
                 self.open.pop(shard, None)
@@ -352,6 +360,7 @@ class Shards:
                 if self._store.epoch_of(shard) is not None:
                     return
                 self._doubt(shard)
+            self.hurry(shard)
             if not self._is_coming(shard):
                 raise NotOwnerError(shard, self.owner_of(shard))
             woken = asyncio.get_running_loop().create_future()
