@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
 from command_line import aether, running, stock_client
 
-from aether import JetStreamEventStore, NewEvent
+from aether import ClusterNode, JetStreamEventStore, NewEvent
 from aether.nats.subjects import actor_subject
 
 if TYPE_CHECKING:
@@ -97,6 +98,32 @@ async def test_a_reader_that_has_enough_ends_show_without_a_word(nats_server: Em
         show.process.stdout.close()
         done = show.end()
     assert (done.code, done.err) == (141, "")
+
+
+async def test_repair_of_a_cluster_is_done_by_the_owner(nats_server: EmbeddedServer, namespace: str) -> None:
+    """Any node's actor is repaired while the nodes run, no shard changes its owner, and it works with no node there."""
+    target = ("--url", nats_server.url, "--namespace", namespace)
+    async with (
+        ClusterNode.join(nats_server.url, namespace=namespace, node_id="n", timeout_s=20) as one,
+        ClusterNode.join(nats_server.url, namespace=namespace, node_id="m", timeout_s=20) as two,
+        stock_client(nats_server.url) as client,
+    ):
+        await one.settled(timeout_s=20)
+        await two.settled(timeout_s=20)
+        for node in (one, two):
+            actor = next(name for name in map("a{}".format, range(10_000)) if node.epoch_of(name) is not None)
+            epoch = node.epoch_of(actor)
+            await node.store.append(actor, NewEvent("T", 1))
+            published = await client.jetstream().publish(actor_subject(namespace, actor), b"foreign")
+            repaired = await asyncio.to_thread(aether, "repair", actor, *target, "--json")
+            assert (repaired.code, repaired.told) == (0, {"actor_id": actor, "passed": [published.seq]}), repaired.err
+            await node.store.append(actor, NewEvent("T", 2))
+            assert [event.data for event in await node.store.get_events(actor)] == [1, 2]
+            assert node.epoch_of(actor) == epoch
+    async with stock_client(nats_server.url) as client:
+        published = await client.jetstream().publish(actor_subject(namespace, actor), b"foreign")
+    repaired = await asyncio.to_thread(aether, "repair", actor, *target, "--json")
+    assert (repaired.code, repaired.told) == (0, {"actor_id": actor, "passed": [published.seq]}), repaired.err
 
 
 async def test_repair_steps_over_what_is_damaged_and_says_where(nats_server: EmbeddedServer, namespace: str) -> None:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from aether.cluster.members import Member
     from aether.cluster.table import Table
 
-__all__ = ["ClusterState", "Share", "reading_cluster"]
+__all__ = ["ClusterState", "NoClusterError", "Share", "reading_cluster"]
+
+
+class NoClusterError(AetherError):
+    """The namespace has no cluster."""
 
 
 class Share(NamedTuple):
@@ -124,7 +128,7 @@ async def reading_cluster(settings: Settings, url: str) -> AsyncIterator[Cluster
     """Yield the state of a namespace's cluster, which stays live while this is entered.
 
     Raises:
-        AetherError: the namespace has no cluster.
+        NoClusterError: the namespace has no cluster.
     """
     connection = Connection(url, settings.timeout_s, settings.options)
     watch = CoordinationWatch(connection, settings.namespace, settings.timeout_s)
@@ -134,7 +138,7 @@ async def reading_cluster(settings: Settings, url: str) -> AsyncIterator[Cluster
         await connection.ready(deadline)
         stream = coordination_stream(settings.namespace)
         if await find_stream(connection, stream, f"looking for {stream}", deadline, settings.timeout_s) is None:
-            raise AetherError(
+            raise NoClusterError(
                 f"{connection.url}: the namespace {settings.namespace!r} has no cluster; "
                 "its first node makes it (ClusterNode.join), or name another with --namespace"
             )

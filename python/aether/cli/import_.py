@@ -187,8 +187,8 @@ class _Import:
                 yield store, (await store.info()).commit_bytes_max
             return
         async with running_server(self._settings, may_create=False) as url:
-            exists, commit_bytes_max = await look(self._settings, url)
-            if not exists:
+            mode, commit_bytes_max = await look(self._settings, url)
+            if mode is None:
                 yield InMemoryEventStore(), commit_bytes_max
                 return
             async with new_store(self._settings._replace(url=url)) as store:

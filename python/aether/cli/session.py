@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aether.errors import AetherError
 from aether.nats.connection import Connection
 from aether.nats.server import EmbeddedServer, parse_embedded_url
-from aether.nats.streams import namespace_exists
+from aether.nats.streams import namespace_mode
 from aether.store.jetstream import JetStreamEventStore
 from aether.store.sole_owner import SoleOwnerStore
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aether.cli.options import Settings
 
-__all__ = ["START_S", "existing_store", "new_store", "running_server"]
+__all__ = ["START_S", "existing_namespace", "existing_store", "new_store", "running_server", "sole_owner"]
 
 START_S = 10.0
 """What an embedded server may take to start, at least."""
@@ -54,43 +54,50 @@ async def new_store(settings: Settings, *, is_sharded: bool = False) -> AsyncIte
         settings: the shared options.
         is_sharded: it is a namespace of cluster nodes, to be filled by the owner of whatever shard is written to.
     """
-    opened = _sole_owner if is_sharded else _store
+    opened = sole_owner if is_sharded else _store
     async with running_server(settings, may_create=True) as url, opened(settings, url) as store:
         yield store
 
 
 @contextlib.asynccontextmanager
 async def existing_store(settings: Settings) -> AsyncIterator[JetStreamEventStore]:
-    """Yield the store of a namespace that is there.
+    """Yield the store of a namespace that is there; errors as `existing_namespace`."""
+    async with existing_namespace(settings) as (url, _), _store(settings, url) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def existing_namespace(settings: Settings) -> AsyncIterator[tuple[str, str]]:
+    """Yield the URL of a server where the namespace is there, and the namespace's mode.
 
     Raises:
         AetherError: it is not.
     """
     async with running_server(settings, may_create=False) as url:
-        exists, _ = await look(settings, url)
-        if not exists:
+        mode, _ = await look(settings, url)
+        if mode is None:
             raise AetherError(
                 f"{settings.url}: there is no namespace {settings.namespace!r}; name another with --namespace, "
                 "or fill this one: aether import FILE"
             )
-        async with _store(settings, url) as store:
-            yield store
+        yield url, mode
 
 
 def _store(settings: Settings, url: str) -> JetStreamEventStore:
     return JetStreamEventStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s, options=settings.options)
 
 
-def _sole_owner(settings: Settings, url: str) -> JetStreamEventStore:
+def sole_owner(settings: Settings, url: str) -> JetStreamEventStore:
+    """Return a store of a sharded namespace that takes each shard that it writes to, from whoever has it."""
     return SoleOwnerStore(url, namespace=settings.namespace, timeout_s=settings.timeout_s, options=settings.options)
 
 
-async def look(settings: Settings, url: str) -> tuple[bool, int]:
-    """Return whether the namespace is there, and the largest commit in bytes, without making anything."""
+async def look(settings: Settings, url: str) -> tuple[str | None, int]:
+    """Return the namespace's mode, None where it is not there, and the largest commit in bytes, without making anything."""
     connection = Connection(url, settings.timeout_s, settings.options)
     try:
         deadline = asyncio.get_running_loop().time() + settings.timeout_s
-        exists = await namespace_exists(connection, settings.namespace, deadline, settings.timeout_s)
-        return exists, connection.max_payload
+        mode = await namespace_mode(connection, settings.namespace, deadline, settings.timeout_s)
+        return mode, connection.max_payload
     finally:
         await connection.aclose()

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     Handler = Callable[[bytes], Awaitable[bytes]]
 
-__all__ = ["DRAIN", "RELEASED", "NodeCalls"]
+__all__ = ["DRAIN", "RELEASED", "REPAIR", "NodeCalls"]
 
 _LOG = logging.getLogger("aether.cluster")
 _VERB = re.compile(r"[a-z][a-z-]{0,31}")
 
-DRAIN, RELEASED = "drain", "released"
-"""What every node is asked: to give its shards away, and, where it leads, to hear what another has let go."""
+DRAIN, RELEASED, REPAIR = "drain", "released", "repair"
+"""What every node is asked: to give its shards away; where it leads, to hear what another has let go; and to repair an actor that
+it owns."""
 
 RUNNING_MAX = 50_000
 """How many requests are handled at a time; more are refused, and told so."""

@@ -13,8 +13,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from aether._native import shard_of
-from aether.cluster.calls import DRAIN, RELEASED, NodeCalls
+from aether.cluster.calls import DRAIN, RELEASED, REPAIR, NodeCalls
 from aether.cluster.changes import Changes, ClusterChange
 from aether.cluster.controller import Controller
 from aether.cluster.ending import end_tasks
@@ -401,6 +403,7 @@ class ClusterNode:
         await self._coordination.open(deadline, replicas=self._replicas)
         self._calls.serve(RELEASED, self._releasing.hear)
         self._calls.serve(DRAIN, self._on_drain)
+        self._calls.serve(REPAIR, self._on_repair)
         await self._calls.listen()
         await self._watch.start(deadline)
         self._view.start()
@@ -474,6 +477,9 @@ class ClusterNode:
     async def _on_drain(self, _: bytes) -> bytes:
         self._begin_drain()
         return b""
+
+    async def _on_repair(self, body: bytes) -> bytes:
+        return msgspec.json.encode(await self._store.repair(body.decode()))
 
     async def _close(self, drain_s: float) -> None:
         deadline = asyncio.get_running_loop().time() + drain_s

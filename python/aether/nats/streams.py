@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["StreamFacts", "control", "find_stream", "namespace_exists", "open_stream", "open_streams", "wrong_mode"]
+__all__ = ["StreamFacts", "control", "find_stream", "namespace_mode", "open_stream", "open_streams", "wrong_mode"]
 
 T = TypeVar("T")
 
@@ -155,10 +155,11 @@ def wrong_mode(namespace: str, mode: str) -> NamespaceMismatchError:
     return NamespaceMismatchError(namespace, (why[mode],), TO_SHARDS)
 
 
-async def namespace_exists(connection: Connection, namespace: str, deadline: float, timeout_s: float) -> bool:
-    """Say whether a namespace's event stream is there, without making it; errors as `open_streams`."""
+async def namespace_mode(connection: Connection, namespace: str, deadline: float, timeout_s: float) -> str | None:
+    """Return how a namespace's writers fence each other, None: it is not there; nothing is made, errors as `open_streams`."""
     stream, what = events_stream(namespace), f"looking for the namespace {namespace}"
-    return await find_stream(connection, stream, what, deadline, timeout_s) is not None
+    found = await find_stream(connection, stream, what, deadline, timeout_s)
+    return None if found is None else (found.config.metadata or {}).get(GUARD_MODE, "")
 
 
 async def find_stream(connection: Connection, stream: str, what: str, deadline: float, timeout_s: float) -> StreamInfo | None:
