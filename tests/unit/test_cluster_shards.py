@@ -9,7 +9,8 @@ import pytest
 
 import aether.cluster.shards
 from aether.cluster.changes import Changes
-from aether.cluster.shards import TAKES_MAX, Hooks, Shards
+from aether.cluster.hooks import Hooks
+from aether.cluster.shards import TAKES_MAX, Shards
 from aether.cluster.table import SHARDS, Table
 from aether.errors import DeadlineError, NotOwnerError, ServerUnavailableError
 

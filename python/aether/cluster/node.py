@@ -20,12 +20,13 @@ from aether.cluster.calls import DRAIN, RELEASED, REPAIR, NodeCalls
 from aether.cluster.changes import Changes, ClusterChange
 from aether.cluster.controller import Controller
 from aether.cluster.ending import end_tasks
+from aether.cluster.hooks import Hooks
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl, default_name
 from aether.cluster.members import MEMBERS_MAX, Member, check_address, check_labels, check_node_id, check_weight, draining
 from aether.cluster.planner import Planner
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.releasing import Releasing
-from aether.cluster.shards import Hooks, Shards
+from aether.cluster.shards import Shards
 from aether.cluster.table import SHARDS
 from aether.cluster.view import ClusterView
 from aether.errors import AetherError, DeadlineError
