@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,7 @@ from aether.cluster.changes import Changes, ClusterChange
 from aether.cluster.controller import Controller
 from aether.cluster.ending import end_tasks
 from aether.cluster.hooks import Hooks
+from aether.cluster.leading import Leading, leaders_ttl_s
 from aether.cluster.lease_keeper import LeaseKeeper, check_ttl, default_name
 from aether.cluster.members import MEMBERS_MAX, Member, check_address, check_labels, check_node_id, check_weight, draining
 from aether.cluster.planner import Planner
@@ -63,13 +63,6 @@ LOOK_S = 0.25
 ROUND_S = 1.0
 """What the leader may take to see that a node has settled, and to give it its first shards."""
 
-LEADERS_SHARE = (2, 3)
-"""The leader's lease lives for that part of a member's, so that it ends first when both end with one process: who is to give the
-dead node's shards away leads by then. A lease that was just renewed then ends when the other may, at the earliest."""
-
-BLIND_TTLS = 2
-"""After so many lives of a lease without seeing the cluster a leader lets others lead."""
-
 
 class ClusterNode:
     """A node of a cluster; made by `ClusterNode.join(…)`, used as an async context manager.
@@ -107,7 +100,6 @@ class ClusterNode:
         self._settle_s = _seconds("settle_s", settle_s, DRAIN_S_MAX)
         if isinstance(moves_max, bool) or not 1 <= moves_max <= SHARDS:
             raise ValueError(f"moves_max must be 1 to {SHARDS:,}, not {moves_max!r}")
-        self._moves_max = moves_max
         self._facts = facts
         self._connection = Connection(url_or_client, timeout_s, options)
         self._changes = Changes()
@@ -122,8 +114,7 @@ class ClusterNode:
             clock=boot_time,
         )
         self._membership = self._keeper(member_subject(namespace, facts.name), self._ttl_s, take_over=True, data=facts.facts())
-        leads_s = max(1, self._ttl_s * LEADERS_SHARE[0] // LEADERS_SHARE[1])
-        self._leadership = self._keeper(leader_subject(namespace), leads_s, take_over=False, data={})
+        self._leadership = self._keeper(leader_subject(namespace), leaders_ttl_s(self._ttl_s), take_over=False, data={})
         self._store = FencedEventStore(
             self._connection,
             namespace,
@@ -151,8 +142,16 @@ class ClusterNode:
         )
         self._calls = NodeCalls(self._connection, namespace, facts.name, timeout_s)
         self._releasing = Releasing(facts.name, self._shards, self._controller, self._calls, lambda: self._view.leader)
-        self._held_since: float | None = None
-        self._grows_up: asyncio.TimerHandle | None = None
+        self._leading = Leading(
+            self._leadership,
+            self._membership,
+            watch=self._watch,
+            view=self._view,
+            controller=self._controller,
+            planner=lambda: Planner(ttl_s=self._ttl_s, settle_s=self._settle_s, drain_s=self._drain_s, moves_max=moves_max),
+            ttl_s=self._ttl_s,
+            may_bid=lambda: self._state == "open" and not self._membership.replaced,
+        )
         self._pulse = Pulse()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Lock()
@@ -331,12 +330,13 @@ class ClusterNode:
         """Say what is missing until all is settled; "" where nothing is."""
         table, present = self._view.tables.table, self._view.members.present
         leader = self.leader or "nobody"
-        if not self._membership.valid or self._held_since is None:
+        member_since = self._leading.member_since
+        if not self._membership.valid or member_since is None:
             return "this node is no member at the moment"
         if table is None:
             return f"nobody has got any shard yet; the leader is {leader}"
         ownerless = sum(owner not in present for owner in table.owners)
-        fresh = boot_time() < self._held_since + self._settle_s + ROUND_S
+        fresh = boot_time() < member_since + self._settle_s + ROUND_S
         missing = {
             f"{ownerless} shards have no owner who is there; the leader is {leader}": ownerless > 0,
             f"{len(table.moving)} shards are being moved": bool(table.moving),
@@ -408,7 +408,7 @@ class ClusterNode:
         await self._calls.listen()
         await self._watch.start(deadline)
         self._view.start()
-        self._start(self._lead, "lead")
+        self._start(self._leading.run, "lead")
         self._start(self._mind, "mind")
         self._start(self._releasing.run, "releases")
         self._start(self._listen, "listen")
@@ -529,28 +529,11 @@ class ClusterNode:
                 return
 
     async def _stop(self) -> None:
-        if self._grows_up is not None:
-            self._grows_up.cancel()
+        self._leading.aclose()
         tasks, self._tasks = self._tasks, set()
         await end_tasks(tasks)
 
     # What happens.
-
-    async def _lead(self) -> None:
-        """Lead whenever this node is the leader."""
-        while True:
-            term = self._leadership.term
-            if term is None:
-                await self._leadership.wait()
-                continue
-            planner = Planner(ttl_s=self._ttl_s, settle_s=self._settle_s, drain_s=self._drain_s, moves_max=self._moves_max)
-            _LOG.info("%s leads %s, term %d", self.node_id, self._namespace, term)
-            await self._controller.lead(
-                planner, term, partial(self._leads, term), self._steady_since, blind_s=BLIND_TTLS * self._ttl_s
-            )
-            if self._leads(term):
-                _LOG.warning("%r gives leadership up until it sees the cluster again", self)
-                self._leadership.unwant()
 
     async def _mind(self) -> None:
         """Stop for good when another process has joined under this name, whether or not this one was a member then."""
@@ -563,32 +546,6 @@ class ClusterNode:
             self._changes.put(ClusterChange(kind="membership_lost", node=self.node_id, reason=self._replaced()))
         self._on_change()
 
-    def _want_to_lead(self) -> None:
-        """Bid for leadership, if this node is one that could decide: a member that sees the others, and knows who is dead.
-
-        A node that has just come cannot know that, so it leaves leadership to those that were there before, if there are any.
-        """
-        steady_since = self._steady_since()
-        if self._leadership.wanted or steady_since is None or self._state != "open" or self._membership.replaced:
-            return
-        knows_at = steady_since + self._ttl_s
-        if boot_time() >= knows_at or not self._is_junior():
-            self._leadership.want()
-        elif self._grows_up is None:
-            self._grows_up = asyncio.get_running_loop().call_later(knows_at - boot_time(), self._grow_up)
-
-    def _grow_up(self) -> None:
-        self._grows_up = None
-        self._want_to_lead()
-
-    def _is_junior(self) -> bool:
-        """Say whether another member is there that could lead, and joined before this one."""
-        own = self._membership.term or 0
-        return any(present.member.incarnation < own for present in self._view.members.present.values())
-
-    def _leads(self, term: int) -> bool:
-        return self._leadership.term == term
-
     async def _listen(self) -> None:
         """After a broken watch: hear requests again, should the connection have another client now, and bid for leadership."""
         feed = self._changes.feed()
@@ -596,7 +553,7 @@ class ClusterNode:
             if change.kind not in ("synced", "missed"):
                 continue
             self._shards.look()
-            self._want_to_lead()
+            self._leading.bid()
             try:
                 await self._calls.listen()
                 if self._view.is_behind:
@@ -605,24 +562,17 @@ class ClusterNode:
             except (AetherError, NoRespondersError) as error:
                 _LOG.info("%r does not hear everything until the watch begins anew: %s", self, error)
 
-    def _steady_since(self) -> float | None:
-        """Since when this node has seen everything, and been a member, without a break: who was away cannot tell who died."""
-        seen, held = self._watch.unbroken_since, self._held_since
-        return None if seen is None or held is None or not self._membership.valid else max(seen, held)
-
     def _on_member(self, incarnation: int) -> None:
-        again = self._held_since is None and self._view.tables.table is not None
-        self._held_since = boot_time()
+        again = self._leading.member_since is None and self._view.tables.table is not None
         self._shards.joined(incarnation)
-        self._want_to_lead()
+        self._leading.joined()
         if again:
             self._changes.put(ClusterChange(kind="membership_held", node=self.node_id))
         self._on_change()
 
     def _on_parted(self, term: int, reason: str, body: bytes | None) -> None:  # noqa: ARG002 - of the protocol
-        self._held_since = None
         self._shards.parted()
-        self._leadership.unwant()  # who is no member cannot tell who is dead
+        self._leading.parted()
         if self._state == "open" and not self._membership.replaced:
             _LOG.warning("%r is no member any more: %s", self, reason)
             self._changes.put(ClusterChange(kind="membership_lost", node=self.node_id, reason=reason))
@@ -648,7 +598,7 @@ class ClusterNode:
         self._pulse.beat()
 
     def _on_change(self) -> None:
-        self._want_to_lead()
+        self._leading.bid()
         self._controller.wake()
         self._releasing.wake()
         self._pulse.beat()
