@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 AT_ONCE = 200
 FETCH = 1_000
 DEADLINE_S = 30.0
+READER_S = 300.0
+"""For so long the server keeps a reader that asks for nothing: its loop may judge another namespace's messages meanwhile."""
 
 
 class Stored(NamedTuple):
@@ -101,7 +103,7 @@ async def dump_fast(url: str | Sequence[str], namespace: str) -> list[Stored]:
     name = f"AETHER-EVENTS-{namespace}"
     async with stock_client(url) as client:
         last: int = (await api(client, f"STREAM.INFO.{name}"))["state"]["last_seq"]
-        no_acks = ConsumerConfig(ack_policy=AckPolicy.NONE)
+        no_acks = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=READER_S)
         consumer = await client.jetstream(timeout=DEADLINE_S).pull_subscribe("", stream=name, config=no_acks)
         stored: list[Stored] = []
         while len(stored) < last:
