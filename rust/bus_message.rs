@@ -54,7 +54,7 @@ pub fn write_subject(out: &mut String, namespace: &str, event: &EventData) {
 
 /// Appends the body of an event's message; `out` is empty before.
 pub fn write_body(out: &mut Vec<u8>, event: &Arc<EventData>) {
-    encode_plain(out, event.actor(), std::iter::once(event.parts()), None);
+    encode_plain(out, event.actor(), std::iter::once(event.parts()), None, None);
 }
 
 /// The event of a message that came to `place`.

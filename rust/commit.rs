@@ -45,8 +45,7 @@ impl Commit {
             write_spine(&mut out, roots);
         }
         if let Some(epoch) = self.epoch {
-            write::str(&mut out, "epoch");
-            write::uint(&mut out, epoch);
+            write_epoch(&mut out, epoch);
         }
         if !self.passed.is_empty() {
             write::str(&mut out, "passed");
@@ -105,11 +104,15 @@ pub fn encode_plain<'a>(
     actor: &str,
     events: impl ExactSizeIterator<Item = Parts<'a>>,
     spine: Option<&[Root]>,
+    epoch: Option<u64>,
 ) {
-    frame::begin(out, 2 + usize::from(spine.is_some()));
+    frame::begin(out, 2 + usize::from(spine.is_some()) + usize::from(epoch.is_some()));
     write_events(out, actor, events);
     if let Some(roots) = spine {
         write_spine(out, roots);
+    }
+    if let Some(epoch) = epoch {
+        write_epoch(out, epoch);
     }
     frame::close(out);
 }
@@ -122,6 +125,11 @@ fn write_events<'a>(out: &mut Vec<u8>, actor: &str, events: impl ExactSizeIterat
     for event in events {
         event_map::write(out, &event);
     }
+}
+
+fn write_epoch(out: &mut Vec<u8>, epoch: u64) {
+    write::str(out, "epoch");
+    write::uint(out, epoch);
 }
 
 fn write_spine(out: &mut Vec<u8>, roots: &[Root]) {

@@ -40,12 +40,13 @@ impl Head {
 #[derive(Debug)]
 pub struct Heads {
     cache: LruCache<Box<str>, Head>,
+    dropped: u64,
 }
 
 impl Heads {
     pub fn new(capacity: NonZeroUsize) -> Self {
         // `new` would claim the memory of a full cache at once.
-        Self { cache: LruCache::sparse(capacity) }
+        Self { cache: LruCache::sparse(capacity), dropped: 0 }
     }
 
     pub fn get(&mut self, actor: &str) -> Option<&Head> {
@@ -58,9 +59,15 @@ impl Heads {
             Some(known) if known.sequence > head.sequence => {}
             Some(known) => *known = head,
             None => {
+                self.dropped += u64::from(self.cache.len() == self.cache.cap().get());
                 self.cache.put(actor.into(), head);
             }
         }
+    }
+
+    /// How many were dropped so far to make room for others.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub fn forget(&mut self, actor: &str) {
@@ -90,6 +97,7 @@ mod tests {
         assert_eq!(heads.get("a"), Some(&head(1)));
         heads.put("c", head(3));
         assert_eq!(heads.get("b"), None);
+        assert_eq!(heads.dropped(), 1);
         assert_eq!(heads.len(), 2);
         heads.put("c", head(1));
         assert_eq!(heads.get("c"), Some(&head(3)));

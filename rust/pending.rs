@@ -15,6 +15,7 @@
 mod answers;
 mod ending;
 mod known;
+mod lines;
 mod memory;
 mod sending;
 mod window;
@@ -26,9 +27,13 @@ pub use self::answers::Dropped;
 pub use self::ending::{End, Fate, Outcome, Status, Tally};
 use self::ending::{Ring, Told};
 use self::known::Known;
+pub use self::lines::Mark;
+use self::lines::{Lent, Lines};
+pub use self::sending::Sendable;
 use self::window::Window;
 use crate::event::EventData;
 use crate::heads::{Head, Heads};
+use crate::shard::shard_of_id;
 
 /// A token is a serial number and, in these low bits, the place of its commit.
 const PLACE_BITS: u32 = 20;
@@ -169,12 +174,16 @@ enum State {
 #[derive(Debug)]
 struct Actor {
     name: Arc<str>,
+    /// Its shard, where that has a line.
+    shard: u32,
     queue: VecDeque<Item>,
     queue_bytes: usize,
     state: State,
     head: Option<Head>,
     /// How often in a row others came first.
     beaten: u32,
+    /// Its head could not be read, so its next events are the driver's.
+    unreadable: bool,
 }
 
 /// A commit in flight or in trouble.
@@ -184,6 +193,9 @@ struct Flight {
     actor: usize,
     items: Vec<Item>,
     head: Head,
+    /// The position that the guard names: that of the actor's last message, or under a fence of the shard's.
+    guard: u64,
+    lent: Option<Lent>,
     event_bytes: usize,
     body_bytes: usize,
     round: u64,
@@ -221,6 +233,8 @@ pub struct Pending {
     ring: Ring,
     told: Option<Told>,
     known: Option<Known>,
+    /// One for each shard, where the namespace is one of shards' owners.
+    lines: Option<Lines>,
     /// An actor has a commit's worth of events, since frames were last made.
     full: bool,
     body: Vec<u8>,
@@ -252,6 +266,7 @@ impl Pending {
             ring: Ring::default(),
             told: None,
             known: None,
+            lines: None,
             full: false,
             body: Vec::new(),
         }
@@ -284,6 +299,11 @@ impl Pending {
     /// Reads an actor's stored ids before its first commit, and skips what is there; keeps at most so many.
     pub fn skip_known(&mut self, ids_max: usize) {
         self.known = Some(Known::new(ids_max));
+    }
+
+    /// Sends under the fences of shards that are lent, one commit at a time in each.
+    pub fn go_in_line(&mut self) {
+        self.lines = Some(Lines::new());
     }
 
     /// Whether an actor has a commit's worth of events that has not been sent.
@@ -338,17 +358,20 @@ impl Pending {
     /// A new entry for an actor, ready.
     fn admit(&mut self, name: &str) -> usize {
         let name: Arc<str> = name.into();
+        let shard = if self.lines.is_some() { shard_of_id(&name) } else { 0 };
         let slot = if let Some(slot) = self.free_actors.pop() {
             let actor = &mut self.actors[slot];
             (actor.name, actor.state, actor.beaten) = (Arc::clone(&name), State::Ready, 0);
+            (actor.shard, actor.unreadable) = (shard, false);
             slot
         } else {
             let (name, queue) = (Arc::clone(&name), VecDeque::new());
-            self.actors.push(Actor { name, queue, queue_bytes: 0, state: State::Ready, head: None, beaten: 0 });
+            let (state, head) = (State::Ready, None);
+            self.actors.push(Actor { name, shard, queue, queue_bytes: 0, state, head, beaten: 0, unreadable: false });
             self.actors.len() - 1
         };
         self.index.insert(name, slot);
-        self.ready.push_back(slot);
+        self.line_up(slot);
         slot
     }
 
@@ -363,7 +386,14 @@ impl Pending {
             self.free_actors.push(slot);
         } else {
             (actor.head, actor.state) = (head, State::Ready);
-            self.ready.push_back(slot);
+            self.line_up(slot);
+        }
+    }
+
+    fn line_up(&mut self, slot: usize) {
+        match &mut self.lines {
+            None => self.ready.push_back(slot),
+            Some(lines) => lines.join(self.actors[slot].shard, slot),
         }
     }
 
@@ -392,12 +422,14 @@ impl Pending {
         if self.actors[slot].state != State::Headless {
             return;
         }
-        match head {
-            None => {
-                let why = if self.known.is_some() { Why::Unread } else { Why::Behind };
-                self.set_aside(slot, Head { version: u64::MAX, ..Head::default() }, why);
+        match (head, &self.lines) {
+            (None, None) => self.set_unread_aside(slot),
+            (head, None) => self.release(slot, head),
+            // Its trouble, too, waits for its shard's turn; and what it is written on top of stands among the proven heads alone.
+            (head, Some(_)) => {
+                self.actors[slot].unreadable = head.is_none();
+                self.release(slot, None);
             }
-            head => self.release(slot, head),
         }
     }
 }

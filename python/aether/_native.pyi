@@ -19,6 +19,7 @@ __all__ = [
     "Event",
     "EventFilter",
     "Exchange",
+    "FenceMark",
     "FrameReader",
     "Head",
     "HeadCache",
@@ -695,7 +696,26 @@ class HeadCache:
     def forget(self, actor_id: str, /) -> None:
         """Drops what is known of the actor."""
 
+    @property
+    def dropped(self) -> int:
+        """How many were dropped so far to make room for others."""
+
     def __len__(self, /) -> int: ...
+
+@final
+class FenceMark:
+    """Where a shard's fence stands, shared by the owner's writer and its pipelines. Safe from many threads.
+
+    Attributes:
+        last: the position of the shard's last message, as the owner knows it.
+        key: under which name heads are remembered that may be written on.
+        is_open: writes are taken.
+    """
+
+    last: int
+    key: int
+    is_open: bool
+    def __new__(cls, last: int, key: int) -> Self: ...
 
 # ingestion
 
@@ -784,8 +804,11 @@ class Pending:
     def frames(self, inbox: str, /) -> bytes:
         """Returns the next commits as frames, a bounded number of bytes; none: there are no more for now."""
 
-    def messages(self) -> list[tuple[str, int, int, bytes]]:
-        """Returns the next commits one by one, as (subject, token, guard, body); none: there are no more for now."""
+    def messages(self) -> list[tuple[str, int, int, bytes, str | None]]:
+        """Returns the next commits one by one, as (subject, token, guard, body, guarded); none: there are no more for now.
+
+        Guarded: the subject of which the guard speaks, where that is another.
+        """
 
     def accept(self, token: int, status: int, position: int, subject: str, body: bytes) -> None:
         """Takes one answer, where they come one by one."""
@@ -843,6 +866,56 @@ class Pending:
         """Gives back every event that was not sent yet, as (event, tag); they count as failed, with your key for why.
 
         What had no version is the pair that was put.
+        """
+
+    def go_in_line(self) -> None:
+        """Sends under the fences of shards that are lent, one commit at a time in each; before anything is put.
+
+        Heads are then found and kept under `"KEY ACTOR"`, with the key of the fence, and only what `heads` holds is written on.
+        """
+
+    def wanted(self) -> list[int]:
+        """Takes shards in which something waits, to be lent; each is told of once, until it was lent or dropped."""
+
+    def lend(self, shard: int, mark: FenceMark, epoch: int, *, once: bool = False) -> None:
+        """Lends the fence of a shard: what waits there goes out under it. `once`: it comes back after one commit.
+
+        Raises:
+            ValueError: there is no such shard.
+        """
+
+    def recall(self, shard: int | None = None) -> None:
+        """Asks for a shard back, as soon as nothing of it is on its way; without a shard, for all of them.
+
+        Raises:
+            ValueError: there is no such shard.
+        """
+
+    def take_back(self, shard: int, /) -> None:
+        """Takes the shard of a commit in trouble back; nothing more of it goes out before that is settled.
+
+        Raises:
+            ValueError: there is no such shard.
+        """
+
+    def returned(self) -> list[int]:
+        """Takes shards that are not needed any more, or were asked for; each is told of once."""
+
+    def drop_shard(self, shard: int, key: int = 0, /) -> list[tuple[Event | tuple[str, NewEvent], int]]:
+        """Gives back every event of a shard that was not sent yet, as `drop_queued`; the shard was wanted, and cannot be lent.
+
+        Raises:
+            ValueError: there is no such shard.
+        """
+
+    def copy(self, ticket: int, /) -> tuple[str, int, bytes] | None:
+        """Returns a commit in trouble as it was sent, as (subject, guard, body); None: it was not."""
+
+    def found_at(self, ticket: int, position: int, /) -> None:
+        """Says that a commit in trouble is stored at this position.
+
+        Raises:
+            ValueError: there is no such commit in trouble.
         """
 
     def mark(self) -> int:

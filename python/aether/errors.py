@@ -18,6 +18,7 @@
     ├── CommandFailedError                     an actor's own code raised on a command; nothing was written
     ├── IngestError                            events of an ingestion that were not stored; carries each
     ├── DeadlineError (TimeoutError)           nothing was changed, and the time is up
+    │   ├── ShardUnavailableError              a shard that was on its way between nodes, or stuck, until the deadline
     │   └── NotDrainedError                    a drained subscription's events were not all handled or read in time
     ├── SubscriptionLaggedError                a subscription fell behind, and events were dropped; says how many
     ├── SubscriptionInterruptedError           a subscription's connection was lost; events may have been missed
@@ -69,6 +70,7 @@ __all__ = [
     "ServerRefusedError",
     "ServerUnavailableError",
     "ServersUnreachableError",
+    "ShardUnavailableError",
     "StoreDirectoryInUseError",
     "StoreFullError",
     "SubscriptionInterruptedError",
@@ -401,6 +403,29 @@ class DeadlineError(AetherError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.what}: no answer within {self.timeout_s:g} s; try again, or allow more with timeout_s="
+
+
+class ShardUnavailableError(DeadlineError):
+    """A shard took no writes until the deadline: it was on its way from node to node, or a write before was stuck in it.
+
+    Nothing was stored. It speaks of this one shard: writes to others are not concerned.
+
+    Attributes:
+        shard: the shard, 0 to 1020.
+        what: what was waited for.
+        timeout_s: the deadline that passed, in seconds.
+    """
+
+    def __init__(self, shard: int, what: str, timeout_s: float) -> None:
+        super().__init__(what, timeout_s)
+        self.args = (shard, what, timeout_s)
+        self.shard = shard
+
+    def __str__(self) -> str:
+        return (
+            f"shard {self.shard} took no writes for {self.timeout_s:g} s ({self.what}), and nothing was stored; try again once "
+            "it has settled (`aether cluster shards` shows where it is), or allow more with timeout_s="
+        )
 
 
 class NotDrainedError(DeadlineError):

@@ -90,6 +90,12 @@ impl HeadCache {
         self.lock().forget(actor_id);
     }
 
+    /// How many were dropped so far to make room for others.
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.lock().dropped()
+    }
+
     fn __len__(&self) -> usize {
         self.lock().len()
     }

@@ -17,6 +17,7 @@ mod encode;
 mod epoch;
 mod event;
 mod exchange;
+mod fence_mark;
 mod filter;
 mod frames;
 mod handles;
@@ -101,6 +102,8 @@ mod _native {
     use super::event::Event;
     #[pymodule_export]
     use super::exchange::Exchange;
+    #[pymodule_export]
+    use super::fence_mark::FenceMark;
     #[pymodule_export]
     use super::filter::EventFilter;
     #[pymodule_export]

@@ -7,12 +7,16 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
 
+use super::fence_mark::FenceMark;
 use super::handles::{as_put, event_or_draft, events_of, given, handles};
 use super::heads::{Head, HeadCache};
 use crate::answer::{Answer, Sink};
 use crate::event::EventData;
 use crate::heads::Heads;
-use crate::pending::{Bounds, Counts, Dropped, End, Fate, Outcome, Pending as PendingData, Status, Tally, Trouble, Why};
+use crate::pending::{
+    Bounds, Counts, Dropped, End, Fate, Outcome, Pending as PendingData, Sendable, Status, Tally, Trouble, Why,
+};
+use crate::shard::SHARDS;
 
 /// A place of a commit takes 20 bits of its token.
 const PLACES_MAX: usize = 1_000_000;
@@ -63,8 +67,8 @@ impl Sink for Shared {
     }
 }
 
-/// A message to send: subject, token, guard, body.
-type MessageObject<'py> = (String, u64, u64, Bound<'py, PyBytes>);
+/// A message to send: subject, token, guard, body, of what the guard speaks if not of the subject.
+type MessageObject<'py> = (String, u64, u64, Bound<'py, PyBytes>, Option<String>);
 
 /// A commit in trouble: ticket, why, a number, guard, version there, how often others came first, events, which are drafts, tags.
 type TroubleObject<'py> = (u64, &'static str, u64, u64, u64, u32, Bound<'py, PyList>, Vec<bool>, Vec<u64>);
@@ -253,13 +257,16 @@ impl Pending {
         PyBytes::new(py, &out)
     }
 
-    /// Returns the next commits one by one, as (subject, token, guard, body); none: there are no more for now.
+    /// Returns the next commits one by one, as (subject, token, guard, body, guarded); none: there are no more for now.
+    ///
+    /// Guarded: the subject of which the guard speaks, where that is another.
     fn messages<'py>(&self, py: Python<'py>) -> Vec<MessageObject<'py>> {
         let messages = {
             let mut pending = self.shared.lock();
             pending.messages(&mut *self.shared.heads())
         };
-        messages.into_iter().map(|(subject, token, guard, body)| (subject, token, guard, PyBytes::new(py, &body))).collect()
+        let object = |(subject, token, guard, body, guarded): Sendable| (subject, token, guard, PyBytes::new(py, &body), guarded);
+        messages.into_iter().map(object).collect()
     }
 
     /// Takes one answer, where they come one by one.
@@ -359,6 +366,86 @@ impl Pending {
         dropped.into_iter().map(object).collect()
     }
 
+    /// Sends under the fences of shards that are lent, one commit at a time in each; before anything is put.
+    ///
+    /// Heads are then found and kept under `"KEY ACTOR"`, with the key of the fence, and only what `heads` holds is written on.
+    fn go_in_line(&self) {
+        self.shared.lock().go_in_line();
+    }
+
+    /// Takes shards in which something waits, to be lent; each is told of once, until it was lent or dropped.
+    fn wanted(&self) -> Vec<u32> {
+        self.shared.lock().wanted()
+    }
+
+    /// Lends the fence of a shard: what waits there goes out under it. `once`: it comes back after one commit.
+    ///
+    /// Raises:
+    ///     ValueError: there is no such shard.
+    #[pyo3(signature = (shard, mark, epoch, *, once=false))]
+    fn lend(&self, shard: u32, mark: &Bound<'_, FenceMark>, epoch: u64, once: bool) -> PyResult<()> {
+        let mark = Arc::clone(&mark.get().mark);
+        self.shared.lock().lend(checked(shard)?, mark, epoch, once);
+        Ok(())
+    }
+
+    /// Asks for a shard back, as soon as nothing of it is on its way; without a shard, for all of them.
+    ///
+    /// Raises:
+    ///     ValueError: there is no such shard.
+    #[pyo3(signature = (shard=None))]
+    fn recall(&self, shard: Option<u32>) -> PyResult<()> {
+        let shard = shard.map(checked).transpose()?;
+        self.shared.lock().recall(shard);
+        Ok(())
+    }
+
+    /// Takes the shard of a commit in trouble back; nothing more of it goes out before that is settled.
+    ///
+    /// Raises:
+    ///     ValueError: there is no such shard.
+    #[pyo3(signature = (shard, /))]
+    fn take_back(&self, shard: u32) -> PyResult<()> {
+        self.shared.lock().take_back(checked(shard)?);
+        Ok(())
+    }
+
+    /// Takes shards that are not needed any more, or were asked for; each is told of once.
+    fn returned(&self) -> Vec<u32> {
+        self.shared.lock().returned()
+    }
+
+    /// Gives back every event of a shard that was not sent yet, as `drop_queued`; the shard was wanted, and cannot be lent.
+    ///
+    /// Raises:
+    ///     ValueError: there is no such shard.
+    #[pyo3(signature = (shard, key=0, /))]
+    fn drop_shard<'py>(&self, py: Python<'py>, shard: u32, key: u64) -> PyResult<Vec<(Bound<'py, PyAny>, u64)>> {
+        let dropped = self.shared.lock().drop_shard(checked(shard)?, key);
+        let object = |(actor, event, tag): Dropped| Ok((as_put(py, &actor, event)?, tag));
+        dropped.into_iter().map(object).collect()
+    }
+
+    /// Returns a commit in trouble as it was sent, as (subject, guard, body); None: it was not.
+    #[pyo3(signature = (ticket, /))]
+    fn copy<'py>(&self, py: Python<'py>, ticket: u64) -> Option<(String, u64, Bound<'py, PyBytes>)> {
+        let (subject, guard, body) = self.shared.lock().copy(ticket)?;
+        Some((subject, guard, PyBytes::new(py, &body)))
+    }
+
+    /// Says that a commit in trouble is stored at this position.
+    ///
+    /// Raises:
+    ///     ValueError: there is no such commit in trouble.
+    #[pyo3(signature = (ticket, position, /))]
+    fn found_at(&self, ticket: u64, position: u64) -> PyResult<()> {
+        let is_there = {
+            let mut pending = self.shared.lock();
+            pending.found_at(&mut *self.shared.heads(), ticket, position)
+        };
+        if is_there { Ok(()) } else { Err(PyValueError::new_err("no commit in trouble has this ticket")) }
+    }
+
     /// Returns a mark behind everything put so far.
     fn mark(&self) -> u64 {
         self.shared.lock().mark()
@@ -393,6 +480,10 @@ impl Pending {
     fn reached(&self) -> u64 {
         self.shared.lock().counts().reached
     }
+}
+
+fn checked(shard: u32) -> PyResult<u32> {
+    if shard < SHARDS { Ok(shard) } else { Err(PyValueError::new_err(format!("there is no shard {shard}"))) }
 }
 
 fn shown(why: Why) -> (&'static str, u64) {

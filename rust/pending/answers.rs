@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use super::lines::{Lent, Lines, Mark};
+use super::sending::fenced_name;
 use super::{Actor, End, Fate, Flight, HeadSource, Item, PLACE_BITS, Pending, State, Status, Trouble, Troubled, Why};
 use crate::acks::{acked, error_code};
 use crate::event::EventData;
+use crate::shard::SHARDS;
 use crate::token;
 
 /// An event that was not sent: its actor, the event as it was put, its tag.
@@ -15,7 +18,7 @@ impl Pending {
     pub fn answer(&mut self, heads: &mut impl HeadSource, token: u64, status: u16, body: &[u8]) {
         (self.answered, self.heard) = (self.answered.max(token), self.round);
         let Some(flight) = self.flight(token).filter(|flight| flight.trouble.is_none()) else { return };
-        let (guard, round) = (flight.head.sequence, flight.round);
+        let (guard, round) = (flight.guard, flight.round);
         self.window.answered(self.round - round, self.counts.in_flight);
         if status == 0
             && let Some(position) = acked(body, &self.stream)
@@ -32,7 +35,7 @@ impl Pending {
         self.counts.commits += 1;
         self.counts.bytes += flight.body_bytes as u64;
         self.counts.reached = self.counts.reached.max(position);
-        let slot = flight.actor;
+        let (slot, shard) = (flight.actor, self.actors[flight.actor].shard);
         let head = flight.head.after(flight.items.last().map_or(0, |item| item.version), position);
         for item in flight.items {
             self.end(slot, item, End { position, ..End::new(Status::Saved) });
@@ -42,9 +45,67 @@ impl Pending {
         if let Some(known) = &mut self.known {
             known.stored(&actor.name, head.version, position);
         }
-        let own = (!actor.queue.is_empty()).then(|| head.clone());
-        heads.keep(&actor.name, head);
-        self.release(slot, own);
+        if let Some(lent) = &flight.lent {
+            lent.mark.set_last(position);
+            heads.keep(&fenced_name(lent, &actor.name), head);
+            self.release(slot, None);
+        } else {
+            let own = (!actor.queue.is_empty()).then(|| head.clone());
+            heads.keep(&actor.name, head);
+            self.release(slot, own);
+        }
+        self.end_in_line(shard);
+    }
+
+    /// A commit in trouble was found at this position. False: there is none of this ticket.
+    pub fn found_at(&mut self, heads: &mut impl HeadSource, ticket: u64, position: u64) -> bool {
+        let is_there = self.troubled(ticket).is_some();
+        if is_there {
+            self.stored(heads, ticket, position);
+        }
+        is_there
+    }
+
+    /// The shard's next commit may go out.
+    fn end_in_line(&mut self, shard: u32) {
+        if let Some(lines) = &mut self.lines {
+            lines.end(shard);
+        }
+    }
+
+    // Shards that are lent.
+
+    /// Takes the fence of a shard that was wanted; `once`: for one commit.
+    pub fn lend(&mut self, shard: u32, mark: Arc<Mark>, epoch: u64, once: bool) {
+        if let Some(lines) = &mut self.lines {
+            lines.lend(shard, Lent { mark, epoch }, once);
+        }
+    }
+
+    /// Gives a shard back as soon as nothing of it is on its way; None: all of them.
+    pub fn recall(&mut self, shard: Option<u32>) {
+        match (&mut self.lines, shard) {
+            (None, _) => {}
+            (Some(lines), None) => lines.recall_all(),
+            (Some(lines), Some(shard)) => lines.recall(shard),
+        }
+    }
+
+    /// Gives the shard of a commit in trouble back; nothing more of it goes out before that is settled.
+    pub fn take_back(&mut self, shard: u32) {
+        if let Some(lines) = &mut self.lines {
+            lines.take_back(shard);
+        }
+    }
+
+    /// Shards that should be lent; each is told of once, until it was lent or its line was dropped.
+    pub fn wanted(&mut self) -> Vec<u32> {
+        self.lines.as_mut().map_or_else(Vec::new, Lines::wanted)
+    }
+
+    /// Shards that are given back; each is told of once.
+    pub fn returned(&mut self) -> Vec<u32> {
+        self.lines.as_mut().map_or_else(Vec::new, Lines::returned)
     }
 
     pub(super) fn trouble(&mut self, token: u64, why: Why) {
@@ -52,6 +113,10 @@ impl Pending {
             flight.trouble = Some(why);
             self.troubles.push_back(token);
         }
+    }
+
+    pub(super) fn troubled(&self, ticket: u64) -> Option<&Flight> {
+        self.flights.get(place(ticket))?.as_ref().filter(|flight| flight.token == ticket && flight.trouble.is_some())
     }
 
     fn flight(&mut self, token: u64) -> Option<&mut Flight> {
@@ -129,7 +194,7 @@ impl Pending {
                     tag: self.ring.tag(item.serial),
                 };
                 let events = flight.items.iter().map(troubled).collect();
-                let (guard, version) = (flight.head.sequence, flight.head.version);
+                let (guard, version) = (flight.guard, flight.head.version);
                 out.push(Trouble { ticket: token, why, guard, version, beaten: actor.beaten, events });
             }
         }
@@ -173,7 +238,9 @@ impl Pending {
                 actor.queue_bytes += bytes;
                 actor.queue.push_front(item);
             }
+            let shard = self.actors[slot].shard;
             self.release(slot, None);
+            self.end_in_line(shard);
         }
         true
     }
@@ -186,12 +253,36 @@ impl Pending {
 
     /// Gives back every event that was not sent yet; they count as failed, `key` being the driver's name for why.
     pub fn drop_queued(&mut self, key: u64) -> Vec<Dropped> {
-        let mut dropped = Vec::with_capacity(self.queued);
-        let mut slots: Vec<usize> = self.index.values().copied().collect();
+        let slots = self.index.values().copied().collect();
+        self.ready.clear();
+        self.headless.clear();
+        let dropped = self.drop_of(slots, key);
+        if let Some(lines) = &mut self.lines {
+            (0..SHARDS).for_each(|shard| lines.clear(shard, false));
+        }
+        dropped
+    }
+
+    /// The same for the events of one shard that was wanted and cannot be lent.
+    pub fn drop_shard(&mut self, shard: u32, key: u64) -> Vec<Dropped> {
+        let of_it = |slot: &usize| self.actors[*slot].shard == shard;
+        let slots = self.index.values().copied().filter(of_it).collect();
+        let actors = &self.actors;
+        self.headless.retain(|slot| actors[*slot].shard != shard);
+        let dropped = self.drop_of(slots, key);
+        if let Some(lines) = &mut self.lines {
+            lines.clear(shard, true);
+        }
+        dropped
+    }
+
+    fn drop_of(&mut self, mut slots: Vec<usize>, key: u64) -> Vec<Dropped> {
+        let mut dropped = Vec::new();
         slots.sort_unstable();
         for slot in slots {
             while let Some(item) = self.actors[slot].pop() {
                 self.held_bytes -= item.event.wire_size_bound();
+                self.queued -= 1;
                 dropped.push((Arc::clone(&self.actors[slot].name), Arc::clone(&item.event), self.ring.tag(item.serial)));
                 self.end(slot, item, End { key, ..End::new(Status::Failed) });
             }
@@ -199,9 +290,6 @@ impl Pending {
                 self.release(slot, None);
             }
         }
-        self.ready.clear();
-        self.headless.clear();
-        self.queued = 0;
         dropped
     }
 }

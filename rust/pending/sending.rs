@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::lines::Lent;
 use super::{End, Flight, HeadSource, Item, PLACE_BITS, Pending, State, Status, Why};
 use crate::commit::encode_plain;
 use crate::event::{Parts, VERSION_MAX};
@@ -12,6 +13,12 @@ use crate::token;
 
 /// The header of every publish: the actor's last message is at this position.
 pub(super) const GUARD: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// The header of a publish under a fence: the subject of which the guard speaks.
+const GUARD_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+/// No fewer bytes than a commit takes more under a fence: its epoch, and this header with the longest namespace.
+const FENCED_BYTES: usize = 150;
 
 /// No fewer bytes than a commit takes beside its events and roots: marks, keys, the longest actor id, and the guard's header.
 const FRAME_BYTES: usize = 420;
@@ -24,7 +31,12 @@ struct Message {
     subject: String,
     token: u64,
     guard: u64,
+    /// Of what the guard speaks; None: of the subject.
+    guarded: Option<String>,
 }
+
+/// A message as it is given away one by one: subject, token, guard, body, of what the guard speaks.
+pub type Sendable = (String, u64, u64, Vec<u8>, Option<String>);
 
 impl Pending {
     /// Appends the next commits as frames, a bounded number of bytes; nothing: there are no more for now.
@@ -39,63 +51,132 @@ impl Pending {
             // Writing to a String cannot fail.
             let _ = write!(reply, "{}", message.token);
             let _ = write!(guard, "{}", message.guard);
-            publish(out, &message.subject, &reply, &[(GUARD, &guard)], &self.body);
+            match &message.guarded {
+                None => publish(out, &message.subject, &reply, &[(GUARD, &guard)], &self.body),
+                Some(filter) => {
+                    publish(out, &message.subject, &reply, &[(GUARD, &guard), (GUARD_SUBJECT, filter)], &self.body);
+                }
+            }
         }
     }
 
-    /// The next commits as (subject, token, guard, body).
-    pub fn messages(&mut self, heads: &mut impl HeadSource) -> Vec<(String, u64, u64, Vec<u8>)> {
+    /// The next commits as (subject, token, guard, body, of what the guard speaks if not of the subject).
+    pub fn messages(&mut self, heads: &mut impl HeadSource) -> Vec<Sendable> {
         self.full = false;
         let (mut out, mut bytes) = (Vec::new(), 0);
         while bytes < self.bounds.frames_bytes {
             let Some(message) = self.next(heads) else { break };
             bytes += self.body.len();
-            out.push((message.subject, message.token, message.guard, self.body.clone()));
+            let Message { subject, token, guard, guarded } = message;
+            out.push((subject, token, guard, self.body.clone(), guarded));
         }
         out
     }
 
     /// The next commit that can go out, its body in `self.body`.
     fn next(&mut self, heads: &mut impl HeadSource) -> Option<Message> {
-        while let Some((slot, head)) = self.next_actor(heads) {
+        loop {
+            let (slot, head, lent) = match &self.lines {
+                None => self.next_actor(heads).map(|(slot, head)| (slot, head, None))?,
+                Some(_) => self.next_in_line(heads).map(|(slot, head, lent)| (slot, head, Some(lent)))?,
+            };
             let (items, event_bytes) = self.cut(slot, &head);
-            self.body.clear();
-            let events = items.iter().map(|item| Parts { version: item.version, ..item.event.parts() });
-            encode_plain(&mut self.body, &self.actors[slot].name, events, head.spine.as_deref());
-            let (guard, size) = (head.sequence, self.body.len() + header_bytes(head.sequence));
-            let trouble = (size > self.bounds.commit_bytes).then_some(Why::TooLarge(size));
-            let body_bytes = if trouble.is_none() { self.body.len() } else { 0 };
+            let mut body = std::mem::take(&mut self.body);
+            body.clear();
+            self.encode(&mut body, slot, &items, &head, lent.as_ref());
+            self.body = body;
+            let guard = lent.as_ref().map_or(head.sequence, |lent| lent.mark.last());
             let name = token::encode(&self.actors[slot].name);
             let shard = shard_of(&name);
-            let token = self.fly(Flight { body_bytes, shard, trouble, ..self.flight_of(slot, items, head, event_bytes) });
+            let guarded = lent.is_some().then(|| format!("{}{shard}.>", self.prefix));
+            let more = guarded.as_ref().map_or(0, |filter| GUARD_SUBJECT.len() + filter.len() + 4);
+            let size = self.body.len() + header_bytes(guard) + more;
+            let trouble = (size > self.bounds.commit_bytes).then_some(Why::TooLarge(size));
+            let body_bytes = if trouble.is_none() { self.body.len() } else { 0 };
+            let flight = self.flight_of(slot, items, head, event_bytes);
+            let token = self.fly(Flight { guard, lent, body_bytes, shard, trouble, ..flight });
             if trouble.is_none() {
-                return Some(Message { subject: format!("{}{shard}.{name}", self.prefix), token, guard });
+                return Some(Message { subject: format!("{}{shard}.{name}", self.prefix), token, guard, guarded });
             }
             self.troubles.push_back(token);
+        }
+    }
+
+    fn encode(&self, body: &mut Vec<u8>, slot: usize, items: &[Item], head: &Head, lent: Option<&Lent>) {
+        let events = items.iter().map(|item| Parts { version: item.version, ..item.event.parts() });
+        encode_plain(body, &self.actors[slot].name, events, head.spine.as_deref(), lent.map(|lent| lent.epoch));
+    }
+
+    /// A commit in trouble as it was sent: subject, guard, body; None: it was not, or there is none.
+    pub fn copy(&self, ticket: u64) -> Option<(String, u64, Vec<u8>)> {
+        let flight = self.troubled(ticket).filter(|flight| flight.body_bytes > 0)?;
+        let (mut body, name) = (Vec::with_capacity(flight.body_bytes), token::encode(&self.actors[flight.actor].name));
+        self.encode(&mut body, flight.actor, &flight.items, &flight.head, flight.lent.as_ref());
+        Some((format!("{}{}.{name}", self.prefix, flight.shard), flight.guard, body))
+    }
+
+    fn has_window(&self) -> bool {
+        self.counts.in_flight < self.window.commits() && self.in_flight_bytes < self.bounds.in_flight_bytes
+    }
+
+    /// The next actor that has something to send, of a shard that is lent, and its head as that was proven under the fence.
+    fn next_in_line(&mut self, heads: &mut impl HeadSource) -> Option<(usize, Head, Lent)> {
+        while self.has_window() {
+            let (shard, lent, slot) = self.lines.as_mut()?.next()?;
+            if let Some(head) = self.next_of_line(slot, &lent, heads) {
+                return Some((slot, head, lent));
+            }
+            self.lines.as_mut()?.rest(shard);
         }
         None
     }
 
+    /// The head on top of which the actor sends; None: it has nothing to send for now.
+    fn next_of_line(&mut self, slot: usize, lent: &Lent, heads: &mut impl HeadSource) -> Option<Head> {
+        if std::mem::take(&mut self.actors[slot].unreadable) {
+            self.set_unread_aside(slot);
+            return None;
+        }
+        let name = &self.actors[slot].name;
+        let mut head = heads.later(&fenced_name(lent, name), None);
+        if let Some(known) = &mut self.known {
+            head = head.filter(|head| known.is_complete(name, head.sequence));
+        }
+        let Some(head) = head else {
+            self.actors[slot].state = State::Headless;
+            self.headless.push_back(slot);
+            return None;
+        };
+        self.may_follow(slot, head)
+    }
+
     /// The next actor that has something to send, and its head.
     pub(super) fn next_actor(&mut self, heads: &mut impl HeadSource) -> Option<(usize, Head)> {
-        while self.counts.in_flight < self.window.commits() && self.in_flight_bytes < self.bounds.in_flight_bytes {
+        while self.has_window() {
             let slot = self.ready.pop_front()?;
             let Some(head) = self.head(slot, heads) else {
                 self.actors[slot].state = State::Headless;
                 self.headless.push_back(slot);
                 continue;
             };
-            if self.known.is_some() && !self.pass_known(slot, &head) {
-                continue;
+            if let Some(head) = self.may_follow(slot, head) {
+                return Some((slot, head));
             }
-            let first = self.actors[slot].queue.front();
-            if first.is_none_or(|first| !first.is_draft() && first.version <= head.version) || head.version == VERSION_MAX {
-                self.set_aside(slot, head, Why::Behind);
-                continue;
-            }
-            return Some((slot, head));
         }
         None
+    }
+
+    /// The head, if the actor's next event goes on top of it; else what is known or behind was taken off the queue.
+    fn may_follow(&mut self, slot: usize, head: Head) -> Option<Head> {
+        if self.known.is_some() && !self.pass_known(slot, &head) {
+            return None;
+        }
+        let first = self.actors[slot].queue.front();
+        if first.is_none_or(|first| !first.is_draft() && first.version <= head.version) || head.version == VERSION_MAX {
+            self.set_aside(slot, head, Why::Behind);
+            return None;
+        }
+        Some(head)
     }
 
     /// What is known of the actor; others who write through the same store may have learnt more.
@@ -141,7 +222,8 @@ impl Pending {
     /// Takes the events of the actor's next commit off its queue, numbers the drafts, and stays within the bounds.
     pub(super) fn cut(&mut self, slot: usize, head: &Head) -> (Vec<Item>, usize) {
         let roots = head.spine.as_ref().map_or(0, Vec::len);
-        let room = self.bounds.commit_bytes.min(self.bounds.group_bytes).saturating_sub(FRAME_BYTES + roots * ROOT_BYTES);
+        let frame = FRAME_BYTES + if self.lines.is_some() { FENCED_BYTES } else { 0 };
+        let room = self.bounds.commit_bytes.min(self.bounds.group_bytes).saturating_sub(frame + roots * ROOT_BYTES);
         let actor = &mut self.actors[slot];
         let (mut count, mut bytes, mut last) = (0, 0, head.version);
         for item in actor.queue.iter_mut().take(self.bounds.commit_events) {
@@ -161,6 +243,12 @@ impl Pending {
         self.queued -= count;
         actor.queue_bytes -= bytes;
         (actor.queue.drain(..count).collect(), bytes)
+    }
+
+    /// Takes what waits of an actor whose head cannot be read.
+    pub(super) fn set_unread_aside(&mut self, slot: usize) {
+        let why = if self.known.is_some() { Why::Unread } else { Why::Behind };
+        self.set_aside(slot, Head { version: u64::MAX, ..Head::default() }, why);
     }
 
     /// Takes what the actor may hold already, or what cannot be numbered, for the driver: of one kind, and within the bounds.
@@ -188,12 +276,30 @@ impl Pending {
 
     pub(super) fn flight_of(&self, slot: usize, items: Vec<Item>, head: Head, event_bytes: usize) -> Flight {
         let (round, noted) = (self.round, self.known.is_some());
-        Flight { token: 0, actor: slot, items, head, event_bytes, body_bytes: 0, round, noted, shard: 0, trouble: None }
+        let guard = head.sequence;
+        Flight {
+            token: 0,
+            actor: slot,
+            items,
+            head,
+            guard,
+            lent: None,
+            event_bytes,
+            body_bytes: 0,
+            round,
+            noted,
+            shard: 0,
+            trouble: None,
+        }
     }
 
     /// Gives the commit a place among those in flight, and a token.
     pub(super) fn fly(&mut self, mut flight: Flight) -> u64 {
-        self.actors[flight.actor].state = State::Busy;
+        let actor = &mut self.actors[flight.actor];
+        actor.state = State::Busy;
+        if let Some(lines) = &mut self.lines {
+            lines.begin(actor.shard);
+        }
         self.counts.in_flight += 1;
         self.in_flight_bytes += flight.body_bytes;
         self.serial += 1;
@@ -207,6 +313,11 @@ impl Pending {
         }
         token
     }
+}
+
+/// The name under which a head is remembered that was made or proven under a fence: no other fence finds it.
+pub(super) fn fenced_name(lent: &Lent, actor: &str) -> String {
+    format!("{} {actor}", lent.mark.key())
 }
 
 /// What the guard's header takes in a message.

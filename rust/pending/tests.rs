@@ -165,7 +165,7 @@ impl World {
     }
 
     fn send(&mut self) {
-        for (subject, token, guard, body) in self.pending.messages(&mut self.heads) {
+        for (subject, token, guard, body, _) in self.pending.messages(&mut self.heads) {
             let commit = Commit::decode(&body).unwrap();
             assert!(commit.events.len() <= BOUNDS.commit_events);
             let name = token::encode(&commit.actor);
@@ -534,7 +534,7 @@ fn a_commit_is_split_before_it_is_too_large() {
     }
     let mut versions = Vec::new();
     while pending.pending() > 0 {
-        for (_, token, guard, body) in pending.messages(&mut heads) {
+        for (_, token, guard, body, _) in pending.messages(&mut heads) {
             assert!(body.len() + header_bytes(guard) <= 2000);
             versions.push(Commit::decode(&body).unwrap().events.iter().map(|event| event.version()).collect::<Vec<_>>());
             pending.answer(&mut heads, token, 0, format!(r#"{{"stream":"S","seq":{}}}"#, guard + 1).as_bytes());

@@ -39,10 +39,10 @@ def test_acks_are_matched_on_the_reader_without_an_object_for_each(pending: Pend
     reader.attach(7, "in.", pending)
     assert pending.pull(iter([Event("a", "t", 1), Event("a", "t", 2), Event("b", "t", 1)]), 100) == (3, True)
     sent = pending.messages()
-    assert [(guard, Commit.decode(body).actor_id) for _, _, guard, body in sent] == [(0, "a"), (0, "b")]
+    assert [(guard, Commit.decode(body).actor_id) for _, _, guard, body, _ in sent] == [(0, "a"), (0, "b")]
     answers, controls, touched = reader.feed(ack(sent[0][1], 5) + ack(sent[1][1], 6))
     assert (answers, controls, touched) == ([], [], [7])
-    assert pending.counts() == (3, 3, 0, 0, 0, 0, 0, 0, 2, sum(len(body) for *_, body in sent), 0)
+    assert pending.counts() == (3, 3, 0, 0, 0, 0, 0, 0, 2, sum(len(body) for *_, body, _ in sent), 0)
     head = heads.get("a")
     assert head is not None
     assert (head.version, head.sequence, pending.reached) == (2, 5, 6)
@@ -54,7 +54,7 @@ def test_no_more_is_taken_off_an_iterator_than_there_is_room_for(pending: Pendin
     assert pending.pull(events, 4) == (4, False)
     assert pending.pull(events, 100) == (6, False)
     assert (pending.has_room(), pending.pull(events, 100), pending.put(Event("x", "t", 1))) == (False, (0, False), False)
-    for _, token, _, _ in pending.messages():
+    for _, token, *_ in pending.messages():
         pending.accept(token, 0, 0, "", b'{"stream":"S","seq":9}')
     assert pending.pull(events, 100) == (2, True)
 
@@ -73,7 +73,7 @@ def test_what_came_before_a_wrong_item_is_taken(pending: Pending) -> None:
 def test_trouble_is_told_once_and_settled_once(pending: Pending) -> None:
     """A commit that was not plainly acked is handed out with its events, stands until settled, and then its actor goes on."""
     pending.put(Event("a", "t", 1))
-    ((_, token, _, _),) = pending.messages()
+    ((_, token, *_),) = pending.messages()
     pending.put(Event("a", "t", 2))
     pending.accept(token, 0, 0, "", b'{"error":{"code":400,"err_code":10071}}')
     ((ticket, why, number, guard, version, beaten, events, drafts, tags),) = pending.troubles(10)
@@ -91,7 +91,7 @@ def test_trouble_is_told_once_and_settled_once(pending: Pending) -> None:
     assert pending.messages() == []
     assert pending.headless(10) == [("a", 0)]
     pending.found("a", Head().after(1, 3))
-    assert [guard for _, _, guard, _ in pending.messages()] == [3]
+    assert [guard for _, _, guard, *_ in pending.messages()] == [3]
 
 
 def test_silence_and_loss_are_trouble(pending: Pending) -> None:
@@ -109,7 +109,7 @@ def test_a_mark_is_settled_with_what_came_before_it(pending: Pending) -> None:
     """Events put after the mark do not hold it back."""
     pending.put(Event("a", "t", 1))
     mark = pending.mark()
-    ((_, token, _, _),) = pending.messages()
+    ((_, token, *_),) = pending.messages()
     pending.put(Event("a", "t", 2))
     assert not pending.is_settled(mark)
     pending.accept(token, 0, 0, "", b'{"stream":"S","seq":9}')
@@ -124,14 +124,14 @@ def test_drafts_are_numbered_when_their_commit_is_made(pending: Pending, heads: 
     heads.put("a", Head().after(4, 7))
     first, second = NewEvent("t", 1), NewEvent("t", 2)
     assert pending.pull(iter([("a", first), Event("a", "t", 9), ("a", second)]), 10) == (3, True)
-    ((_, token, guard, body),) = pending.messages()
+    ((_, token, guard, body, _),) = pending.messages()
     assert (guard, [event.version for event in Commit.decode(body).events()]) == (7, [5, 9, 10])
     pending.accept(token, 0, 0, "", b'{"error":{"code":400,"err_code":10071}}')
     ((ticket, _, _, _, version, _, events, drafts, _),) = pending.troubles(10)
     assert (version, [event.version for event in events], drafts) == (4, [5, 9, 10], [True, False, True])
     pending.settle(ticket, [("again", 0, 0, 0), ("renumber", 0, 0, 0), ("again", 0, 0, 0)])
     heads.put("a", Head().after(20, 30))
-    ((_, token, _, body),) = pending.messages()
+    ((_, token, _, body, _),) = pending.messages()
     stored = Commit.decode(body).events()
     assert [(event.version, event.payload) for event in stored] == [(21, b"\x01"), (22, b"\xc0"), (23, b"\x02")]
     pending.put(("a", first))
@@ -143,14 +143,14 @@ def test_a_tag_is_settled_with_everything_before_it(pending: Pending) -> None:
     tagged = [(5, Event("a", "t", 1)), (6, Event("b", "t", 1)), (9, ("c", NewEvent("t")))]
     assert pending.put_tagged(tagged) == 3
     assert pending.headless(9) == []
-    (_, first, _, _), (_, second, _, _) = pending.messages()
+    (_, first, *_), (_, second, *_) = pending.messages()
     assert pending.headless(9) == [("c", 0)]
     pending.found("c", Head())
     pending.accept(second, 0, 0, "", b'{"stream":"S","seq":9}')
     assert pending.settled_tag() == 0
     pending.accept(first, 0, 0, "", b'{"stream":"S","seq":10}')
     assert pending.settled_tag() == 6
-    ((_, third, _, _),) = pending.messages()
+    ((_, third, *_),) = pending.messages()
     pending.accept(third, 0, 0, "", b'{"stream":"S","seq":11}')
     assert pending.settled_tag() == 9
 
@@ -161,7 +161,7 @@ def test_outcomes_are_kept_until_they_are_taken(pending: Pending) -> None:
     pending.put(("a", NewEvent("t", 1, id="x")))
     assert pending.messages() == []
     pending.found(*pending.headless(9)[0][:1], Head().after(3, 5))
-    ((_, token, _, _),) = pending.messages()
+    ((_, token, *_),) = pending.messages()
     draft = NewEvent("t")
     assert pending.pull(iter([("a", draft)] * 20), 100) == (9, False)
     pending.accept(token, 0, 0, "", b'{"stream":"S","seq":9}')
@@ -186,7 +186,7 @@ def test_known_ids_are_skipped(pending: Pending) -> None:
     assert pending.headless(9) == [("a", 1)]
     assert pending.learn("a", [stored])
     pending.found("a", Head().after(3, 5))
-    ((_, token, _, body),) = pending.messages()
+    ((_, token, _, body, _),) = pending.messages()
     assert [(event.id, event.version) for event in Commit.decode(body).events()] == [("new", 4)]
     pending.accept(token, 0, 0, "", b'{"stream":"S","seq":9}')
     assert pending.messages() == []

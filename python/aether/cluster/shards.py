@@ -15,7 +15,7 @@ from aether.cluster.changes import ClusterChange
 from aether.cluster.ending import end_tasks
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.room import Room
-from aether.errors import AetherError, DeadlineError, NotOwnerError
+from aether.errors import AetherError, NotOwnerError, ShardUnavailableError
 from aether.nats.pauses import backoff_s
 from aether.nats.waiting import finish
 
@@ -304,7 +304,7 @@ class Shards:
 
         Raises:
             NotOwnerError: another node owns it, or nobody does.
-            DeadlineError: it was still on its way at the deadline; nothing was written.
+            ShardUnavailableError: it was still on its way at the deadline; nothing was written.
         """
         started = asyncio.get_running_loop().time()
         while True:
@@ -322,7 +322,7 @@ class Shards:
                 async with asyncio.timeout_at(deadline):
                     await woken
             except TimeoutError as error:
-                raise DeadlineError(self._on_its_way(shard), round(deadline - started, 3)) from error
+                raise ShardUnavailableError(shard, self._on_its_way(shard), round(deadline - started, 3)) from error
             finally:
                 waiting.discard(woken)
                 if not waiting and self._waiting.get(shard) is waiting:
@@ -337,7 +337,7 @@ class Shards:
             what = f"is being moved to {target!r}"
         else:
             what = "is not taken yet" if self._sees() else "is not taken before this node sees the cluster again"
-        return f"waiting for shard {shard}, which {what}"
+        return f"it {what}"
 
     def _is_coming(self, shard: int) -> bool:
         """Say whether a shard is, was or shall be ours by the last table, so that waiting may be worth it."""

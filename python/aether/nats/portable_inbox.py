@@ -9,7 +9,7 @@ import nats.errors
 
 from aether.errors import ServerRefusedError
 from aether.nats.errors import ALL_SENT, NoRespondersError
-from aether.nats.transport import GUARD, Reply
+from aether.nats.transport import GUARD, GUARD_SUBJECT, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,8 +57,9 @@ class NatsPyInbox:
     async def send(self, outbox: Outbox, deadline: float) -> None:  # noqa: ARG002 - of the protocol
         """Send what the outbox has ready; nats-py holds the caller back where the server takes less."""
         while messages := outbox.messages():
-            for subject, token, guard, body in messages:
-                await publish(self._client, subject, body, f"{self.prefix}{token}", {GUARD: str(guard)})
+            for subject, token, guard, body, guarded in messages:
+                headers = {GUARD: str(guard)} if guarded is None else {GUARD: str(guard), GUARD_SUBJECT: guarded}
+                await publish(self._client, subject, body, f"{self.prefix}{token}", headers)
 
     async def aclose(self) -> None:
         """Give the inbox back; answers that still come are of no more interest."""

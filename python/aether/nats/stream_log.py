@@ -245,6 +245,19 @@ class StreamLog:
         found = [_message(reply) for reply in replies]
         return [None if message is None else Message(message.seq, message.subject, message.data) for message in found]
 
+    async def next_each(self, subjects: Sequence[str], position: int, deadline: float) -> list[Message | None]:
+        """Return each subject's first message at `position` or behind it, from the leader, asked at once; None: it has none."""
+        payloads = [msgspec.json.encode({"seq": position, "next_by_subj": subject}) for subject in subjects]
+        replies = await self._ask("a read", lambda transport, until: transport.request_each(self._get, payloads, until), deadline)
+        found: list[Message | None] = []
+        for subject, reply in zip(subjects, replies, strict=True):
+            if _is_none(reply):
+                found.append(None)
+            else:
+                # There is one, or that is not sure: both are rare, and asked about by themselves.
+                found.append(await self.next(subject, position, deadline))
+        return found
+
     async def newest(self, subjects: Sequence[str], deadline: float) -> Newest:
         """Return each subject's last message as one replica has them, and how far that replica had got.
 
@@ -397,6 +410,15 @@ class StreamLog:
 
     def _error(self, error: _ApiError) -> AetherError:
         return api_error(self._connection.url, self.stream, error.code, error.err_code, error.description)
+
+
+def _is_none(reply: Reply) -> bool:
+    """Say whether the leader answers that there is no such message."""
+    try:
+        got = _GOT.decode(reply.data)
+    except NO_ANSWER:
+        return False
+    return got.error is not None and got.error.err_code in NO_MESSAGE
 
 
 def _message(reply: Reply) -> _Stored | None:

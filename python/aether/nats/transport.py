@@ -87,8 +87,11 @@ class Outbox(Protocol):
         """Return messages as frames, a bounded number of bytes; none: there are no more."""
         ...
 
-    def messages(self) -> list[tuple[str, int, int, bytes]]:
-        """Return messages one by one, as (subject, token, guard, body); none: there are no more."""
+    def messages(self) -> list[tuple[str, int, int, bytes, str | None]]:
+        """Return messages one by one, as (subject, token, guard, body, of what the guard speaks if not of the subject).
+
+        None: there are no more.
+        """
         ...
 
 

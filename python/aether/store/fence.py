@@ -17,7 +17,7 @@ import itertools
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from aether._native import Commit, EpochRecord
+from aether._native import Commit, EpochRecord, FenceMark
 from aether.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -45,19 +45,47 @@ class ShardFence:
         is_open: writes are taken.
         closed: lost or given back, for ever.
         owner: who has taken the shard since, where that is known.
+        mark: `last`, `key` and `is_open` where pipelines that write under the fence have them too.
     """
 
     def __init__(self, shard: int, epoch: int, epoch_subject: str, valid: Callable[[], bool]) -> None:
-        self.shard, self.epoch, self.last = shard, epoch, epoch
+        self.shard, self.epoch = shard, epoch
         self.epoch_subject = epoch_subject
         self._valid = valid
-        self.is_open = self.closed = False
+        self.closed = False
         self.owner: str | None = None
-        self.key = next(_KEYS)
+        self.mark = FenceMark(epoch, next(_KEYS))
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open" if self.is_open else "taken"
         return f"<ShardFence of shard {self.shard}: epoch {self.epoch}, {state}, up to {self.last}>"
+
+    @property
+    def last(self) -> int:
+        """The position of the shard's last message, as we know it."""
+        return self.mark.last
+
+    @last.setter
+    def last(self, position: int) -> None:
+        self.mark.last = position
+
+    @property
+    def key(self) -> int:
+        """The name of what is remembered of the shard's actors."""
+        return self.mark.key
+
+    @key.setter
+    def key(self, key: int) -> None:
+        self.mark.key = key
+
+    @property
+    def is_open(self) -> bool:
+        """Whether writes are taken."""
+        return self.mark.is_open
+
+    @is_open.setter
+    def is_open(self, is_open: bool) -> None:
+        self.mark.is_open = is_open
 
     def may_write(self) -> bool:
         """Say whether a write may begin now."""
@@ -76,7 +104,7 @@ class ShardFence:
         """Use nothing any more that was remembered of the shard's actors."""
         self.key = next(_KEYS)
 
-    def proves(self, record: Message | None, reached: int) -> bool:
+    def proves(self, record: Message | None, reached: int, through: int | None = None) -> bool:
         """Say whether what a replica answered holds all that was written to the shard up to `last`, with our epoch as its newest.
 
         A replica that lags, or a leader that was deposed behind a partition, does not reach it. A newer epoch closes the fence.
@@ -84,10 +112,11 @@ class ShardFence:
         Args:
             record: the shard's newest epoch record, as that replica has it.
             reached: how far the replica had got when it answered.
+            through: what it must have reached, where what came behind that is known otherwise; None: `last`.
         """
         if record is not None and record.position > self.epoch:
             self.close(_node(record))
-        return record is not None and record.position == self.epoch and reached >= self.last
+        return record is not None and record.position == self.epoch and reached >= (self.last if through is None else through)
 
     def follow(self, message: Message) -> Commit | None:
         """Take the shard's first message behind `last`, which is none that is on its way now.

@@ -9,9 +9,11 @@ from aether._native import Head, HeadCache, actor_subject, encode_commit, shard_
 from aether.errors import (
     AetherError,
     CorruptEventError,
+    DeadlineError,
     DecodeError,
     NotOwnerError,
     OutcomeUnknownError,
+    ShardUnavailableError,
     VersionConflictError,
 )
 from aether.nats.pauses import pause
@@ -68,8 +70,8 @@ class FencedWriter:
         self._node, self._valid, self._owner_of, self._wait = node, valid, owner_of, gate
         self.heads = HeadCache(heads_max)
         """What was seen of actors, whoever reads: good enough to read on, not to write on."""
-        # What may be written on: made or proven under a fence, and kept under its key, so that no other fence finds it.
-        self._exact = HeadCache(heads_max)
+        self.exact = HeadCache(heads_max)
+        """What may be written on: made or proven under a fence, and kept under its key, so that no other fence finds it."""
         self._fences: dict[int, ShardFence] = {}
         self._turns = Turns[int](log.timeout_s)
         self._takes = Turns[int](log.timeout_s)
@@ -151,10 +153,10 @@ class FencedWriter:
     async def _write(self, request: WriteRequest, shard: int, deadline: float) -> Written:
         actor_id = request.actor_id
         self._owned(shard)  # who cannot write need not wait
-        await self._turns.take(shard, deadline, f"waiting for earlier writes to shard {shard}")
+        await self._take_turn(shard, deadline)
         try:
             fence = self._owned(shard)
-            write = FencedWrite(request, fence, self._exact.get(_key(fence, actor_id)))
+            write = FencedWrite(request, fence, self.exact.get(_key(fence.key, actor_id)))
             await self._drive(write, deadline)
         finally:
             self._turns.give_back(shard)
@@ -164,6 +166,70 @@ class FencedWriter:
             case FencedStep.CONFLICT:
                 raise VersionConflictError(actor_id, request.expected, write.actual)
         return Written(write.version, write.position, write.found)
+
+    async def _take_turn(self, shard: int, deadline: float, recall: Callable[[int], None] | None = None) -> None:
+        try:
+            await self._turns.take(shard, deadline, f"waiting for earlier writes to shard {shard}", recall)
+        except DeadlineError as error:
+            raise ShardUnavailableError(shard, error.what, error.timeout_s) from error
+
+    # Pipelines, which send by themselves while they hold a shard's turn.
+
+    def may_send(self) -> bool:
+        """Say whether this node may act as an owner at this moment."""
+        return self._valid()
+
+    def borrow_now(self, shard: int, recall: Callable[[int], None]) -> ShardFence | None:
+        """Take the shard's turn if it is ours and free; see `borrow`."""
+        fence = self._fences.get(shard)
+        if fence is None or not fence.may_write() or not self._turns.take_now(shard, recall):
+            return None
+        return fence
+
+    async def borrow(self, shard: int, deadline: float, recall: Callable[[int], None]) -> ShardFence:
+        """Take the shard's turn, to be given back with `give_back`; `recall` is called with the shard when others want it.
+
+        Raises:
+            NotOwnerError: this process does not own the shard, or not any more.
+            ShardUnavailableError: it was on its way, or another's, until the deadline.
+        """
+        while True:
+            try:
+                self._owned(shard)
+                await self._take_turn(shard, deadline, recall)
+                try:
+                    return self._owned(shard)
+                except NotOwnerError:
+                    self._turns.give_back(shard)
+                    raise
+            except NotOwnerError:
+                if self._wait is None:
+                    raise
+                await self._wait(shard, deadline)
+
+    def is_wanted(self, shard: int) -> bool:
+        """Say whether others wait for the shard's turn."""
+        return self._turns.is_wanted(shard)
+
+    def give_back(self, shard: int) -> None:
+        """End a turn that was borrowed."""
+        self._turns.give_back(shard)
+
+    async def resolve(self, fence: ShardFence, delivery: Delivery, deadline: float) -> None:
+        """Find out what became of a commit that was sent in a borrowed turn and not plainly acked.
+
+        It is sent again where it is open. Where this raises, the delivery says whether a copy is in doubt. Else it is stored, or
+        no copy of it can come to be.
+        """
+        await self._gate(fence).deliver(delivery, f"writing to shard {fence.shard}", deadline)
+        if delivery.step is Passage.STORED:
+            fence.last = delivery.position
+        elif delivery.other is not None:
+            commit = fence.follow(delivery.other)
+            if commit is None:
+                self._warn(fence, delivery)
+            else:
+                self._remember(fence, commit.actor_id, commit.head(delivery.other.position))
 
     def _owned(self, shard: int) -> ShardFence:
         fence = self._fences.get(shard)
@@ -257,7 +323,11 @@ class FencedWriter:
             self._warn(fence, delivery)
 
     def _remember(self, fence: ShardFence, actor_id: str, head: Head) -> None:
-        self._exact.put(_key(fence, actor_id), head)
+        self.remember(fence.key, actor_id, head)
+
+    def remember(self, key: int, actor_id: str, head: Head) -> None:
+        """Keep a head that was made or proven under a fence, whose key was this then."""
+        self.exact.put(_key(key, actor_id), head)
         if head.sequence:
             self.heads.put(actor_id, head)
 
@@ -351,5 +421,5 @@ class FencedWriter:
             await pause(attempt, deadline, f"reading {actor_id!r} up to position {fence.last}", self._log.timeout_s)
 
 
-def _key(fence: ShardFence, actor_id: str) -> str:
-    return f"{fence.key} {actor_id}"
+def _key(key: int, actor_id: str) -> str:
+    return f"{key} {actor_id}"

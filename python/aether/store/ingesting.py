@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from aether.errors import (
     IngestError,
     NotOwnerError,
     OutcomeUnknownError,
+    ShardUnavailableError,
     StoreFullError,
     VersionConflictError,
     VersionsUsedUpError,
@@ -143,9 +145,18 @@ class Ledger:
 
     def drop_queued(self, error: AetherError) -> None:
         """Account for what was not sent, and will not be."""
+        self._drop(error, self._pending.drop_queued)
+
+    def drop_shard(self, shard: int, error: AetherError) -> None:
+        """Account for what was not sent to a shard that takes nothing."""
+        self._drop(error, partial(self._pending.drop_shard, shard))
+
+    def _drop(self, error: AetherError, drop: Callable[[int], list[tuple[Any, int]]]) -> None:
         key = self._key(error, 0)
-        dropped = self._pending.drop_queued(key)
-        if key:
+        dropped = drop(key)
+        if key and not dropped:
+            del self._errors[key]
+        elif key:
             self._errors[key].left = len(dropped)
         for event, tag in dropped:
             self._fail("failed", event, error, tag)
@@ -312,8 +323,8 @@ def not_sent(cause: AetherError) -> AetherError:
 
 def is_verdict(error: AetherError) -> bool:
     """Say whether this error is about the event, its actor or its shard alone; any other would meet all events alike."""
-    verdicts = VersionConflictError | VersionsUsedUpError | CommitTooLargeError | CorruptEventError | NotOwnerError
-    return isinstance(error, verdicts)
+    actors = VersionConflictError | VersionsUsedUpError | CommitTooLargeError | CorruptEventError
+    return isinstance(error, actors | NotOwnerError | ShardUnavailableError)
 
 
 def note(stats: IngestStats) -> str:

@@ -18,16 +18,17 @@ from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import pause
 from aether.store.base import IngestStats
 from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Ledger, Outcomes, caller, note
-from aether.store.troubles import DOUBTS_AT_ONCE, Troubles
+from aether.store.troubles import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
 
+    from aether._native import HeadCache
     from aether.event import Event, NewEvent
     from aether.nats.connection import Connection
     from aether.nats.stream_log import StreamLog
-    from aether.nats.transport import Inbox
+    from aether.nats.transport import Inbox, Outbox
     from aether.store.base import OnConflict
     from aether.store.commit_writer import Writer
 
@@ -59,7 +60,6 @@ class JetStreamPipeline:
         opened: opens the store where it is not open yet.
         bounds: those of `Pending`, by their names in `EventStore.ingest`.
         linger_s, skip_known, known_ids_max, on_conflict, on_failure: of `EventStore.ingest`.
-        doubts_at_once: how many commits in doubt are settled at a time.
     """
 
     def __init__(
@@ -76,26 +76,24 @@ class JetStreamPipeline:
         known_ids_max: int,
         on_conflict: OnConflict,
         on_failure: Callable[[Any, AetherError], object] | None,
-        doubts_at_once: int = DOUBTS_AT_ONCE,
     ) -> None:
         self._connection, self._log, self._opened, self._linger_s = connection, log, opened, linger_s
         self._attempt_s = max(ATTEMPT_S_MIN, log.timeout_s / 4)
-        self._pending = Pending(namespace, log.stream, writer.heads, in_flight_bytes_max=IN_FLIGHT_BYTES_MAX, **bounds)
+        heads = self._heads_of(writer)
+        self._pending = Pending(namespace, log.stream, heads, in_flight_bytes_max=IN_FLIGHT_BYTES_MAX, **bounds)
+        self._outbox: Outbox = self._pending
         if skip_known:
             self._pending.skip_known(known_ids_max)
         self._ledger = Ledger(self._pending, on_failure, on_conflict)
-        self._troubles = Troubles(
-            self._pending,
-            self._ledger,
+        self._troubles = self._troubles_of(
+            writer,
             connection=connection,
             log=log,
-            writer=writer,
             namespace=namespace,
             on_conflict=on_conflict,
             skip_known=skip_known,
             known_ids_max=known_ids_max,
             attempt_s=self._attempt_s,
-            at_once=doubts_at_once,
             moved=self._on_moved,
         )
         self._wake = asyncio.Event()
@@ -111,6 +109,13 @@ class JetStreamPipeline:
         self._flushing = 0
         self._send_at = 0.0
         self._linger: asyncio.TimerHandle | None = None
+
+    def _heads_of(self, writer: Writer) -> HeadCache:
+        """Return what is known of actors."""
+        return writer.heads
+
+    def _troubles_of(self, writer: Writer, **arguments: Any) -> Troubles:  # noqa: ANN401 - those of `Troubles`
+        return Troubles(self._pending, self._ledger, writer=writer, **arguments)
 
     # The face.
 
@@ -345,7 +350,7 @@ class JetStreamPipeline:
         while self._pending.queued:
             try:
                 inbox = await self._ready_inbox(give_up_at)
-                await inbox.send(self._pending, loop.time() + self._log.timeout_s)
+                await inbox.send(self._outbox, loop.time() + self._log.timeout_s)
                 break
             except (NoRespondersError, UnansweredError):
                 # What was taken out before counts as sent.

@@ -12,10 +12,13 @@ from aether.store.fenced_writer import FencedWriter
 from aether.store.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nats.aio.client import Client
 
     from aether.nats.connect_options import ConnectOptions
     from aether.store.commit_writer import Written
+    from aether.store.fence import ShardFence
     from aether.store.guarded_write import WriteRequest
 
 __all__ = ["SoleOwnerStore"]
@@ -31,16 +34,24 @@ class _TakingWriter(FencedWriter):
 
     async def write(self, request: WriteRequest, deadline: float) -> Written:
         """Take the shard where it was not taken yet, and write as `FencedWriter.write`."""
-        await self._own(request.actor_id, deadline)
+        await self._own(shard_of(request.actor_id), deadline)
         return await super().write(request, deadline)
 
     async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
         """Take the shard where it was not taken yet, and repair as `FencedWriter.repair`."""
-        await self._own(actor_id, deadline)
+        await self._own(shard_of(actor_id), deadline)
         return await super().repair(actor_id, deadline)
 
-    async def _own(self, actor_id: str, deadline: float) -> None:
-        shard = shard_of(actor_id)
+    def borrow_now(self, shard: int, recall: Callable[[int], None]) -> ShardFence | None:
+        """Take the turn of a shard that was taken; see `FencedWriter.borrow_now`."""
+        return super().borrow_now(shard, recall) if shard in self._taken else None
+
+    async def borrow(self, shard: int, deadline: float, recall: Callable[[int], None]) -> ShardFence:
+        """Take the shard where it was not taken yet, and its turn; see `FencedWriter.borrow`."""
+        await self._own(shard, deadline)
+        return await super().borrow(shard, deadline, recall)
+
+    async def _own(self, shard: int, deadline: float) -> None:
         if shard in self._taken:
             return
         async with self._taking.at(shard, deadline, f"taking shard {shard}"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aether.store.doubts import Ending
     from aether.store.ingesting import Ledger
 
-__all__ = ["DOUBTS_AT_ONCE", "NOT_SENT", "Troubles"]
+__all__ = ["NOT_SENT", "Troubles"]
 
 _LOG = logging.getLogger("aether.store")
 
@@ -47,9 +47,13 @@ class Troubles:
         connection, log, writer, namespace: the store's.
         on_conflict, skip_known, known_ids_max: of `EventStore.ingest`.
         attempt_s: how long an answer is waited for, in seconds.
-        at_once: how many commits are settled at a time.
         moved: called when something was settled.
     """
+
+    _at_once = DOUBTS_AT_ONCE
+    """How many commits in doubt are settled at a time."""
+    _reads_at_once = 1
+    """How many batches of heads are read at a time."""
 
     def __init__(
         self,
@@ -64,18 +68,17 @@ class Troubles:
         skip_known: bool,
         known_ids_max: int,
         attempt_s: float,
-        at_once: int,
         moved: Callable[[BaseException | None], None],
     ) -> None:
         self._pending, self._ledger = pending, ledger
         self._connection, self._log, self._namespace = connection, log, namespace
         self._skip_known, self._known_ids_max = skip_known, known_ids_max
-        self._attempt_s, self._at_once = attempt_s, at_once
+        self._attempt_s = attempt_s
         self._moved = moved
         self._doubts = Doubts(writer, log, renumber=on_conflict == "renumber", skip_known=skip_known)
         self._waiting: deque[Doubt] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_reading = False
+        self._reads = 0
 
     def look(self) -> None:
         """Begin with what there is to do."""
@@ -87,9 +90,12 @@ class Troubles:
             )
         while self._waiting and len(self._tasks) < self._at_once:
             self._settle(self._waiting.popleft())
-        if not self._is_reading and (actors := self._pending.headless(HEADS_AT_ONCE)):
-            self._is_reading = True
-            self._spawn(self._read_heads(dict(actors), deadline))
+        while self._reads < self._reads_at_once and (actors := self._pending.headless(HEADS_AT_ONCE)):
+            self._reads += 1
+            self._spawn(self._read_heads(dict(actors), deadline), self._read_ended)
+
+    def _read_ended(self, _: asyncio.Task[None]) -> None:
+        self._reads -= 1
 
     def _spawn(self, work: Coroutine[None, None, Any], then: Callable[[asyncio.Task[Any]], None] | None = None) -> None:
         task = asyncio.create_task(work)
@@ -109,12 +115,14 @@ class Troubles:
         self._log.reached = max(self._log.reached, self._pending.reached)
         self._spawn(self._doubts.settle(doubt, self._connection.max_payload), partial(self._account, doubt))
 
-    def _account(self, doubt: Doubt, task: asyncio.Task[Ending]) -> None:
+    def _account(self, doubt: Doubt, task: asyncio.Task[Ending | None]) -> None:
         """Account for each event of a commit that was in doubt."""
         if task.cancelled() or task.exception() is not None:
             self._give_up(doubt, may_be_stored=doubt.may_be_written)
             return
         ending = task.result()
+        if ending is None:
+            return  # it was accounted for
         self._ledger.settle(doubt.ticket, doubt.put(), ending.fates)
         if ending.error is not None and not is_verdict(ending.error):
             self._ledger.halt(ending.error)
@@ -168,7 +176,6 @@ class Troubles:
             for name in actors:
                 self._doubts.unread[name] = error
         finally:
-            self._is_reading = False
             for name in actors:
                 self._pending.found(name, None)  # each by itself: it is damaged, or cannot be read now
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from aether.errors import DeadlineError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
+    from collections.abc import AsyncIterator, Callable, Hashable
 
 __all__ = ["Turns"]
 
@@ -28,6 +28,8 @@ class Turns(Generic[Place]):
         self._timeout_s = timeout_s
         # A place is in here while somebody holds it; its value are those who wait, in order.
         self._held: dict[Place, deque[asyncio.Future[None]]] = {}
+        # Of holders that would rather be asked to give back early: who is called with the place when somebody waits.
+        self._recalls: dict[Place, Callable[[Place], None]] = {}
 
     @asynccontextmanager
     async def at(self, place: Place, deadline: float, what: str) -> AsyncIterator[None]:
@@ -42,13 +44,39 @@ class Turns(Generic[Place]):
         finally:
             self.give_back(place)
 
-    async def take(self, place: Place, deadline: float, what: str) -> None:
-        """Hold the place until `give_back`; errors as `at`."""
-        if place not in self._held:
+    def take_now(self, place: Place, recall: Callable[[Place], None]) -> bool:
+        """Hold the place until `give_back` if nobody does; say whether it is held now. `recall`: see `take`."""
+        if place in self._held:
+            return False
+        self._held[place] = deque()
+        self._recalls[place] = recall
+        return True
+
+    def is_wanted(self, place: Place) -> bool:
+        """Say whether somebody waits for the place."""
+        return any(not turn.done() for turn in self._held.get(place, ()))
+
+    async def take(self, place: Place, deadline: float, what: str, recall: Callable[[Place], None] | None = None) -> None:
+        """Hold the place until `give_back`; errors as `at`.
+
+        Args:
+            place: what to hold.
+            deadline: on the loop's clock, in seconds.
+            what: for what, for errors.
+            recall: called when somebody begins to wait while the place is held, so that it can be given back early.
+        """
+        if place in self._held:
+            await self._wait(place, deadline, what)
+        else:
             self._held[place] = deque()
-            return
+        if recall is not None:
+            self._recalls[place] = recall
+
+    async def _wait(self, place: Place, deadline: float, what: str) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._held[place].append(turn)
+        if (recall := self._recalls.get(place)) is not None:
+            recall(place)
         try:
             async with asyncio.timeout_at(deadline):
                 await turn
@@ -61,6 +89,7 @@ class Turns(Generic[Place]):
 
     def give_back(self, place: Place) -> None:
         """Let the next one have it."""
+        self._recalls.pop(place, None)
         waiting = self._held[place]
         while waiting:
             turn = waiting.popleft()

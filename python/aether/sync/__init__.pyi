@@ -54,6 +54,7 @@ from aether import RequestFailedError as RequestFailedError
 from aether import ServerRefusedError as ServerRefusedError
 from aether import ServersUnreachableError as ServersUnreachableError
 from aether import ServerUnavailableError as ServerUnavailableError
+from aether import ShardUnavailableError as ShardUnavailableError
 from aether import Snapshot as Snapshot
 from aether import StoreDirectoryInUseError as StoreDirectoryInUseError
 from aether import StoreFullError as StoreFullError
@@ -128,6 +129,7 @@ __all__ = [
     "ServerRefusedError",
     "ServerUnavailableError",
     "ServersUnreachableError",
+    "ShardUnavailableError",
     "Snapshot",
     "SnapshotStore",
     "StoreDirectoryInUseError",
