@@ -327,9 +327,9 @@ mod tests {
         let mut log = Log::new(usize::MAX, 1 << 20);
         log.save(&[event("a", u64::MAX - 1, "x")]).unwrap();
         let draft = || event("", 0, "w");
-        assert!(matches!(log.append("a", &[draft(), draft()], None), Err(Error::Misuse(_))));
+        assert!(matches!(log.append("a", &[draft(), draft()], None), Err(Error::VersionsUsedUp)));
         assert_eq!(log.append("a", &[draft()], None), Ok((u64::MAX, 2)));
-        assert!(matches!(log.append("a", &[draft()], None), Err(Error::Misuse(_))));
+        assert!(matches!(log.append("a", &[draft()], None), Err(Error::VersionsUsedUp)));
         assert_eq!(log.latest("a"), u64::MAX);
     }
 
