@@ -149,6 +149,9 @@ pub trait HeadSource {
 
     /// Keeps the head of an actor's own commit.
     fn keep(&mut self, actor: &str, head: Head);
+
+    /// Keeps it under the actor's own name too, where `keep` was given another.
+    fn keep_seen(&mut self, _actor: &str, _head: Head) {}
 }
 
 impl HeadSource for Heads {

@@ -868,10 +868,11 @@ class Pending:
         What had no version is the pair that was put.
         """
 
-    def go_in_line(self) -> None:
+    def go_in_line(self, seen: HeadCache, /) -> None:
         """Sends under the fences of shards that are lent, one commit at a time in each; before anything is put.
 
-        Heads are then found and kept under `"KEY ACTOR"`, with the key of the fence, and only what `heads` holds is written on.
+        Heads are then found and kept under `"KEY ACTOR"`, with the key of the fence, and only what `heads` holds is written on;
+        `seen` gets them under the actors' own names.
         """
 
     def wanted(self) -> list[int]:

@@ -1,7 +1,7 @@
 //! `Pending`: ingestion's bookkeeping, between Python's pipeline and the lane.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -12,9 +12,9 @@ use super::handles::{as_put, event_or_draft, events_of, given, handles};
 use super::heads::{Head, HeadCache};
 use crate::answer::{Answer, Sink};
 use crate::event::EventData;
-use crate::heads::Heads;
+use crate::heads::{Head as HeadData, Heads};
 use crate::pending::{
-    Bounds, Counts, Dropped, End, Fate, Outcome, Pending as PendingData, Sendable, Status, Tally, Trouble, Why,
+    Bounds, Counts, Dropped, End, Fate, HeadSource, Outcome, Pending as PendingData, Sendable, Status, Tally, Trouble, Why,
 };
 use crate::shard::SHARDS;
 
@@ -28,6 +28,30 @@ const FRAMES_BYTES: usize = 1 << 18;
 pub struct Shared {
     pending: Mutex<PendingData>,
     heads: Arc<Mutex<Heads>>,
+    /// Where heads are kept under their actors' names too, where `heads` holds those of fences.
+    seen: OnceLock<Arc<Mutex<Heads>>>,
+}
+
+/// What is known of heads, while it is locked.
+struct Known<'a> {
+    heads: MutexGuard<'a, Heads>,
+    seen: Option<MutexGuard<'a, Heads>>,
+}
+
+impl HeadSource for Known<'_> {
+    fn later(&mut self, actor: &str, own: Option<&HeadData>) -> Option<HeadData> {
+        self.heads.later(actor, own)
+    }
+
+    fn keep(&mut self, actor: &str, head: HeadData) {
+        self.heads.keep(actor, head);
+    }
+
+    fn keep_seen(&mut self, actor: &str, head: HeadData) {
+        if let Some(seen) = &mut self.seen {
+            seen.keep(actor, head);
+        }
+    }
 }
 
 impl Shared {
@@ -36,8 +60,9 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn heads(&self) -> MutexGuard<'_, Heads> {
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heads(&self) -> Known<'_> {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        Known { heads, seen: self.seen.get().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner)) }
     }
 }
 
@@ -63,7 +88,7 @@ impl Shared {
 impl Sink for Shared {
     fn take(&self, answer: &Answer<'_>) {
         let mut pending = self.lock();
-        pending.answer(&mut *self.heads(), answer.token, answer.status, answer.body);
+        pending.answer(&mut self.heads(), answer.token, answer.status, answer.body);
     }
 }
 
@@ -133,8 +158,11 @@ impl Pending {
             commit_bytes: usize::MAX,
             frames_bytes: FRAMES_BYTES,
         };
-        let shared =
-            Shared { pending: Mutex::new(PendingData::new(namespace, stream, bounds)), heads: Arc::clone(&heads.get().heads) };
+        let shared = Shared {
+            pending: Mutex::new(PendingData::new(namespace, stream, bounds)),
+            heads: Arc::clone(&heads.get().heads),
+            seen: OnceLock::new(),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -252,7 +280,7 @@ impl Pending {
         let mut out = Vec::with_capacity(FRAMES_BYTES);
         {
             let mut pending = self.shared.lock();
-            pending.frames(&mut *self.shared.heads(), inbox, &mut out);
+            pending.frames(&mut self.shared.heads(), inbox, &mut out);
         }
         PyBytes::new(py, &out)
     }
@@ -263,7 +291,7 @@ impl Pending {
     fn messages<'py>(&self, py: Python<'py>) -> Vec<MessageObject<'py>> {
         let messages = {
             let mut pending = self.shared.lock();
-            pending.messages(&mut *self.shared.heads())
+            pending.messages(&mut self.shared.heads())
         };
         let object = |(subject, token, guard, body, guarded): Sendable| (subject, token, guard, PyBytes::new(py, &body), guarded);
         messages.into_iter().map(object).collect()
@@ -273,7 +301,7 @@ impl Pending {
     #[allow(unused_variables)] // of the protocol
     fn accept(&self, token: u64, status: u16, position: u64, subject: &str, body: &[u8]) {
         let mut pending = self.shared.lock();
-        pending.answer(&mut *self.shared.heads(), token, status, body);
+        pending.answer(&mut self.shared.heads(), token, status, body);
     }
 
     /// Sets what one message may take, headers included: the server says it anew with each connection.
@@ -368,8 +396,12 @@ impl Pending {
 
     /// Sends under the fences of shards that are lent, one commit at a time in each; before anything is put.
     ///
-    /// Heads are then found and kept under `"KEY ACTOR"`, with the key of the fence, and only what `heads` holds is written on.
-    fn go_in_line(&self) {
+    /// Heads are then found and kept under `"KEY ACTOR"`, with the key of the fence, and only what `heads` holds is written on;
+    /// `seen` gets them under the actors' own names.
+    #[pyo3(signature = (seen, /))]
+    fn go_in_line(&self, seen: &Bound<'_, HeadCache>) {
+        // A second call changes nothing.
+        self.shared.seen.get_or_init(|| Arc::clone(&seen.get().heads));
         self.shared.lock().go_in_line();
     }
 
@@ -441,7 +473,7 @@ impl Pending {
     fn found_at(&self, ticket: u64, position: u64) -> PyResult<()> {
         let is_there = {
             let mut pending = self.shared.lock();
-            pending.found_at(&mut *self.shared.heads(), ticket, position)
+            pending.found_at(&mut self.shared.heads(), ticket, position)
         };
         if is_there { Ok(()) } else { Err(PyValueError::new_err("no commit in trouble has this ticket")) }
     }

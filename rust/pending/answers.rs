@@ -47,6 +47,7 @@ impl Pending {
         }
         if let Some(lent) = &flight.lent {
             lent.mark.set_last(position);
+            heads.keep_seen(&actor.name, head.clone());
             heads.keep(&fenced_name(lent, &actor.name), head);
             self.release(slot, None);
         } else {

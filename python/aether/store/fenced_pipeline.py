@@ -35,7 +35,7 @@ class FencedPipeline(JetStreamPipeline):
 
     def _troubles_of(self, writer: Writer, **arguments: Any) -> Troubles:  # noqa: ANN401 - those of the base
         owner = _fenced(writer)
-        self._pending.go_in_line()
+        self._pending.go_in_line(owner.heads)
         self._outbox = FencedOutbox(self._pending, owner)
         self._loans = ShardLoans(self._pending, self._ledger, owner, self._log.timeout_s, self._on_moved)
         return FencedTroubles(self._pending, self._ledger, writer=writer, owner=owner, loans=self._loans, **arguments)

@@ -160,24 +160,22 @@ class FencedTroubles(Troubles):
         absent = [name for name in seen if subjects[name] not in newest.messages]
         # A server whose last message on a subject was damaged on its disk says the same as for a subject that never was.
         firsts = dict(zip(absent, await self._log.next_each([subjects[name] for name in absent], 1, deadline), strict=True))
-        forgetful = self._owner.exact.dropped != dropped
         stored: dict[str, Message] = {}
         for name, each in seen.items():
             message = newest.messages.get(subjects[name])
+            # Asked anew for each: keeping the head before may have dropped another.
+            forgetful = self._owner.exact.dropped != dropped
             if each.is_proven(newest, forgetful=forgetful) and firsts.get(name) is None:
                 head = Head() if message is None else _head(name, message)
-                if head is None:
-                    self._tell(actors, name, None)
-                    continue
-                self._owner.remember(each.key, name, head)
-                if message is None or not self._skip_known:
-                    self._tell(actors, name, head)
-                else:
+                if head is not None:
+                    self._owner.remember(each.key, name, head)
+                if message is not None and head is not None and self._skip_known:
                     stored[name] = message
+                else:
+                    self._tell(actors, name, head)
             elif each.fence.closed:
                 self._tell(actors, name, Head())
-        if stored:
-            await self._learn_all(stored, actors)
+        await self._learn_all(stored, actors)
         self._moved(None)
 
     def _see(self, subjects: dict[str, str]) -> dict[str, _Seen]:
