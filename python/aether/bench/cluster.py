@@ -1,10 +1,10 @@
-"""A cluster: appends of owners, asks, shards that move, and owners that die. What is pure computing of it is in `shard`."""
+"""A cluster: appends and ingestion of owners, asks, shards that move, and owners that die. Its pure computing is in `shard`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import cluster_append, cluster_asks, cluster_failover, cluster_moves
+from aether.bench import cluster_append, cluster_asks, cluster_failover, cluster_ingest, cluster_moves
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +16,7 @@ __all__ = ["PARTS", "lines"]
 
 PARTS: Sequence[Callable[[Setting], Awaitable[list[Line]]]] = (
     cluster_append.lines,
+    cluster_ingest.lines,
     cluster_asks.lines,
     cluster_moves.lines,
     cluster_failover.lines,

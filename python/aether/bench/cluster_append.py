@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aether.bench.setting import Setting
     from aether.store.jetstream import JetStreamEventStore
 
-__all__ = ["lines"]
+__all__ = ["lines", "owner"]
 
 APPENDS = 200
 ACTORS = 20
@@ -34,7 +34,7 @@ async def lines(setting: Setting) -> list[Line]:
     """Measure."""
     repetitions = setting.repetitions(7, 15, 31)
     setting.say(f"cluster, fenced append: {2 * APPENDS * (repetitions + 1):,} appends, one at a time")
-    async with setting.store() as plain, _owner(setting) as fenced:
+    async with setting.store() as plain, owner(setting) as fenced:
         found = await compare(
             "cluster, fenced append",
             _side("aether, an owner", fenced),
@@ -63,7 +63,7 @@ def _side(name: str, store: JetStreamEventStore) -> Side:
 
 
 @contextlib.asynccontextmanager
-async def _owner(setting: Setting) -> AsyncIterator[SoleOwnerStore]:
+async def owner(setting: Setting) -> AsyncIterator[SoleOwnerStore]:
     """Yield a store that owns what it writes to, whose streams are deleted afterwards."""
     namespace = f"bench-{secrets.token_hex(4)}"
     try:
