@@ -1,0 +1,24 @@
+"""Where tests are quick, commands start fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Size
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_start_fast(size: Size) -> Iterator[None]:
+    """Fork commands from a process that has imported what they need, but only where tests are quick."""
+    if size.name != "quick":
+        yield
+        return
+    from warm_commands import warm_commands
+
+    with warm_commands():
+        yield
