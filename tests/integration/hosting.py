@@ -149,8 +149,7 @@ async def cluster(
     """Yield node processes of these names, a node that owns nothing, and accounts that are asked from it."""
     workers = Workers(url, namespace, ttl_s, replicas)
     try:
-        for name in names:
-            await workers.start(name)
+        await asyncio.gather(*(workers.start(name) for name in names))
         node = ClusterNode.join(url, namespace=namespace, node_id="asker", weight=0, ttl=float(ttl_s), timeout_s=30)
         async with node, ActorHost(node, Account) as host:
             await until(lambda: counts(node).keys() == {*names}, f"{names} own all shards")

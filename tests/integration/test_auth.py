@@ -242,4 +242,4 @@ async def test_a_server_that_takes_anybody_is_told_who_we_are() -> None:
     settings = {"authorization": {"users": [{"nkey": USER.public}, anybody]}, "no_auth_user": "anybody"}
     with running_server(settings) as server:
         async with JetStreamEventStore(server.url, options=ConnectOptions(nkeys_seed_str=USER.seed)) as store:
-            await store.append("a", NewEvent("t"))
+            assert (await store.append("a", NewEvent("t"))).version == 1

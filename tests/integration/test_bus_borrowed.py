@@ -59,6 +59,7 @@ async def test_a_call_that_is_cancelled_leaves_the_client_alive(what: str, nats_
             await asyncio.wait([task])
             await client.publish(f"{namespace}.mine", b"%d" % turn)
             await until(lambda turn=turn: heard[-1:] == [b"%d" % turn])
+        assert heard == [b"%d" % turn for turn in range(1, TURNS)]
 
 
 async def test_a_flush_that_is_late_leaves_the_client_alive(fresh_nats_server: EmbeddedServer, namespace: str) -> None:

@@ -76,8 +76,9 @@ async def test_what_every_node_publishes_at_once_arrives(nats_cluster: NatsClust
 async def test_the_checker_finds_a_bus_that_is_ready_on_its_own_node_only(nats_cluster: NatsCluster, namespace: str) -> None:
     """With `ready="server"` what other nodes publish at once is lost now and then, and the test above finds it."""
     async with asyncio.timeout(60):
-        while not await repeat(nats_cluster, namespace, 20, ready="server"):
+        while not (lost := await repeat(nats_cluster, namespace, 20, ready="server")):
             pass
+    assert lost
 
 
 async def test_ready_says_what_was_settled_for(nats_cluster: NatsCluster, namespace: str) -> None:

@@ -176,8 +176,9 @@ async def test_the_judge_finds_a_bus_that_does_not_tell(
 
     monkeypatch.setattr(Channel, "interrupt", keep_quiet)
     async with asyncio.timeout(60):
-        while not await wrong_under_cuts(nats_server.url, namespace, 5, "subscriber"):
+        while not (wrong := await wrong_under_cuts(nats_server.url, namespace, 5, "subscriber")):
             pass
+    assert wrong
 
 
 async def wrong_under_cuts(url: str, namespace: str, cuts: int, harmed: str) -> list[str]:

@@ -122,10 +122,11 @@ async def test_credentials_revoked_in_flight_are_refused_and_work_again_when_res
             async with asyncio.timeout(FAST_S):
                 while True:
                     try:
-                        await store.append("a", NewEvent("t"))
+                        appended = await store.append("a", NewEvent("t"))
                         break
                     except (AccessDeniedError, ServerUnavailableError):
                         await asyncio.sleep(0.05)
+            assert [event.version for event in await store.get_events("a")] == [*range(1, appended.version + 1)]
 
 
 async def test_an_account_without_jetstream_is_told_fast() -> None:

@@ -64,7 +64,12 @@ async def test_closing_leaves_no_task_and_no_thread(nats_server: EmbeddedServer,
 
 async def test_a_store_that_was_never_used_closes(nats_server: EmbeddedServer, namespace: str) -> None:
     """Closing what never connected does nothing, and says nothing."""
-    await JetStreamEventStore(nats_server.url, namespace=namespace).aclose()
+    before, threads = tasks(), threading.active_count()
+    store = JetStreamEventStore(nats_server.url, namespace=namespace)
+    await store.aclose()
+    assert (tasks(), threading.active_count()) == (before, threads)
+    with pytest.raises(AetherError, match="was closed; make a new one"):
+        await store.get_events("a")
 
 
 async def test_closing_with_calls_in_flight_ends_them(nats_server: EmbeddedServer, namespace: str) -> None:

@@ -223,7 +223,7 @@ async def test_a_write_in_doubt_does_not_keep_its_shard_from_being_taken_again(
 ) -> None:
     """The record of a new epoch decides what became of a write under the earlier one, so it does not wait for that write."""
     lease = Lease()
-    async with Proxy(nats_server.url) as proxy, fenced_store(proxy.url, namespace, lease=lease, timeout_s=60) as store:
+    async with Proxy(nats_server.url) as proxy, fenced_store(proxy.url, namespace, lease=lease, timeout_s=24) as store:
         shard = await own_actor(store, "a")
         proxy.lose_from_client = is_event
         doubtful = asyncio.create_task(store.append("a", NewEvent("t")))

@@ -12,12 +12,11 @@ from aether.cli.cluster_audit import judge, raw_dump
 from aether.cluster import ActorHost
 
 if TYPE_CHECKING:
+    from conftest import Size
     from hosting import Asking
 
     from aether import EmbeddedServer
     from aether.testing import NatsCluster
-
-KILLS = 3
 
 
 async def check(url: str, namespace: str, asking: Asking) -> None:
@@ -29,12 +28,12 @@ async def check(url: str, namespace: str, asking: Asking) -> None:
     assert found.commands == found.acked == len(asking.acked) > 100
 
 
-async def test_commands_are_done_once_when_owners_are_killed(nats_server: EmbeddedServer, namespace: str) -> None:
+async def test_commands_are_done_once_when_owners_are_killed(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
     """With kill -9 of one owner after another, each back under its name later, no command fails, is lost, or is done twice."""
     url = nats_server.url
     async with cluster(url, namespace, "a", "b", "c") as (workers, node, asking):
         await asking.more(40)
-        for kill in range(KILLS):
+        for kill in range(size.pick(1, 3, 30)):
             name = "abc"[kill % 3]
             workers.kill(name)
             await until(lambda gone=name: gone not in counts(node), f"{name} owns nothing")
@@ -45,12 +44,14 @@ async def test_commands_are_done_once_when_owners_are_killed(nats_server: Embedd
         await check(url, namespace, asking)
 
 
-async def test_an_owner_that_was_frozen_writes_nothing_afterwards(nats_server: EmbeddedServer, namespace: str) -> None:
+async def test_an_owner_that_was_frozen_writes_nothing_afterwards(
+    nats_server: EmbeddedServer, namespace: str, size: Size
+) -> None:
     """An owner that is stopped for longer than its lease, and goes on as a zombie, changes nothing that others decided."""
     url = nats_server.url
     async with cluster(url, namespace, "a", "b") as (workers, node, asking):
         await asking.more(40)
-        for _ in range(2):
+        for _ in range(size.pick(1, 2, 10)):
             workers.signal("a", signal.SIGSTOP)
             await until(lambda: "a" not in counts(node), "a owns nothing")
             await asking.more(40)
