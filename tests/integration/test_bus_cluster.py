@@ -17,8 +17,11 @@ from listening import counted, hear, out_of_order, wrong_in
 from aether import Event, NATSEventBus, ServersUnreachableError, SubscriptionInterruptedError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from conftest import Size
 
+    from aether import EmbeddedServer
     from aether.testing import NatsCluster
 
 
@@ -199,8 +202,26 @@ async def told_about(subscription: Any, *words: str) -> str:
                     return error.reason
 
 
+@pytest.fixture
+async def make_lame(nats_cluster: NatsCluster) -> AsyncIterator[Callable[[EmbeddedServer], None]]:
+    """Put nodes into lame duck mode; whatever the test comes to, they are restarted, for other tests need a whole cluster."""
+    lame: list[EmbeddedServer] = []
+
+    def make(server: EmbeddedServer) -> None:
+        lame.append(server)
+        os.kill(server.pid, signal.SIGUSR2)
+
+    yield make
+    for server in lame:
+        node = nats_cluster.servers.index(server)
+        await nats_cluster.kill(node)
+        await nats_cluster.restart(node)
+
+
 @pytest.mark.timeout(600)
-async def test_a_node_in_lame_duck_mode_is_left_and_nothing_is_doubled(nats_cluster: NatsCluster, namespace: str) -> None:
+async def test_a_node_in_lame_duck_mode_is_left_and_nothing_is_doubled(
+    nats_cluster: NatsCluster, namespace: str, make_lame: Callable[[EmbeddedServer], None]
+) -> None:
     """When the own server is about to go, the bus moves to another, tells of the interruption, and no event comes twice."""
     urls = nats_cluster.urls
     async with (
@@ -225,7 +246,7 @@ async def test_a_node_in_lame_duck_mode_is_left_and_nothing_is_doubled(nats_clus
         publishing = asyncio.create_task(publish())
         heard: list[tuple[str, int]] = []
         interruptions = 0
-        os.kill(leaving.pid, signal.SIGUSR2)
+        make_lame(leaving)
         async with asyncio.timeout(60):
             while interruptions < 1 or len(heard) < 500:
                 try:
@@ -237,13 +258,11 @@ async def test_a_node_in_lame_duck_mode_is_left_and_nothing_is_doubled(nats_clus
         stop.set()
         await publishing
         assert out_of_order(heard) == []
-    await nats_cluster.kill(nats_cluster.servers.index(leaving))
-    await nats_cluster.restart(nats_cluster.servers.index(leaving))
 
 
 @pytest.mark.timeout(600)
 async def test_a_publisher_leaves_a_node_in_lame_duck_mode_without_a_loss(
-    nats_cluster: NatsCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+    nats_cluster: NatsCluster, namespace: str, monkeypatch: pytest.MonkeyPatch, make_lame: Callable[[EmbeddedServer], None]
 ) -> None:
     """What a publisher gave to a server that is about to go arrives, and before what it gives to the next one."""
     monkeypatch.setattr("aether.nats.passing.PASS_ON_S", 30.0)  # a busy machine is no reason to go on without the proof
@@ -255,7 +274,7 @@ async def test_a_publisher_leaves_a_node_in_lame_duck_mode_without_a_loss(
         (stays, *_) = [url for url in urls if url != leaving.url]
         async with NATSEventBus(stays, namespace=namespace) as ours, await ours.subscribe(max_pending=2**20) as subscription:
             number, beyond = 0, 0
-            os.kill(leaving.pid, signal.SIGUSR2)
+            make_lame(leaving)
             async with asyncio.timeout(60):
                 while beyond < 20:
                     await publisher.publish_many(counted("p", number + 1, 100))
@@ -270,5 +289,3 @@ async def test_a_publisher_leaves_a_node_in_lame_duck_mode_without_a_loss(
                         event = await anext(subscription)
                         heard.append((event.actor_id, event.version))
             assert wrong_in(heard) == []
-    await nats_cluster.kill(nats_cluster.servers.index(leaving))
-    await nats_cluster.restart(nats_cluster.servers.index(leaving))

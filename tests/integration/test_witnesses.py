@@ -12,7 +12,7 @@ import nats
 import pytest
 from certificates import Authority, server_tls
 from faults.routes import close, links, stall, two_servers_apart
-from faults.stopping import stop, stopped
+from faults.stopping import stopped
 from faults.tap import Tap
 from faults.waiting import until
 from feeding import Listener, due, events_of, publish, transport_to
@@ -183,10 +183,10 @@ async def test_a_server_that_is_killed_while_it_is_proven_is_no_longer_asked_for
     """A proof that waits for a silent server ends well when that server is gone and is no longer named."""
     silent = nats_cluster.servers[1]
     async with transport_to(nats_cluster.urls[0]) as transport, witnesses() as (proof, _):
-        await stop(silent.pid)
-        proving = asyncio.ensure_future(proof.prove(transport, due(30)))
-        await until(lambda: proof._of_url and not proving.done())
-        await nats_cluster.kill(1)
+        async with stopped(silent.pid):
+            proving = asyncio.ensure_future(proof.prove(transport, due(30)))
+            await until(lambda: proof._of_url and not proving.done())
+            await nats_cluster.kill(1)
         await proving
         assert silent.url.removeprefix("nats://") not in transport.info.connect_urls
 
