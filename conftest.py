@@ -43,10 +43,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--size", choices=("quick", "ci", "full"), default="quick", help="how large the larger tests are")
 
 
-def pytest_configure() -> None:
-    """Mark this run, and let the processes that it starts start fast."""
-    os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark this run, and let the processes that its tests start start fast."""
+    if not _is_worker(config):
+        os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+        if config.getoption("numprocesses", None):
+            return  # the processes that run the tests are whole
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LEAN), os.environ.get("PYTHONPATH", "")]))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of the processes that pytest-xdist shares the tests among."""
+    return hasattr(config, "workerinput")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,6 +73,8 @@ def size(request: pytest.FixtureRequest) -> Size:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if it leaves a server behind."""
+    if _is_worker(session.config):
+        return  # the process that shares out the tests looks when all have ended
     deadline = time.monotonic() + ORPHAN_WAIT_S
     while (left := _servers_of_this_run()) and time.monotonic() < deadline:
         time.sleep(0.05)

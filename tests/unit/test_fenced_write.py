@@ -130,7 +130,11 @@ def test_another_epoch_behind_the_guard_ends_everything() -> None:
     assert FencedWrite(append(), write.fence, HEAD_3).step is FencedStep.DEPOSED
 
 
-@pytest.mark.parametrize("body", [b"", b"foreign", commit(1, "b", 1, None).body, commit(1, "b", 1, 50).body])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"foreign", commit(1, "b", 1, None).body, commit(1, "b", 1, 50).body],
+    ids=["nothing", "words", "a commit without an epoch", "a commit of an earlier epoch"],
+)
 def test_a_foreign_message_is_passed_and_nothing_remembered_is_used(body: bytes) -> None:
     """What no owner wrote moves the fence, and every head of the shard is read anew."""
     write = FencedWrite(append(), fence(), HEAD_3)

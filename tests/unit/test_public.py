@@ -40,7 +40,7 @@ def public_things():
             things.setdefault(id(thing), pytest.param(thing, id=f"{module.__name__}.{name}"))
             if not inspect.isclass(thing) or issubclass(thing, BaseException):
                 continue
-            for member, value in vars(thing).items():
+            for member, value in sorted(vars(thing).items()):  # slots come in any order
                 # The fields of a named tuple or a dataclass are described where it is.
                 if not member.startswith("_") and member not in fields_of(thing):
                     things.setdefault(id(value), pytest.param(value, id=f"{module.__name__}.{name}.{member}"))
