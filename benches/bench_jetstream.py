@@ -1,6 +1,6 @@
 """The scenarios of `aether bench` on a real nats-server, once and small: both sides of every comparison do the same work.
 
-`aether bench` prints the figures; `pytest benches/bench_jetstream.py --benchmark-enable` absolute times of one round.
+`aether bench` prints the figures; `pytest benches/bench_jetstream.py -n0 --benchmark-enable` absolute times of one round.
 """
 
 from __future__ import annotations
