@@ -1,6 +1,6 @@
 """A namespace as columns: `store.arrow`, beside the same columns made in Python of what `read_all` gives.
 
-`pytest benches/bench_arrow.py --benchmark-enable` prints the figures; without that each runs once and small.
+`pytest benches/bench_arrow.py -n0 --benchmark-enable` prints the figures; without that each runs once and small.
 """
 
 from __future__ import annotations

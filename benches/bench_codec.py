@@ -1,6 +1,6 @@
 """The codec beside ormsgpack (Rust, no limits to check) and msgpack (C), on small, nested and long payloads.
 
-`pytest benches/bench_codec.py --benchmark-enable` shows absolute times, `python benches/bench_codec.py` the ratios and
+`pytest benches/bench_codec.py -n0 --benchmark-enable` shows absolute times, `python benches/bench_codec.py` the ratios and
 targets, as `aether bench codec` does.
 """
 

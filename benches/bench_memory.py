@@ -1,6 +1,6 @@
 """The in-memory store beside a plain-Python store and eventsourcing's in-memory recorder: save, list, replay, memory.
 
-`pytest benches/bench_memory.py --benchmark-enable` shows absolute times, `python benches/bench_memory.py` the ratios and
+`pytest benches/bench_memory.py -n0 --benchmark-enable` shows absolute times, `python benches/bench_memory.py` the ratios and
 targets, as `aether bench memory` does, with the flights in place of made-up events.
 """
 

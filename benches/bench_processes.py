@@ -1,6 +1,6 @@
 """Several processes that ingest into one namespace of a real server at once, actors of their own each: the same events in all.
 
-`aether bench processes` prints who is the limit; `pytest benches/bench_processes.py --benchmark-enable` absolute times.
+`aether bench processes` prints who is the limit; `pytest benches/bench_processes.py -n0 --benchmark-enable` absolute times.
 """
 
 from __future__ import annotations
