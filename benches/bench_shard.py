@@ -1,6 +1,6 @@
 """Owners of shards: the assignment beside plain Python and rendezvous hashing, and finding an actor's owner beside plain Python.
 
-`pytest benches/bench_shard.py -n0 --benchmark-enable` shows absolute times, `python benches/bench_shard.py` the ratios and targets,
+`pytest benches/bench_shard.py -n0 --benchmark-enable` shows absolute times, `python benches/bench_shard.py` ratios and targets,
 as `aether bench shard` does.
 """
 
