@@ -24,7 +24,7 @@ import random
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from faults.planted import PLANTED
 
@@ -157,6 +157,15 @@ async def tell(node: ClusterNode, notes: Notes, pulse: Pulse, shards: set[int]) 
             notes.note("lost" if change.kind == "membership_lost" else change.kind, change.reason)
 
 
+def give_up(tasks: list[asyncio.Task[Any]]) -> NoReturn:
+    """Say what ended a writer, which is no error of ours, and end the process at once, for whoever watches it."""
+    for task in tasks:
+        if task.done():
+            sys.stderr.write(f"{task!r}\n")
+            task.print_stack()
+    os._exit(1)
+
+
 async def main(told: dict[str, Any]) -> None:
     """Join, write, and leave when told to."""
     notes, over, loop = Notes(told["log"]), asyncio.Event(), asyncio.get_running_loop()
@@ -179,10 +188,9 @@ async def main(told: dict[str, Any]) -> None:
         tasks.append(asyncio.create_task(writers.ingest(actors)))
         tasks.append(asyncio.create_task(tell(node, notes, pulse, {shard_of(actor) for actor in actors})))
         ended = asyncio.create_task(over.wait())
-        # A writer ends by what no error of ours is, and then so does the process.
         await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
         if not over.is_set():
-            await asyncio.gather(*(task for task in tasks if task.done()))
+            give_up(tasks)
         await node.aclose()
         for task in tasks:
             task.cancel()
