@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import running, stock_dump
-from importing import Input, until_more
+from importing import DUE_S, Input, until_more
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ async def import_at_once(url: str, namespace: str, inputs: list[list[bytes]]) ->
     """Run an import of each input, all at once, and return what each told at its end.
 
     Each has stored a record of its own before any is given the others, and they are given theirs in turns: so none is through
-    before another has begun.
+    before another has begun. At first another one is ahead in each turn, so that each stores something that others have too.
     """
     with ExitStack() as stack:
         target = ("import", "-", "--url", url, "--namespace", namespace, "--json")
@@ -44,15 +45,27 @@ async def import_at_once(url: str, namespace: str, inputs: list[list[bytes]]) ->
         for number, each in enumerate(imports):
             each.type(first(number))
         await until_more(url, namespace, len(imports) - 1)
-        for start in range(0, max(map(len, inputs)), AT_ONCE):
-            for each, lines in zip(imports, inputs, strict=True):
-                each.type(b"".join(lines[start : start + AT_ONCE]))
+        for turn, start in enumerate(range(0, max(map(len, inputs)), AT_ONCE)):
+            parts = [(each, lines[start : start + AT_ONCE]) for each, lines in zip(imports, inputs, strict=True)]
+            if turn < len(parts):
+                ahead, part = parts.pop(turn)
+                ahead.type(b"".join(part))
+                await until_stored(url, namespace, {json.loads(line)["id"] for line in part})
+            for each, part in parts:
+                each.type(b"".join(part))
         for each in imports:
             assert each.process.stdin is not None
             each.process.stdin.close()
         ends = [each.end() for each in imports]
     assert [end.code for end in ends] == [0] * len(inputs), [end.err for end in ends]
     return [end.told for end in ends]
+
+
+async def until_stored(url: str, namespace: str, wanted: set[str]) -> None:
+    """Wait until events with these ids are stored."""
+    async with asyncio.timeout(DUE_S):
+        while wanted - {event["id"] for commit in await stock_dump(url, namespace) for event in commit["events"]}:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
