@@ -888,9 +888,14 @@ class Pending:
     def recall(self, shard: int | None = None) -> None:
         """Asks for a shard back, as soon as nothing of it is on its way; without a shard, for all of them.
 
+        One that was lent and not used yet is for one commit first, or until `let_go_unsent`; without a shard it goes back now.
+
         Raises:
             ValueError: there is no such shard.
         """
+
+    def let_go_unsent(self) -> None:
+        """Gives shards back that others wait for, where what they were lent for could not be sent by now."""
 
     def take_back(self, shard: int, /) -> None:
         """Takes the shard of a commit in trouble back; nothing more of it goes out before that is settled.

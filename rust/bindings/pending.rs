@@ -423,6 +423,8 @@ impl Pending {
 
     /// Asks for a shard back, as soon as nothing of it is on its way; without a shard, for all of them.
     ///
+    /// One that was lent and not used yet is for one commit first, or until `let_go_unsent`; without a shard it goes back now.
+    ///
     /// Raises:
     ///     ValueError: there is no such shard.
     #[pyo3(signature = (shard=None))]
@@ -430,6 +432,11 @@ impl Pending {
         let shard = shard.map(checked).transpose()?;
         self.shared.lock().recall(shard);
         Ok(())
+    }
+
+    /// Gives shards back that others wait for, where what they were lent for could not be sent by now.
+    fn let_go_unsent(&self) {
+        self.shared.lock().let_go_unsent();
     }
 
     /// Takes the shard of a commit in trouble back; nothing more of it goes out before that is settled.

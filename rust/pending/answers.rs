@@ -92,6 +92,13 @@ impl Pending {
         }
     }
 
+    /// Gives back what others wait for and what could not be sent by now.
+    pub fn let_go_unsent(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            lines.let_go_unsent();
+        }
+    }
+
     /// Gives the shard of a commit in trouble back; nothing more of it goes out before that is settled.
     pub fn take_back(&mut self, shard: u32) {
         if let Some(lines) = &mut self.lines {

@@ -2,7 +2,8 @@
 //!
 //! Actors wait in the line of their shard, not among the commits in flight, so a shard that stands still holds up no other.
 //! The driver is told which shards are *wanted*; it *lends* a shard when nobody else writes to it, and gets it back when nobody
-//! waits there any more, or when it *recalls* it. The lent fence's position moves with each ack.
+//! waits there any more, or when it *recalls* it. The lent fence's position moves with each ack. Where two want the same shard
+//! each sends a commit before it goes back, or looks whether it can: else they would hand it to and fro and never write.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,6 +66,17 @@ enum Stay {
     Over,
 }
 
+/// What became of a shard since it was lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Nothing was sent yet.
+    Unsent,
+    /// A commit is in flight or in trouble.
+    Busy,
+    /// What was sent is settled.
+    Settled,
+}
+
 #[derive(Debug)]
 struct Line {
     waiting: VecDeque<usize>,
@@ -74,8 +86,7 @@ struct Line {
     asked: bool,
     /// It stands in `ready`.
     queued: bool,
-    /// A commit is in flight or in trouble.
-    busy: bool,
+    work: Work,
 }
 
 #[derive(Debug)]
@@ -88,7 +99,8 @@ pub(super) struct Lines {
 
 impl Lines {
     pub fn new() -> Self {
-        let line = || Line { waiting: VecDeque::new(), lent: None, stay: Stay::Long, asked: false, queued: false, busy: false };
+        let line =
+            || Line { waiting: VecDeque::new(), lent: None, stay: Stay::Long, asked: false, queued: false, work: Work::Settled };
         let shards = (0..SHARDS).map(|_| line()).collect();
         Self { shards, ready: VecDeque::new(), wanted: Vec::new(), returned: Vec::new() }
     }
@@ -106,7 +118,7 @@ impl Lines {
     /// Goes on with a shard in which nothing is on its way, or lets it go.
     pub fn rest(&mut self, shard: u32) {
         let line = &mut self.shards[shard as usize];
-        if line.busy {
+        if line.work == Work::Busy {
             return;
         }
         let is_over = |lent: &mut Lent| line.stay == Stay::Over || line.waiting.is_empty() || !lent.mark.is_open();
@@ -132,7 +144,7 @@ impl Lines {
         while let Some(shard) = self.ready.pop_front() {
             let line = self.line(shard);
             line.queued = false;
-            if let Some(lent) = line.lent.clone().filter(|lent| !line.busy && lent.mark.is_open())
+            if let Some(lent) = line.lent.clone().filter(|lent| line.work != Work::Busy && lent.mark.is_open())
                 && let Some(slot) = line.waiting.pop_front()
             {
                 return Some((shard, lent, slot));
@@ -144,13 +156,13 @@ impl Lines {
 
     /// A commit is on its way, or in trouble.
     pub fn begin(&mut self, shard: u32) {
-        self.line(shard).busy = true;
+        self.line(shard).work = Work::Busy;
     }
 
     /// It is settled.
     pub fn end(&mut self, shard: u32) {
         let line = self.line(shard);
-        line.busy = false;
+        line.work = Work::Settled;
         if line.stay == Stay::Once {
             line.stay = Stay::Over;
         }
@@ -161,18 +173,36 @@ impl Lines {
     pub fn lend(&mut self, shard: u32, lent: Lent, once: bool) {
         let line = self.line(shard);
         (line.lent, line.asked, line.stay) = (Some(lent), false, if once { Stay::Once } else { Stay::Long });
+        if line.work != Work::Busy {
+            line.work = Work::Unsent;
+        }
         self.rest(shard);
     }
 
-    /// Gives the shard back as soon as nothing is on its way.
+    /// Gives the shard back as soon as nothing is on its way; what was lent just now is for one commit first.
     pub fn recall(&mut self, shard: u32) {
-        self.line(shard).stay = Stay::Over;
+        let line = self.line(shard);
+        line.stay = if line.lent.is_some() && line.work == Work::Unsent { Stay::Once } else { Stay::Over };
         self.rest(shard);
+    }
+
+    /// Gives back what is lent for one commit that could not go out by now.
+    pub fn let_go_unsent(&mut self) {
+        for shard in 0..SHARDS {
+            let line = self.line(shard);
+            if line.lent.is_some() && line.work == Work::Unsent && line.stay == Stay::Once {
+                line.stay = Stay::Over;
+                self.rest(shard);
+            }
+        }
     }
 
     /// Gives all back.
     pub fn recall_all(&mut self) {
-        (0..SHARDS).for_each(|shard| self.recall(shard));
+        for shard in 0..SHARDS {
+            self.line(shard).stay = Stay::Over;
+            self.rest(shard);
+        }
     }
 
     /// Gives the shard back though its commit is in trouble; nothing more goes out before that is settled.

@@ -662,6 +662,30 @@ fn a_shard_that_is_recalled_or_lent_for_one_commit_goes_back_and_is_wanted_again
 }
 
 #[test]
+fn what_is_recalled_before_it_was_used_sends_one_commit_first_unless_that_cannot_go_out() {
+    let (mut pending, mut heads, mark) = in_line();
+    for name in &neighbours(5, 3) {
+        heads.put(&format!("1 {name}"), Head::new_actor());
+        pending.put(event(name, 1, "e", 1), 0);
+    }
+    pending.wanted();
+    pending.lend(5, Arc::clone(&mark), 4, false);
+    pending.recall(Some(5));
+    assert!(pending.returned().is_empty(), "two who recall each other at once would never send");
+    let token = pending.messages(&mut heads)[0].1;
+    pending.answer(&mut heads, token, 0, &ack(10));
+    assert_eq!((pending.returned(), pending.wanted()), (vec![5], vec![5]));
+    for all in [false, true] {
+        pending.lend(5, Arc::clone(&mark), 4, false);
+        pending.let_go_unsent();
+        assert!(pending.returned().is_empty(), "nobody else wants it");
+        pending.recall((!all).then_some(5));
+        pending.let_go_unsent();
+        assert_eq!((pending.returned(), pending.wanted()), (vec![5], vec![5]));
+    }
+}
+
+#[test]
 fn a_fence_that_closes_lets_nothing_more_out_and_another_key_finds_no_head() {
     let (mut pending, mut heads, mark) = in_line();
     let name = neighbours(5, 1).remove(0);

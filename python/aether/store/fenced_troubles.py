@@ -73,7 +73,8 @@ class FencedTroubles(Troubles):
         self._owner, self._loans = owner, loans
 
     def look(self) -> None:
-        """Begin with what there is to do, and give back what is not needed."""
+        """Begin with what there is to do, and give back what is not needed, or not used though others want it."""
+        self._pending.let_go_unsent()
         self._loans.give_back()
         super().look()
 
