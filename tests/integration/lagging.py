@@ -12,7 +12,7 @@ from aether.nats.connection import Connection
 from aether.store.fenced import FencedEventStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aether.nats.transport import Reply, Transport
 
@@ -56,16 +56,23 @@ class StaleTransport:
         self.old = await self._transport.request_batch(f"$JS.API.DIRECT.GET.{stream}", payload, deadline)
 
 
-class StaleConnection(Connection):
-    """A connection over a `StaleTransport`."""
+class CarriedConnection(Connection):
+    """A connection whose transport is carried by something that a test can meddle with.
 
-    carrier: StaleTransport | None = None
+    Attributes:
+        carrier: what carries it, made of the transport when that is first asked for.
+    """
+
+    def __init__(self, url: str, timeout_s: float, carry: Callable[[Transport], Any]) -> None:
+        super().__init__(url, timeout_s, None)
+        self._carry = carry
+        self.carrier: Any = None
 
     async def ready(self, deadline: float) -> Any:
-        """Return the transport that lags."""
+        """Return the carrier."""
         transport = await super().ready(deadline)
         if self.carrier is None:
-            self.carrier = StaleTransport(transport)
+            self.carrier = self._carry(transport)
         return self.carrier
 
 
@@ -74,7 +81,7 @@ async def lagging(
     url: str, namespace: str, timeout_s: float = TIMEOUT_S
 ) -> AsyncIterator[tuple[FencedEventStore, StaleTransport]]:
     """A store that owns the actor a, whose replica stands still where that had no event yet."""
-    connection = StaleConnection(url, timeout_s, None)
+    connection = CarriedConnection(url, timeout_s, StaleTransport)
     store = FencedEventStore(connection, namespace, node="n1", valid=Lease(), owner_of=lambda _: None, timeout_s=timeout_s)
     try:
         async with store:

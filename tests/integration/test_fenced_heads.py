@@ -10,12 +10,11 @@ import nats
 import pytest
 from faults.dump import dump
 from faults.epochs import epoch_violations
-from lagging import MULTI, forget, lagging
+from lagging import MULTI, CarriedConnection, forget, lagging
 from owning import TIMEOUT_S, Lease, fenced_store, own, own_actor
 
 from aether import CorruptEventError, IngestError, NewEvent, NotOwnerError
 from aether._native import shard_of
-from aether.nats.connection import Connection
 from aether.store.fence import ShardFence
 from aether.store.fenced import FencedEventStore
 
@@ -56,23 +55,10 @@ class Meddler:
         return [reply for reply in replies if not self.hidden or reply.subject != self.hidden]
 
 
-class MeddledConnection(Connection):
-    """A connection over a `Meddler`."""
-
-    meddler: Meddler | None = None
-
-    async def ready(self, deadline: float) -> Any:
-        """Return the transport that is meddled with."""
-        transport = await super().ready(deadline)
-        if self.meddler is None:
-            self.meddler = Meddler(transport)
-        return self.meddler
-
-
 @asynccontextmanager
 async def meddled(url: str, namespace: str) -> AsyncIterator[tuple[FencedEventStore, Meddler]]:
     """A store that owns the shards of all actors here, each of which has an event."""
-    connection = MeddledConnection(url, TIMEOUT_S, None)
+    connection = CarriedConnection(url, TIMEOUT_S, Meddler)
     store = FencedEventStore(connection, namespace, node="n1", valid=Lease(), owner_of=lambda _: None)
     try:
         async with store:
@@ -80,9 +66,9 @@ async def meddled(url: str, namespace: str) -> AsyncIterator[tuple[FencedEventSt
             async with store.ingest() as pipeline:
                 await pipeline.put_many((name, NewEvent("t")) for name in ["a", *OTHERS])
             forget(store)
-            assert connection.meddler is not None
-            connection.meddler.asked = 0
-            yield store, connection.meddler
+            assert connection.carrier is not None
+            connection.carrier.asked = 0
+            yield store, connection.carrier
     finally:
         await connection.aclose()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aether.bench.measure import WALL, Side, Target, compare
 from aether.bench.setting import TIMEOUT_S, check
 from aether.event import NewEvent
+from aether.nats.subjects import events_stream, snapshots_stream
 from aether.store.sole_owner import SoleOwnerStore
 
 if TYPE_CHECKING:
@@ -72,6 +73,4 @@ async def owner(setting: Setting) -> AsyncIterator[SoleOwnerStore]:
         ) as store:
             yield store
     finally:
-        async with setting.client() as client:
-            for stream in (f"AETHER-EVENTS-{namespace}", f"AETHER-SNAPSHOTS-{namespace}"):
-                await client.jetstream().delete_stream(stream)
+        await setting.delete(events_stream(namespace), snapshots_stream(namespace))

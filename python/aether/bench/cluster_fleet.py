@@ -214,9 +214,7 @@ class Fleet:
         self.nodes.clear()
         for node in self._all:
             await node.kill()
-        async with self._setting.client() as client:
-            for stream in (events_stream, snapshots_stream, coordination_stream):
-                await client.jetstream().delete_stream(stream(self.namespace))
+        await self._setting.delete(*(name(self.namespace) for name in (events_stream, snapshots_stream, coordination_stream)))
 
 
 @contextlib.asynccontextmanager

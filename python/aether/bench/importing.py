@@ -7,13 +7,11 @@ guards every commit. The others decode each line with msgspec and save it by the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import importlib.util
 import json
 import resource
 import statistics
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from functools import partial
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aether.bench.child import finding
 from aether.bench.lines import Line, Target
 from aether.bench.measure import WALL, Side, compare
 from aether.bench.peer_stores import WINDOW
@@ -106,15 +105,7 @@ class Importing:
         """Import everything; the summary of the command is its last word on stdout."""
         namespace = (await store.info()).namespace
         typed = ["import", "--url", self._setting.url, "--namespace", namespace, "--json", str(self._file)]
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "aether", *typed, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            output, said = await asyncio.wait_for(child.communicate(), RUN_S)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-        check(holds=child.returncode == 0, what=f"aether import ended with {child.returncode}: {said[-500:]!r}")
+        output = await finding("aether", *typed, limit_s=RUN_S, is_quiet=True)
         told = json.loads(output.splitlines()[-1])
         saved = told["saved"]
         self.shares.append(100 * told["client_cpu_s"] / told["seconds"])

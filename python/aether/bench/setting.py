@@ -13,6 +13,7 @@ import nats
 from nats.js.api import StorageType
 
 from aether.errors import AetherError
+from aether.nats.subjects import events_stream, snapshots_stream
 from aether.store.jetstream import JetStreamEventStore
 
 if TYPE_CHECKING:
@@ -91,9 +92,13 @@ class Setting:
             async with self.made_store(namespace) as store:
                 yield store
         finally:
-            async with self.client() as client:
-                for stream in (f"AETHER-EVENTS-{namespace}", f"AETHER-SNAPSHOTS-{namespace}"):
-                    await client.jetstream().delete_stream(stream)
+            await self.delete(events_stream(namespace), snapshots_stream(namespace))
+
+    async def delete(self, *streams: str) -> None:
+        """Delete streams."""
+        async with self.client() as client:
+            for stream in streams:
+                await client.jetstream().delete_stream(stream)
 
     def made_store(self, namespace: str) -> JetStreamEventStore:
         """Return a store on a namespace that stays."""

@@ -44,7 +44,9 @@ async def measure(given: Given) -> list[Tenth]:
             await pipeline.flush()
             spent = Tenth(time.perf_counter() - began, time.process_time() - began_cpu, resident_mib())
             rate = given.actors * EVENTS_EACH / TENTHS / spent.seconds
-            sys.stderr.write(f"aether: tenth {tenth + 1} of {TENTHS}: {rate:,.0f}/s, {spent.resident_mib:.0f} MiB\n")
+            cpu_us = 1e6 * spent.cpu_s / (rate * spent.seconds)
+            told = f"{rate:,.0f}/s, {cpu_us:.2f} µs of CPU an event, {spent.resident_mib:.0f} MiB"
+            sys.stderr.write(f"aether: tenth {tenth + 1} of {TENTHS}: {told}\n")
             tenths.append(spent)
     return tenths
 

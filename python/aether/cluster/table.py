@@ -14,13 +14,13 @@ import msgspec
 
 from aether.cluster.members import MEMBERS_MAX, check_node_id
 from aether.errors import DecodeError, UnknownFormatError
+from aether.nats.subjects import SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["SHARDS", "Table"]
 
-SHARDS = 1021
 FORMAT = 1
 
 TABLE_BYTES_MAX = 2**19

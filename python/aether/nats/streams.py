@@ -16,7 +16,7 @@ from nats.js.api import DiscardPolicy, PersistMode, RetentionPolicy, StorageType
 from aether.errors import DeadlineError, NamespaceMismatchError, ServerUnavailableError, UnsupportedServerError
 from aether.nats.errors import NO_STREAM, STREAM_EXISTS, TRY_AGAIN, client_error
 from aether.nats.pauses import pause
-from aether.nats.subjects import events_filter, events_stream, snapshots_filter, snapshots_stream
+from aether.nats.subjects import SHARDS, events_filter, events_stream, snapshots_filter, snapshots_stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -30,7 +30,7 @@ __all__ = ["StreamFacts", "control", "find_stream", "namespace_mode", "open_stre
 
 T = TypeVar("T")
 
-METADATA = {"aether-format": "1", "aether-hash": "fnv1a32", "aether-shards": "1021", "aether-guard": "actor"}
+METADATA = {"aether-format": "1", "aether-hash": "fnv1a32", "aether-shards": str(SHARDS), "aether-guard": "actor"}
 """What a writer must agree on with every other writer of the namespace."""
 
 GUARD_MODE = "aether-guard"

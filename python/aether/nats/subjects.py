@@ -12,6 +12,7 @@ from aether._native import actor_subject, token_encode
 from aether.errors import InvalidIdError
 
 __all__ = [
+    "SHARDS",
     "actor_subject",
     "bus_filter",
     "bus_queue",
@@ -32,6 +33,9 @@ __all__ = [
     "snapshots_stream",
     "table_subject",
 ]
+
+SHARDS = 1021
+"""Into so many the actors of a namespace are divided, for ever: a stream's metadata names it."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -19,6 +19,7 @@ from aether._native import Commit, Head, actor_subject, shard_of
 from aether.errors import AetherError, DeadlineError, DecodeError, OutcomeUnknownError
 from aether.nats.errors import CONFLICT
 from aether.nats.pauses import pause
+from aether.nats.subjects import SHARDS
 from aether.store.doubts import Ending
 from aether.store.fence import Delivery, Passage
 from aether.store.troubles import READS_AT_ONCE, Troubles
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from aether.store.shard_loans import ShardLoans
 
 __all__ = ["FencedTroubles"]
-
-SHARDS = 1021
 
 PROOFS_MAX = 4
 """How often heads are asked for together; what is not proven then is read by itself, in its shard's turn."""

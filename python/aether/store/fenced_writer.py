@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aether._native import Head, HeadCache, actor_subject, encode_commit, shard_of
 from aether.errors import (
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from aether.store.guarded_write import WriteRequest
 
 __all__ = ["FencedWriter"]
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("aether.store")
 
@@ -141,9 +143,13 @@ class FencedWriter:
             OutcomeUnknownError: sent, and the deadline passed before anybody could say what became of it.
         """
         shard = shard_of(request.actor_id)
+        return await self._as_owner(shard, deadline, lambda: self._write(request, shard, deadline))
+
+    async def _as_owner(self, shard: int, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what an attempt returns, made again as often as the shard comes (back) to this process."""
         while True:
             try:
-                return await self._write(request, shard, deadline)
+                return await attempt()
             except NotOwnerError:
                 # Nothing of it is stored, nor can come to be, so it can be tried again as if it were new.
                 if self._wait is None:
@@ -193,19 +199,16 @@ class FencedWriter:
             NotOwnerError: this process does not own the shard, or not any more.
             ShardUnavailableError: it was on its way, or another's, until the deadline.
         """
-        while True:
-            try:
-                self._owned(shard)
-                await self._take_turn(shard, deadline, recall)
-                try:
-                    return self._owned(shard)
-                except NotOwnerError:
-                    self._turns.give_back(shard)
-                    raise
-            except NotOwnerError:
-                if self._wait is None:
-                    raise
-                await self._wait(shard, deadline)
+        return await self._as_owner(shard, deadline, lambda: self._borrow(shard, deadline, recall))
+
+    async def _borrow(self, shard: int, deadline: float, recall: Callable[[int], None]) -> ShardFence:
+        self._owned(shard)
+        await self._take_turn(shard, deadline, recall)
+        try:
+            return self._owned(shard)
+        except NotOwnerError:
+            self._turns.give_back(shard)
+            raise
 
     def is_wanted(self, shard: int) -> bool:
         """Say whether others wait for the shard's turn."""
@@ -358,13 +361,7 @@ class FencedWriter:
         Appends a commit without events that names them, on top of the last good commit, under the fence as any write.
         """
         shard = shard_of(actor_id)
-        while True:
-            try:
-                return await self._repair_once(actor_id, shard, deadline)
-            except NotOwnerError:
-                if self._wait is None:
-                    raise
-                await self._wait(shard, deadline)
+        return await self._as_owner(shard, deadline, lambda: self._repair_once(actor_id, shard, deadline))
 
     async def _repair_once(self, actor_id: str, shard: int, deadline: float) -> tuple[int, ...]:
         async with self._turns.at(shard, deadline, f"waiting for earlier writes to shard {shard}"):
