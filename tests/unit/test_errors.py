@@ -104,7 +104,7 @@ def real_tree() -> dict[str, tuple[str, ...]]:
 
 
 def test_the_tree_is_drawn_as_it_is():
-    """The tree at the top of errors.py has every class, under the class it derives from, with its builtin."""
+    """The tree at the top of `aether.errors` has every class, under the class it derives from, with its builtin."""
     assert drawn_tree(errors.__doc__) == real_tree()
 
 
@@ -126,6 +126,13 @@ def test_every_error_has_an_example():
     """Every class is listed in `__all__` and tested here."""
     assert set(real_tree()) == set(errors.__all__)
     assert sorted(EXAMPLES) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_its_home_is_what_users_import(name):
+    """Tracebacks and pickles name an error as users import it, whichever file it is written in."""
+    kind = getattr(errors, name)
+    assert f"{kind.__module__}.{kind.__qualname__}" == f"aether.errors.{name}"
 
 
 @pytest.mark.parametrize("name", NAMES)
