@@ -145,6 +145,50 @@ def open_blocking() -> None:
     server.close()
 
 
+class Account:
+    """A behaviour needs no base class."""
+
+    initial = 0
+
+    def apply(self, state: int, event: aether.Event) -> int:
+        """Add."""
+        return state + int(event.data["cents"])
+
+    def handle(self, state: int, command: dict[str, int]) -> tuple[aether.NewEvent, int]:
+        """Deposit."""
+        return aether.NewEvent("Deposited", command), state + command["cents"]
+
+
+async def cluster_awaited(url: str) -> None:
+    """A node is a host's, async."""
+    node = aether.ClusterNode.join(url, node_id="a", on_acquire=lambda shard, epoch: shard + epoch)
+    async with node, aether.ActorHost(node, lambda actor_id: Account()) as host:
+        await awaited(node.store, node.store)
+        assert_type(node.owner_of("order-1"), aether.Member | None)
+        async for change in node.changes():
+            assert_type(change, aether.ClusterChange)
+        assert_type((await host.ask("order-1", {"cents": 5}), host.stats())[1].handled, int)
+    async with aether.LeaderElection(url, group="billing") as election, election.leadership(timeout_s=5) as term:
+        assert_type((term.number, term.valid, await term.lost.wait(1.0)), tuple[int, bool, bool])
+        async for leader in election.changes():
+            assert_type(leader, aether.Leader | None)
+
+
+def cluster_blocking(url: str) -> None:
+    """A node is a host's, blocking."""
+    node = sync.ClusterNode.join(url, node_id="a", on_release=lambda shard: None)
+    with node, sync.ActorHost(node, lambda actor_id: Account()) as host:
+        blocking(node.store, node.store)
+        assert_type(node.owner_of("order-1"), sync.Member | None)
+        for change in node.changes():
+            assert_type(change, sync.ClusterChange)
+        assert_type((host.ask("order-1", {"cents": 5}), host.stats())[1].handled, int)
+    with sync.LeaderElection(url, group="billing") as election, election.leadership(timeout_s=5) as term:
+        assert_type((term.number, term.valid, term.lost.wait(1.0)), tuple[int, bool, bool])
+        for leader in election.changes():
+            assert_type(leader, sync.Leader | None)
+
+
 def conflict(store: sync.EventStore) -> int:
     """Catch an error by either name: it is the same."""
     try:

@@ -68,7 +68,6 @@ from aether import VersionConflictError as VersionConflictError
 from aether import VersionsUsedUpError as VersionsUsedUpError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
-from aether.cluster.host_node import HostNode
 from aether.nats.server_process import ServerProcess
 from aether.store.base import OnConflict
 
@@ -170,7 +169,7 @@ class ActorHost:
 
     def __init__(
         self,
-        node: HostNode,
+        node: ClusterNode,
         factory: Callable[[str], Behaviour],
         *,
         idle_s: float = 60.0,
