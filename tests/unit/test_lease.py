@@ -151,6 +151,18 @@ def test_a_late_marker_tells_of_an_outage():
     assert lease.due(7.5) == Action(What.ACQUIRE, 6, 0, 1)
 
 
+def test_reads_while_a_marker_is_late_hide_no_outage():
+    """Who looks for the late marker, and finds the lease still there, still lets its holder come back first when it comes."""
+    lease = made()
+    lease.seen(0.0, theirs(4))
+    for time_s in (4.0, 8.0):
+        assert lease.due(time_s) == Action(What.READ)
+        lease.read(time_s, theirs(4))
+    lease.seen(8.5, Record(6))
+    assert lease.due(8.5) is None
+    assert lease.wake_at() == pytest.approx(10.0)
+
+
 def test_after_an_outage_the_former_holder_bids_first():
     """An outage in which the lease expired leaves it to who held it: the others wait a third of the time to live and more."""
     former, other = held(), made()

@@ -143,6 +143,7 @@ class Lease:
         self._bid_from = math.inf  # until the watch has seen everything
         self._outage = self._former = self._touched = False
         self._look_at = math.inf
+        self._overdue_at, self._overdue = math.inf, 0  # when another's record should have expired, and where it lies
 
     # What the caller wants.
 
@@ -343,18 +344,20 @@ class Lease:
             return  # an older word than what is known
         self._record = record
         if record.session == self.session:
-            self._look_at = math.inf
+            self._look_at = self._overdue_at = math.inf
             self._take_own(now, record)
             return
         if self.term and record.position < self.position:
             return  # a replica that lags, or a server that lost what it had: a renewal decides
         if self.term:
             self._lose(_why(record))
-        if record.session is None and now >= self._look_at:
+        if record.session is None and now >= self._overdue_at:
             # It expired later than it would have on a server that works: there was an outage, though the watch saw nothing of it.
             self._bid_from = max(self._bid_from, now + self._grace_s())
-        # Should the word of its end get lost, it is looked for.
+        # Should the word of its end get lost, it is looked for, again and again; when it should have ended stays what it was.
         self._look_at = math.inf if record.session is None else now + record.ttl_s + self._ttl_s / RENEWALS
+        if record.session is None or record.position != self._overdue:
+            self._overdue_at, self._overdue = self._look_at, record.position
         if record.session is not None and record.position > self._term_last:
             self._former = False
             # Whoever takes over a held lease is the same name's next process.
