@@ -58,14 +58,8 @@ def actors_of(shards: Iterable[int]) -> dict[int, str]:
 async def crash(node: ClusterNode) -> None:
     """End a node as a killed process would: its connection is gone, and nothing is given back."""
     node._state = "closed"
-    await node._stop()
-    await node._membership.aclose()
-    await node._leadership.aclose()
-    await node._watch.aclose()
-    await node._store.aclose()
-    await node._shards.aclose(0.0)
-    await node._calls.aclose()
-    await node._connection.aclose()
+    await node._parts.aclose()
+    await node._parts.shards.aclose(0.0)
 
 
 class Writer:

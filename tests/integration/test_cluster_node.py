@@ -132,7 +132,7 @@ async def test_hooks_tell_of_every_shard(nats_server, namespace):
         assert sorted(shard for shard, _ in calls) == list(range(1021))
         epochs = dict(calls)
         assert all(epochs.values())
-        assert epochs[7] == node._store.epoch_of(7)
+        assert epochs[7] == node._parts.store.epoch_of(7)
         seen = set()
         while len(seen) < 1021:
             change = await asyncio.wait_for(anext(feed), 10)
@@ -228,7 +228,7 @@ async def test_leader_that_sees_nothing_lets_others_lead(nats_server, namespace)
     ):
         await balanced(one, two)
         assert one.is_leader
-        one._watch.unbroken_since = None  # a watch that is broken, and is not mended
+        one._parts.watch.unbroken_since = None  # a watch that is broken, and is not mended
         await until(lambda: two.is_leader, "b leads")
         await two.settled()
 
@@ -238,12 +238,12 @@ async def test_who_has_just_come_leaves_leadership_to_others(nats_server, namesp
     async with contextlib.AsyncExitStack() as stack:
         one = await join(nats_server.url, namespace, "a").__aenter__()
         two = await stack.enter_async_context(join(nats_server.url, namespace, "b"))
-        await until(lambda: two._leadership.wanted, "b is old enough to lead")
+        await until(lambda: two._parts.leadership.wanted, "b is old enough to lead")
         await balanced(one, two)
         assert one.is_leader
         began = time.monotonic()
         fresh = await stack.enter_async_context(join(nats_server.url, namespace, "c"))
-        assert not fresh._leadership.wanted
+        assert not fresh._parts.leadership.wanted
         await crash(one)
         await until(lambda: two.is_leader or fresh.is_leader, "another leads")
         assert two.is_leader or time.monotonic() > began + 3.0  # on so slow a machine it has grown old meanwhile
@@ -267,7 +267,7 @@ async def test_leaders_lease_ends_first(nats_server, namespace):
     async with join(nats_server.url, namespace, "a", ttl=6.0) as node:
         await until(lambda: node.is_leader and node.leader == "a", "it leads")
         leads, lives = (
-            LeaseBody.decode(node._watch.entries[subject].body).ttl_s
+            LeaseBody.decode(node._parts.watch.entries[subject].body).ttl_s
             for subject in (leader_subject(namespace), member_subject(namespace, "a"))
         )
         assert leads <= lives - lives / RENEWALS
@@ -281,7 +281,7 @@ async def test_node_whose_lease_has_ended_names_itself_no_leader(nats_server, na
         proxy.silent = True
         await until(lambda: not node.is_leader, "its lease has ended")
         assert node.leader is None
-        assert node._view.leader == "a"  # nothing else was seen yet
+        assert node._parts.view.leader == "a"  # nothing else was seen yet
         proxy.silent = False
         await until(lambda: node.leader == "a", "it leads again")
 
@@ -337,11 +337,11 @@ async def test_blocked_loop_writes_nothing_and_joins_again(nats_server, namespac
 async def test_one_member_too_many_is_told(nats_server, namespace):
     """Where there are as many members as there may be one more is told so at once, and how to go on."""
     async with join(nats_server.url, namespace, "n0") as node:
-        until_s = node._coordination.until(20)
+        until_s = node._parts.coordination.until(20)
         for number in range(1, MEMBERS_MAX):
             body = LeaseBody(f"n{number}", "s", 0, 1, 60, free=False, data={"weight": 0}).encode()
-            await node._coordination.write(member_subject(namespace, f"n{number}"), body, 0, until_s, ttl_s=60)
-        await until(lambda: node._view.members.is_full, "all members are seen")
+            await node._parts.coordination.write(member_subject(namespace, f"n{number}"), body, 0, until_s, ttl_s=60)
+        await until(lambda: node._parts.view.members.is_full, "all members are seen")
         late = join(nats_server.url, namespace, "late")
         with pytest.raises(AetherError, match=r"1,021 members are there already.*end one of them.*join again"):
             await late.__aenter__()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aether.cluster.controller import Controller
     from aether.cluster.lease_keeper import LeaseKeeper
+    from aether.cluster.membership import Membership
     from aether.cluster.planner import Planner
     from aether.cluster.view import ClusterView
     from aether.nats.watch import CoordinationWatch
@@ -45,49 +46,33 @@ class Leading:
 
     Args:
         leadership: the leader's lease.
-        membership: the node's own.
+        membership: the node's own; who ends, or was replaced, does not bid.
         watch: the watch by which it sees.
         view: what it sees.
         controller: decides while it leads.
         planner: makes the planner of a term.
         ttl_s: how long a member's lease lives, in seconds.
-        may_bid: says whether the node is one that goes on: it neither ends nor was replaced.
-
-    Attributes:
-        member_since: since when the node is a member, on the clock of leases; None: it is none.
     """
 
     def __init__(
         self,
         leadership: LeaseKeeper,
-        membership: LeaseKeeper,
+        membership: Membership,
         *,
         watch: CoordinationWatch,
         view: ClusterView,
         controller: Controller,
         planner: Callable[[], Planner],
         ttl_s: int,
-        may_bid: Callable[[], bool],
     ) -> None:
         self._leadership, self._membership, self._watch, self._view = leadership, membership, watch, view
-        self._controller, self._planner, self._ttl_s, self._may_bid = controller, planner, ttl_s, may_bid
-        self.member_since: float | None = None
+        self._controller, self._planner, self._ttl_s = controller, planner, ttl_s
         self._grows_up: asyncio.TimerHandle | None = None
-
-    def joined(self) -> None:
-        """Take it that the node is a member (again)."""
-        self.member_since = boot_time()
-        self.bid()
-
-    def parted(self) -> None:
-        """Take it that the node is no member any more."""
-        self.member_since = None
-        self._leadership.unwant()  # who is no member cannot tell who is dead
 
     def bid(self) -> None:
         """Bid for leadership, if this node is one that could decide: something that may make it one has happened."""
         steady_since = self.steady_since()
-        if self._leadership.wanted or steady_since is None or not self._may_bid():
+        if self._leadership.wanted or steady_since is None or not self._membership.goes_on or self._membership.replaced:
             return
         knows_at = steady_since + self._ttl_s
         if boot_time() >= knows_at or not self._is_junior():
@@ -101,12 +86,12 @@ class Leading:
 
     def _is_junior(self) -> bool:
         """Say whether another member is there that joined before this one."""
-        own = self._membership.term or 0
+        own = self._membership.incarnation
         return any(present.member.incarnation < own for present in self._view.members.present.values())
 
     def steady_since(self) -> float | None:
         """Since when this node has seen everything, and been a member, without a break: who was away cannot tell who died."""
-        seen, held = self._watch.unbroken_since, self.member_since
+        seen, held = self._watch.unbroken_since, self._membership.since
         return None if seen is None or held is None or not self._membership.valid else max(seen, held)
 
     async def run(self) -> None:
