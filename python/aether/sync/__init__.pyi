@@ -68,6 +68,7 @@ from aether import VersionConflictError as VersionConflictError
 from aether import VersionsUsedUpError as VersionsUsedUpError
 from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
+from aether.cluster.node_parts import NodeParts
 from aether.nats.server_process import ServerProcess
 from aether.store.base import OnConflict
 
@@ -257,23 +258,7 @@ class ClusterNode:
     loop of its own, is refused.
     """
 
-    def __init__(
-        self,
-        url_or_client: str,
-        *,
-        namespace: str,
-        facts: Member,
-        ttl: float,
-        drain_s: float,
-        settle_s: float,
-        moves_max: int,
-        on_acquire: Callable[[int, int], object] | None,
-        on_release: Callable[[int], object] | None,
-        timeout_s: float,
-        replicas: int | None,
-        storage: Literal["file", "memory"] | None,
-        options: ConnectOptions | None,
-    ) -> None:
+    def __init__(self, parts: NodeParts) -> None:
         """Use `join`."""
 
     @classmethod
