@@ -403,7 +403,9 @@ async def test_misuse(cluster):
             await a.ask("x", {1, 2})
         with pytest.raises(ValueError, match="timeout_s"):
             await a.ask("x", 1, timeout_s=0)
-        with pytest.raises(AetherError, match="handles 'ask' already"):
+        with pytest.raises(TypeError, match="timeout_s must be a number of seconds, not str"):
+            await a.ask("x", 1, timeout_s="1")
+        with pytest.raises(AetherError, match="'a' has a host already"):
             await ActorHost(cluster.nodes["a"], Account).__aenter__()
         with pytest.raises(AetherError, match="entered already"):
             await a.__aenter__()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import decode
-from aether.cluster.actors import Actor, RefusedError, UnfitSnapshotError, reply_of
+from aether.cluster.actors import OF_ITS_CODE, Actor, RefusedError, UnfitSnapshotError, reply_of
 from aether.cluster.commands import FRAME_BYTES_MAX, Command, Outcome
 from aether.cluster.pulse import until
 from aether.errors import (
@@ -198,6 +198,10 @@ class ActorRunner:
                 outcome = None
             except (RefusedError, AetherError) as error:
                 return self._told(resident, job, error)
+            except Exception as error:  # noqa: BLE001 - a mistake of ours; the actor's other commands go on
+                _LOG.exception("a command of %a ended in an error that nobody expected", job.command.actor_id)
+                resident.actor = None
+                return Outcome("unknown", text=repr(error)[:TEXT_MAX])
             finally:
                 if resident.actor is not None and resident.actor.is_ahead:
                     resident.actor = None
@@ -279,7 +283,7 @@ class ActorRunner:
         try:
             behaviour = self._factory(actor_id)
             actor = Actor(actor_id, behaviour, self._remembered_max)
-        except Exception as error:
+        except OF_ITS_CODE as error:
             raise RefusedError(error) from error
         snapshot = None if self._snapshots is None else await store.get_latest_snapshot(actor_id)
         if snapshot is not None:
@@ -309,14 +313,17 @@ class ActorRunner:
         try:
             snapshot = actor.snapshot()
         except RefusedError as error:
-            _LOG.warning("no snapshot of %a: its encode() raised %r", actor.actor_id, error.error)
+            _LOG.warning("no snapshot of %a: its code raised %r", actor.actor_id, error.error)
             return
         if snapshot is not None and not self._snapshots(snapshot):
             _LOG.info("no snapshot of %a at version %d: too many wait to be saved", actor.actor_id, actor.version)
 
 
-def _failed(error: Exception) -> Outcome:
+def _failed(error: BaseException) -> Outcome:
     """Return what whoever asked is told of an error; of many words the first."""
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001 - anybody's code
+        text = f"its text raised {type(second).__name__}"
     cut = text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}..."
     return Outcome("failed", error=type(error).__name__[:NAME_MAX], text=cut.encode(errors="replace").decode())

@@ -7,10 +7,12 @@ beside its events, for the same reason. A command that caused no event left no t
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import copy
 import dataclasses
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -67,6 +69,10 @@ class Behaviour(Protocol):
         ...
 
 
+# An actor's functions do not wait, so no task is cancelled within them: such an error is their own.
+OF_ITS_CODE = (Exception, asyncio.CancelledError)
+
+
 class RefusedError(Exception):
     """A command that is not done, for a reason of the actor's own code. Internal to this package.
 
@@ -74,7 +80,7 @@ class RefusedError(Exception):
         error: what was raised.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
 
@@ -103,6 +109,9 @@ class Actor:
         behaviour: what it is.
         remembered_max: how many of its last commands are remembered.
 
+    Raises:
+        TypeError: `apply` or `handle` is a coroutine function.
+
     Attributes:
         state: its state.
         version: the version of the last event in it.
@@ -115,6 +124,12 @@ class Actor:
     def __init__(self, actor_id: str, behaviour: Behaviour, remembered_max: int) -> None:
         self.actor_id = actor_id
         self._behaviour, self._remembered_max = behaviour, remembered_max
+        for name in ("apply", "handle"):
+            if inspect.iscoroutinefunction(getattr(behaviour, name, None)):
+                kind = type(behaviour).__name__
+                raise TypeError(
+                    f"{name} of {kind} is a coroutine function; an actor decides and does not wait: make it a plain one"
+                )
         # A copy, so that an `apply` that changes what it was given at least spoils no other actor.
         self.state = copy.deepcopy(behaviour.initial)
         self.version = 0
@@ -136,7 +151,7 @@ class Actor:
     def _apply(self, event: Event) -> None:
         try:
             self.state = self._behaviour.apply(self.state, event)
-        except Exception as error:
+        except OF_ITS_CODE as error:
             raise RefusedError(error) from error
 
     def _remember(self, command_id: str, version: int) -> None:
@@ -158,7 +173,7 @@ class Actor:
             drafts, reply = _split(self._behaviour.handle(self.state, command))
             payload = encode(reply)
             events = self._numbered(drafts, command_id, payload) if drafts else []
-        except Exception as error:
+        except OF_ITS_CODE as error:
             raise RefusedError(error) from error
         for event in events:
             self.is_ahead = True
@@ -189,15 +204,17 @@ class Actor:
         """Return a snapshot of what is stored; None, once it was logged why, where the state would not come back the same.
 
         Raises:
-            RefusedError: the actor's `encode` raised.
+            RefusedError: the actor's `encode` raised, or its state's comparison.
         """
         plain = self._encoded()
         try:
             payload = encode(plain)
-            same = hasattr(self._behaviour, "decode") or self._decoded(decode(payload)) == self.state
+            same = hasattr(self._behaviour, "decode") or bool(self._decoded(decode(payload)) == self.state)
         except (EncodeError, DecodeError) as error:
             _LOG.warning("no snapshot of %a: %s; give the behaviour encode() and decode()", self.actor_id, error)
             return None
+        except OF_ITS_CODE as error:
+            raise RefusedError(error) from error
         if not same:
             text = "no snapshot of %a: its state, a %s, does not come back the same; give the behaviour encode() and decode()"
             _LOG.warning(text, self.actor_id, type(self.state).__name__)
@@ -216,7 +233,7 @@ class Actor:
             return self.state
         try:
             return own(self.state)
-        except Exception as error:
+        except OF_ITS_CODE as error:
             raise RefusedError(error) from error
 
     def _decoded(self, plain: object) -> Any:  # noqa: ANN401 - whatever the state is
@@ -241,7 +258,7 @@ class Actor:
             commands = {str(command_id): int(version) for command_id, version in held["commands"]}
             too_few = len(commands) >= int(held["remembered"]) < self._remembered_max
             state = self._decoded(held["state"])
-        except Exception as error:
+        except OF_ITS_CODE as error:
             raise UnfitSnapshotError(f"{type(error).__name__}: {error}") from error
         if too_few:
             raise UnfitSnapshotError(f"it remembers {len(commands):,} commands, and {self._remembered_max:,} are wanted now")

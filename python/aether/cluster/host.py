@@ -102,6 +102,10 @@ class ActorHost:
         snapshot_every: int | None = SNAPSHOT_EVERY,
         timeout_s: float = 10.0,
     ) -> None:
+        if not callable(factory):
+            raise TypeError(
+                f"factory is called with an actor's id and makes its behaviour; a {type(factory).__name__} is no function"
+            )
         check_timeout_s("timeout_s", timeout_s)
         check_timeout_s("idle_s", idle_s)
         check_int("actors_max", actors_max, 1, COUNT_MAX, "1 to 2**63 - 1")
@@ -132,7 +136,10 @@ class ActorHost:
     async def __aenter__(self) -> Self:
         if self._tasks:
             raise AetherError("this host was entered already; make another")
-        self._node.serve(ASK, self._serve)
+        try:
+            self._node.serve(ASK, self._serve)
+        except AetherError as error:
+            raise AetherError(f"the node {self._node.node_id!a} has a host already, and may have one; ask that one") from error
         self._is_open = True
         self._tasks = [self._begin(work, name) for work, name in self._works()]
         return self

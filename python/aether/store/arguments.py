@@ -58,6 +58,7 @@ def check_is_seconds(name: str, seconds: object) -> None:
 
 def check_timeout_s(name: str, seconds: float) -> None:
     """Refuse what is no time to wait."""
+    check_is_seconds(name, seconds)
     if not 0 < seconds <= TIMEOUT_S_MAX:
         raise ValueError(f"{name} must be more than 0 seconds, and at most {TIMEOUT_S_MAX:,}, not {seconds}")
 
