@@ -1,108 +1,27 @@
 //! `Pending`: ingestion's bookkeeping, between Python's pipeline and the lane.
 
+mod objects;
+mod shared;
+
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
 
+use self::objects::{DroppedObject, FateObject, MessageObject, OutcomeObject, TroubleObject, checked};
+use self::shared::Shared;
 use super::fence_mark::FenceMark;
-use super::handles::{as_put, event_or_draft, events_of, given, handles};
+use super::handles::{given, handles};
 use super::heads::{Head, HeadCache};
-use crate::answer::{Answer, Sink};
-use crate::event::EventData;
-use crate::heads::{Head as HeadData, Heads};
-use crate::pending::{
-    Bounds, Counts, Dropped, End, Fate, HeadSource, Outcome, Pending as PendingData, Sendable, Status, Tally, Trouble, Why,
-};
-use crate::shard::SHARDS;
+use crate::pending::{Bounds, Counts, Fate, Pending as PendingData, Tally};
 
 /// A place of a commit takes 20 bits of its token.
 const PLACES_MAX: usize = 1_000_000;
 
 /// How many bytes of frames are made at once.
 const FRAMES_BYTES: usize = 1 << 18;
-
-/// What both sides share: Python, and the reader that brings answers.
-pub struct Shared {
-    pending: Mutex<PendingData>,
-    heads: Arc<Mutex<Heads>>,
-    /// Where heads are kept under their actors' names too, where `heads` holds those of fences.
-    seen: OnceLock<Arc<Mutex<Heads>>>,
-}
-
-/// What is known of heads, while it is locked.
-struct Known<'a> {
-    heads: MutexGuard<'a, Heads>,
-    seen: Option<MutexGuard<'a, Heads>>,
-}
-
-impl HeadSource for Known<'_> {
-    fn later(&mut self, actor: &str, own: Option<&HeadData>) -> Option<HeadData> {
-        self.heads.later(actor, own)
-    }
-
-    fn keep(&mut self, actor: &str, head: HeadData) {
-        self.heads.keep(actor, head);
-    }
-
-    fn keep_seen(&mut self, actor: &str, head: HeadData) {
-        if let Some(seen) = &mut self.seen {
-            seen.keep(actor, head);
-        }
-    }
-}
-
-impl Shared {
-    /// Locks in one order: what is pending, then the heads or the log.
-    pub fn lock(&self) -> MutexGuard<'_, PendingData> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn heads(&self) -> Known<'_> {
-        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        Known { heads, seen: self.seen.get().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner)) }
-    }
-}
-
-impl Shared {
-    /// Takes events with their tags off the front, as long as there is room; returns how many. One of version 0 is a draft.
-    ///
-    /// Tags increase from event to event; `settled_tag` speaks of them.
-    pub fn pour(&self, batch: &mut VecDeque<(Arc<EventData>, u64)>) -> usize {
-        let mut pending = self.lock();
-        let (mut events, mut bytes) = pending.room();
-        let before = batch.len();
-        while events > 0
-            && bytes > 0
-            && let Some((event, tag)) = batch.pop_front()
-        {
-            (events, bytes) = (events - 1, bytes.saturating_sub(event.wire_size_bound()));
-            pending.put(event, tag);
-        }
-        before - batch.len()
-    }
-}
-
-impl Sink for Shared {
-    fn take(&self, answer: &Answer<'_>) {
-        let mut pending = self.lock();
-        pending.answer(&mut self.heads(), answer.token, answer.status, answer.body);
-    }
-}
-
-/// A message to send: subject, token, guard, body, of what the guard speaks if not of the subject.
-type MessageObject<'py> = (String, u64, u64, Bound<'py, PyBytes>, Option<String>);
-
-/// A commit in trouble: ticket, why, a number, guard, version there, how often others came first, events, which are drafts, tags.
-type TroubleObject<'py> = (u64, &'static str, u64, u64, u64, u32, Bound<'py, PyList>, Vec<bool>, Vec<u64>);
-
-/// An event that ended: actor, event, status, position, the driver's key of what went wrong.
-type OutcomeObject<'py> = (String, Bound<'py, PyAny>, &'static str, u64, u64);
-
-/// What becomes of an event: status, version, position, key.
-type FateObject = (String, u64, u64, u64);
 
 /// Ingestion's bookkeeping: events by actor, one commit in flight per actor, many actors in flight. Safe from many threads.
 ///
@@ -158,11 +77,7 @@ impl Pending {
             commit_bytes: usize::MAX,
             frames_bytes: FRAMES_BYTES,
         };
-        let shared = Shared {
-            pending: Mutex::new(PendingData::new(namespace, stream, bounds)),
-            heads: Arc::clone(&heads.get().heads),
-            seen: OnceLock::new(),
-        };
+        let shared = Shared::new(PendingData::new(namespace, stream, bounds), Arc::clone(&heads.get().heads));
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -257,10 +172,7 @@ impl Pending {
     #[pyo3(signature = (count, /))]
     fn outcomes<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<OutcomeObject<'py>>> {
         let outcomes = self.shared.lock().outcomes(count);
-        let object = |Outcome { actor, event, end }: Outcome| {
-            Ok((actor.to_string(), event_or_draft(py, event)?, name_of(end.status), end.position, end.key))
-        };
-        outcomes.into_iter().map(object).collect()
+        outcomes.into_iter().map(|outcome| objects::outcome(py, outcome)).collect()
     }
 
     /// Whether an actor has a commit's worth of events that has not been sent.
@@ -293,8 +205,7 @@ impl Pending {
             let mut pending = self.shared.lock();
             pending.messages(&mut self.shared.heads())
         };
-        let object = |(subject, token, guard, body, guarded): Sendable| (subject, token, guard, PyBytes::new(py, &body), guarded);
-        messages.into_iter().map(object).collect()
+        messages.into_iter().map(|message| objects::message(py, message)).collect()
     }
 
     /// Takes one answer, where they come one by one.
@@ -360,13 +271,7 @@ impl Pending {
     #[pyo3(signature = (count, /))]
     fn troubles<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<TroubleObject<'py>>> {
         let troubles = self.shared.lock().troubles(count);
-        let object = |Trouble { ticket, why, guard, version, beaten, events }: Trouble| {
-            let (why, number) = shown(why);
-            let (drafts, tags) = events.iter().map(|event| (event.is_draft, event.tag)).unzip();
-            let events = events_of(py, events.into_iter().map(|troubled| troubled.event).collect())?;
-            Ok((ticket, why, number, guard, version, beaten, events, drafts, tags))
-        };
-        troubles.into_iter().map(object).collect()
+        troubles.into_iter().map(|trouble| objects::trouble(py, trouble)).collect()
     }
 
     /// Says what becomes of each event of a commit in trouble, as (status, version, position, key).
@@ -379,7 +284,7 @@ impl Pending {
     ///     ValueError: there is no such commit in trouble, or it has another number of events.
     #[pyo3(signature = (ticket, fates, /))]
     fn settle(&self, ticket: u64, fates: Vec<FateObject>) -> PyResult<()> {
-        let fates: Vec<Fate> = fates.into_iter().map(fate).collect::<PyResult<_>>()?;
+        let fates: Vec<Fate> = fates.into_iter().map(objects::fate).collect::<PyResult<_>>()?;
         let settled = self.shared.lock().settle(ticket, &fates);
         if settled { Ok(()) } else { Err(PyValueError::new_err("no commit in trouble with so many events has this ticket")) }
     }
@@ -388,10 +293,9 @@ impl Pending {
     ///
     /// What had no version is the pair that was put.
     #[pyo3(signature = (key=0, /))]
-    fn drop_queued<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Vec<(Bound<'py, PyAny>, u64)>> {
+    fn drop_queued<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Vec<DroppedObject<'py>>> {
         let dropped = self.shared.lock().drop_queued(key);
-        let object = |(actor, event, tag): Dropped| Ok((as_put(py, &actor, event)?, tag));
-        dropped.into_iter().map(object).collect()
+        dropped.into_iter().map(|dropped| objects::dropped(py, dropped)).collect()
     }
 
     /// Sends under the fences of shards that are lent, one commit at a time in each; before anything is put.
@@ -400,8 +304,7 @@ impl Pending {
     /// `seen` gets them under the actors' own names.
     #[pyo3(signature = (seen, /))]
     fn go_in_line(&self, seen: &Bound<'_, HeadCache>) {
-        // A second call changes nothing.
-        self.shared.seen.get_or_init(|| Arc::clone(&seen.get().heads));
+        self.shared.keep_seen(&seen.get().heads);
         self.shared.lock().go_in_line();
     }
 
@@ -459,10 +362,9 @@ impl Pending {
     /// Raises:
     ///     ValueError: there is no such shard.
     #[pyo3(signature = (shard, key=0, /))]
-    fn drop_shard<'py>(&self, py: Python<'py>, shard: u32, key: u64) -> PyResult<Vec<(Bound<'py, PyAny>, u64)>> {
+    fn drop_shard<'py>(&self, py: Python<'py>, shard: u32, key: u64) -> PyResult<Vec<DroppedObject<'py>>> {
         let dropped = self.shared.lock().drop_shard(checked(shard)?, key);
-        let object = |(actor, event, tag): Dropped| Ok((as_put(py, &actor, event)?, tag));
-        dropped.into_iter().map(object).collect()
+        dropped.into_iter().map(|dropped| objects::dropped(py, dropped)).collect()
     }
 
     /// Returns a commit in trouble as it was sent, as (subject, guard, body); None: it was not.
@@ -519,45 +421,4 @@ impl Pending {
     fn reached(&self) -> u64 {
         self.shared.lock().counts().reached
     }
-}
-
-fn checked(shard: u32) -> PyResult<u32> {
-    if shard < SHARDS { Ok(shard) } else { Err(PyValueError::new_err(format!("there is no shard {shard}"))) }
-}
-
-fn shown(why: Why) -> (&'static str, u64) {
-    match why {
-        Why::Silent => ("silent", 0),
-        Why::Refused(number) => ("refused", number),
-        Why::Unheard => ("unheard", 0),
-        Why::Behind => ("behind", 0),
-        Why::TooLarge(size) => ("large", size as u64),
-        Why::Taken(version) => ("taken", version),
-        Why::Elsewhere(version) => ("elsewhere", version),
-        Why::Unread => ("unread", 0),
-    }
-}
-
-fn name_of(status: Status) -> &'static str {
-    match status {
-        Status::Saved => "saved",
-        Status::AlreadyStored => "already_stored",
-        Status::Conflict => "conflict",
-        Status::Failed => "failed",
-        Status::Unknown => "unknown",
-    }
-}
-
-fn fate((name, version, position, key): FateObject) -> PyResult<Fate> {
-    let status = match name.as_str() {
-        "again" => return Ok(Fate::Again),
-        "renumber" => return Ok(Fate::Renumber),
-        "saved" => Status::Saved,
-        "already_stored" => Status::AlreadyStored,
-        "conflict" => Status::Conflict,
-        "failed" => Status::Failed,
-        "unknown" => Status::Unknown,
-        _ => return Err(PyValueError::new_err(format!("{name:?} is no status"))),
-    };
-    Ok(Fate::Ended(End { status, version, position, key }))
 }
