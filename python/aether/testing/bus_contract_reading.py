@@ -212,13 +212,14 @@ class ReadingContract(BusCase):
                 await peer.publish(*events(actor, [version]))
                 await asyncio.wait([hearing], timeout=0.01)
             await hearing
-
-        with pytest.warns(ResourceWarning, match="the subscription to .* was never closed") as caught:
-            await soon(forget())
+            del hearing
             async with asyncio.timeout(5):
                 while not caught.list:  # the thread of a blocking call lets go of what it read a moment later
                     gc.collect()
                     await asyncio.sleep(0.01)
+
+        with pytest.warns(ResourceWarning, match="the subscription to .* was never closed") as caught:
+            await soon(forget())
         # Another one in the group: what is published goes to him alone, once the dropped one is gone.
         async with await bus.subscribe(actor_id=actor, group="g") as other:
             async with asyncio.timeout(20):
