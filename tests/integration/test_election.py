@@ -213,6 +213,24 @@ async def test_a_half_open_connection_costs_the_term_in_time(nats_server, namesp
         await following.__aexit__(None, None, None)
 
 
+async def test_a_term_that_is_left_is_over_at_once_for_whoever_waits(nats_server, namespace):
+    """Where giving leadership back gets no answer, and also where it is cancelled, whoever waits for the term's end is told."""
+    async with Proxy(nats_server.url) as proxy, election(proxy.url, namespace, "a", ttl=3, timeout_s=3) as one:
+        term = await one.leadership().__aenter__()
+        waiting = asyncio.create_task(term.lost.wait())
+        proxy.silent = True
+        leaving = asyncio.create_task(term.__aexit__(None, None, None))
+        await asyncio.wait_for(waiting, 1)
+        assert not leaving.done()
+        leaving.cancel()
+        await asyncio.wait([leaving], timeout=1)
+        assert leaving.cancelled()
+        assert not term.valid
+        proxy.silent = False
+        async with one.leadership(timeout_s=20) as following:
+            assert following.number > term.number
+
+
 async def test_an_outage_moves_no_leadership(fresh_nats_server, namespace):
     """After an outage longer than the time to live the same candidate leads again, though others wait."""
     url = fresh_nats_server.url

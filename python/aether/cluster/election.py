@@ -228,9 +228,11 @@ class LeaderElection:
 
     async def _leave(self, leadership: Leadership) -> None:
         if self._leadership is leadership:
-            self._leadership = None
-            if leadership.valid and not self._closed:
-                await self._give_back()
+            try:
+                if leadership.valid and not self._closed:
+                    await self._give_back()  # the term is over when that begins, and whoever waits for its end is told then
+            finally:
+                self._leadership = None
 
     async def _give_back(self) -> None:
         """Release the lease, or say that it ends by itself."""
@@ -296,8 +298,10 @@ class Leadership:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._election._leave(self)  # noqa: SLF001
-        self._lost._set()  # noqa: SLF001
+        try:
+            await self._election._leave(self)  # noqa: SLF001
+        finally:
+            self._lost._set()  # noqa: SLF001
 
     @property
     def number(self) -> int:
