@@ -1,0 +1,108 @@
+"""Which of several nodes leads, when another does, and that shards are given out whoever it is."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import nats
+from clustering import balanced, crash, join, until
+from faults.proxy import Proxy
+
+from aether.cluster.lease import RENEWALS
+from aether.cluster.lease_body import LeaseBody
+from aether.nats.subjects import leader_subject, member_subject
+
+
+async def test_leader_that_sees_nothing_lets_others_lead(nats_server, namespace):
+    """A leader whose watch stays broken gives leadership up to a node that sees, and leads no more until it sees again."""
+    async with (
+        join(nats_server.url, namespace, "a", ttl=1.0) as one,
+        join(nats_server.url, namespace, "b", ttl=1.0) as two,
+    ):
+        await balanced(one, two)
+        assert one.is_leader
+        one._parts.watch.unbroken_since = None  # a watch that is broken, and is not mended
+        await until(lambda: two.is_leader, "b leads")
+        await two.settled()
+
+
+async def test_who_has_just_come_leaves_leadership_to_others(nats_server, namespace):
+    """When the leader dies one leads that was there for long enough to know who is dead, so its shards are given at once."""
+    async with contextlib.AsyncExitStack() as stack:
+        one = await join(nats_server.url, namespace, "a").__aenter__()
+        two = await stack.enter_async_context(join(nats_server.url, namespace, "b"))
+        await until(lambda: two._parts.leadership.wanted, "b is old enough to lead")
+        await balanced(one, two)
+        assert one.is_leader
+        began = time.monotonic()
+        fresh = await stack.enter_async_context(join(nats_server.url, namespace, "c"))
+        assert not fresh._parts.leadership.wanted
+        await crash(one)
+        await until(lambda: two.is_leader or fresh.is_leader, "another leads")
+        assert two.is_leader or time.monotonic() > began + 3.0  # on so slow a machine it has grown old meanwhile
+        await balanced(two, fresh)
+
+
+async def test_nodes_that_all_have_just_come_have_a_leader(nats_server, namespace):
+    """Where nobody was there for long the one that came first leads, and the next should that leave."""
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [join(nats_server.url, namespace, name, ttl=60.0) for name in "abc"]
+        for node in nodes:
+            await stack.enter_async_context(node)
+        assert nodes[0].is_leader
+        await nodes[0].aclose()
+        await until(lambda: nodes[1].is_leader, "b leads")
+        await balanced(*nodes[1:])
+
+
+async def test_leaders_lease_ends_first(nats_server, namespace):
+    """Of the two leases of a leader that dies the one by which it leads ends first, whenever they were renewed."""
+    async with join(nats_server.url, namespace, "a", ttl=6.0) as node:
+        await until(lambda: node.is_leader and node.leader == "a", "it leads")
+        leads, lives = (
+            LeaseBody.decode(node._parts.watch.entries[subject].body).ttl_s
+            for subject in (leader_subject(namespace), member_subject(namespace, "a"))
+        )
+        assert leads <= lives - lives / RENEWALS
+
+
+async def test_node_whose_lease_has_ended_names_itself_no_leader(nats_server, namespace):
+    """A leader that was cut off for too long says that nobody leads, as far as it sees, and not that it does."""
+    async with Proxy(nats_server.url) as proxy, join(proxy.url, namespace, "a", ttl=1.0) as node:
+        await balanced(node)
+        assert node.leader == "a"
+        proxy.silent = True
+        await until(lambda: not node.is_leader, "its lease has ended")
+        assert node.leader is None
+        assert node._parts.view.leader == "a"  # nothing else was seen yet
+        proxy.silent = False
+        await until(lambda: node.leader == "a", "it leads again")
+
+
+async def test_leader_that_leaves_is_followed_at_once(nats_server, namespace):
+    """When the leader leaves another leads within moments, and what it owned is owned again."""
+    async with join(nats_server.url, namespace, "a") as one:
+        await one.settled()
+        async with join(nats_server.url, namespace, "b") as two:
+            await balanced(one, two)
+            assert two.leader == "a"
+            began = time.monotonic()
+            await one.aclose()
+            await until(lambda: two.is_leader, "b leads")
+            await two.settled()
+            assert time.monotonic() - began < 5
+            assert len(two.shards) == 1021
+
+
+async def test_table_that_is_gone_is_written_again(nats_server, namespace):
+    """When the table is gone from its stream the leader writes it again, and a new node gets its part and nothing else moves."""
+    async with join(nats_server.url, namespace, "a") as one, join(nats_server.url, namespace, "b") as two:
+        await balanced(one, two)
+        before = one.shards
+        client = await nats.connect(nats_server.url)
+        await client.jetstream().purge_stream(f"AETHER-COORD-{namespace}", subject=f"aether-coord.{namespace}.table")
+        await client.close()
+        async with join(nats_server.url, namespace, "c") as three:
+            await balanced(one, two, three, limit_s=40)
+            assert one.shards <= before
