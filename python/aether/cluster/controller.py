@@ -15,6 +15,7 @@ import msgspec
 from aether.cluster.planner import Situation
 from aether.cluster.pulse import until
 from aether.cluster.table import Table
+from aether.cluster.telling import Trouble
 from aether.errors import AetherError, DecodeError, UnknownFormatError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import backoff_s
@@ -33,8 +34,8 @@ _LOG = logging.getLogger("aether.cluster")
 WRITE_S = 2.0
 """How long one attempt to write or read the table may take."""
 
-REFUSALS_TOLD = 3
-"""A refusal or two are another leader's last words."""
+REFUSALS_TOLD = FAILURES_TOLD = 3
+"""A refusal or two are another leader's last words, and a failure or two a connection that is made anew."""
 
 
 class Released(msgspec.Struct):
@@ -126,6 +127,7 @@ class Controller:
         self._planner: Planner | None = None
         self._is_read = False
         self._refusals = 0
+        self._trouble = Trouble()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -172,7 +174,8 @@ class Controller:
                     attempt = 0 if self._is_read else attempt + 1
                 except (AetherError, NoRespondersError, UnansweredError) as error:
                     attempt, self._is_read = attempt + 1, False
-                    _LOG.info("the shard table was not written: %s", error)
+                    lasts = attempt >= FAILURES_TOLD and self._trouble.is_news(str(error), self._clock())
+                    _LOG.log(logging.WARNING if lasts else logging.INFO, "the shard table was not written: %s", error)
                     wake_at = None
                 if not self._is_read:
                     wake_at = self._clock() + backoff_s(attempt)

@@ -19,6 +19,7 @@ from aether.cluster.ending import end_tasks
 from aether.cluster.lease import Lease, Record, What
 from aether.cluster.lease_body import LeaseBody, record_of
 from aether.cluster.pulse import Pulse
+from aether.cluster.telling import Trouble
 from aether.errors import AetherError, DeadlineError, DecodeError, ServerUnavailableError
 from aether.nats.boot_clock import boot_time
 from aether.nats.errors import NoRespondersError, UnansweredError
@@ -105,6 +106,7 @@ class LeaseKeeper:
         self._lease = Lease(self.session, ttl_s, random.random, take_over=take_over)
         self._attempt_s = min(ATTEMPT_S_MAX, max(ATTEMPT_S_MIN, ttl_s / ATTEMPTS))
         self.failure: AetherError | None = None
+        self._trouble = Trouble()
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = Pulse()
@@ -281,7 +283,8 @@ class LeaseKeeper:
         except (NoRespondersError, UnansweredError, DeadlineError, ServerUnavailableError):
             self._lease.unanswered(self._clock())
         except AetherError as error:
-            _LOG.warning("%s: %s: %s", self.subject, action.what.value, error)
+            level = logging.WARNING if self._trouble.is_news(str(error), self._clock()) else logging.DEBUG
+            _LOG.log(level, "%s: %s: %s", self.subject, action.what.value, error)
             self.failure = error
             self._lease.unanswered(self._clock())
         self._running = None
