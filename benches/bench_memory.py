@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aether.bench.memory import lines
+from aether.bench.memory import STORES, lines, resident_bytes
 from aether.bench.memory_sides import REPLAYS, SAVES
-from aether.bench.resident import STORES, resident_bytes
 from payloads import FLIGHTS
 from reporting import report
 

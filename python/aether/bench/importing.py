@@ -25,7 +25,7 @@ from aether.bench.child import finding
 from aether.bench.lines import Line, Target
 from aether.bench.measure import WALL, Side, compare
 from aether.bench.peer_stores import WINDOW
-from aether.bench.resident import records
+from aether.bench.records import records
 from aether.bench.setting import check
 
 if TYPE_CHECKING:

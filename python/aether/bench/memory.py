@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from aether.bench.lines import Line, Target
 from aether.bench.measure import CPU, Side, compare
-from aether.bench.resident import STORES, resident_bytes
 from aether.bench.setting import check
 
 if TYPE_CHECKING:
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from aether.bench.setting import Setting
     from aether.store.memory import InMemoryEventStore
 
-__all__ = ["lines", "memory_lines"]
+__all__ = ["STORES", "lines", "memory_lines", "resident_bytes"]
 
 EVENTS = 1000
 READS = 10
+
+STORES = ("aether", "plain Python", "eventsourcing recorder")
+"""Whose memory is measured, ours first."""
 
 
 async def lines(setting: Setting, flights: Path | None = None) -> list[Line]:
@@ -102,7 +106,13 @@ async def read_lines(repetitions: int) -> list[Line]:
 def memory_lines(events: int, flights: Path | None = None) -> list[Line]:
     """Resident memory of a process that holds the events."""
     ours, *others = (resident_bytes(name, events, flights) for name in STORES)
-    names = list(STORES)[1:]
+    names = STORES[1:]
     scenario = f"memory, {events:,} {'flights' if flights else 'events'}"
     found = [Line(scenario, ours, "B/event", name, theirs, theirs / ours) for name, theirs in zip(names, others, strict=True)]
     return [*found, Line(f"{scenario}, ours", ours, "B/event", targets=(Target("most", 300),))]
+
+
+def resident_bytes(store: str, events: int, file: Path | None = None) -> float:
+    """Bytes an event, measured in a process of its own."""
+    command = [sys.executable, "-m", "aether.bench.resident", store, str(events), *([str(file)] if file else [])]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - this package

@@ -9,52 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import gzip
-import json
-import resource
-import subprocess
 import sys
-import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aether._native import Event
+from aether.bench.measure import resident_mib
+from aether.bench.memory import STORES
+from aether.bench.records import records
 from aether.bench.setting import check
 from aether.store.memory import InMemoryEventStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["STORES", "resident_bytes"]
-
-ACTORS = 3_210
-BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
-
-
-def records(file: str | None) -> Iterator[dict[str, Any]]:
-    """Read a file's records one at a time, or make up records without end."""
-    if file is not None:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
-        return
-    number = 0
-    while True:
-        yield {
-            "id": str(uuid.UUID(int=number + 1, version=4)),
-            "actor_id": f"N{number % ACTORS}",
-            "event_type": "FlightDeparted",
-            "timestamp": (BEGIN + timedelta(minutes=number)).isoformat(),
-            "data": {"flight": f"UA{number % 3000}", "origin": "EWR", "destination": "IAH", "delay_min": number % 90},
-        }
-        number += 1
-
-
-def resident_bytes(store: str, events: int, file: Path | None = None) -> float:
-    """Bytes an event, measured in a process of its own."""
-    command = [sys.executable, "-m", "aether.bench.resident", store, str(events), *([str(file)] if file else [])]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - this module
 
 
 class Ours:
@@ -117,29 +82,24 @@ class Recorder:
         return len(self.store.select_events(actor_id))
 
 
-STORES: dict[str, type[Ours | Plain | Recorder]] = {"aether": Ours, "plain Python": Plain, "eventsourcing recorder": Recorder}
+HOLDERS: dict[str, type[Ours | Plain | Recorder]] = dict(zip(STORES, (Ours, Plain, Recorder), strict=True))
 
 
 async def measured(name: str, events: int, file: str | None = None) -> float:
     """Save that many records, and return the bytes that each took."""
     versions = dict.fromkeys((record["actor_id"] for record in islice(records(file), events)), 0)
-    store = STORES[name]()
+    store = HOLDERS[name]()
     gc.collect()
-    before = resident()
+    before = resident_mib()
     for record in islice(records(file), events):
         actor_id = record["actor_id"]
         versions[actor_id] += 1
         await store.save(record, versions[actor_id])
     gc.collect()
-    grown = resident() - before
+    grown = (resident_mib() - before) * 2**20
     held = sum([await store.count(actor_id) for actor_id in versions])
     check(holds=held == events, what=f"{held} events are held, {events} were saved")
     return grown / events
-
-
-def resident() -> int:
-    """Resident bytes of this process, as Linux tells them."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

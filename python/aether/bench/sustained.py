@@ -8,6 +8,7 @@ and whether an actor can be loaded afterwards as if it were alone.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -61,41 +62,63 @@ def actor(number: int) -> str:
     return f"device-{number}"
 
 
+@dataclass(frozen=True)
+class _Run:
+    """How it went.
+
+    Attributes:
+        count: the events, a commit each.
+        actors: how many have them.
+        tenths: how each tenth of them went.
+        server_us: the servers' CPU time an event; None where that cannot be known.
+        disk_bytes: what an event takes in the stream.
+    """
+
+    count: int
+    actors: int
+    tenths: list[Tenth]
+    server_us: float | None
+    disk_bytes: float
+
+
 async def lines(setting: Setting) -> list[Line]:
     """Put everything from a process of its own; then load some actors, each in a store that has never seen it."""
-    count = setting.messages or setting.count(200_000, 1_000_000, 10_000_000)
-    actors = count // EVENTS_EACH
-    count = actors * EVENTS_EACH
-    what = f"sustained, {count:,} events of {actors:,} actors"
-    setting.say(f"{what}, from one process")
+    actors = (setting.messages or setting.count(200_000, 1_000_000, 10_000_000)) // EVENTS_EACH
     async with setting.store() as store:
         namespace = (await store.info()).namespace
-        given = Given(setting.url, namespace, actors)
-        servers = setting.server_cpu_ns()
-        printed = await finding("aether.bench.sustained_process", msgspec.json.encode(given).decode())
-        tenths = msgspec.json.decode(printed, type=list[Tenth])
-        served = setting.server_cpu_ns()
-        async with setting.client() as client:
-            state = (await client.jetstream().stream_info(events_stream(namespace))).state
-        check(holds=state.messages == count, what=f"{state.messages:,} of {count:,} commits are stored")
-        setting.say(f"sustained: {LOADED} actors are loaded, each by stores that have never seen it")
-        names = [actor(place * actors // LOADED) for place in range(LOADED)]
-        first_loads = [await _cold_load_ns(setting, namespace, name) for name in names]
-        loads = [await _cold_load_ns(setting, namespace, name) for _ in range(setting.repetitions(3, 5, 15)) for name in names]
-    theirs = [] if setting.nats_command is None else await _by_go(setting, count, actors)
-    first, last, part = tenths[0], tenths[-1], count // TENTHS
+        run = await _put(setting, namespace, actors)
+        loads = await _load(setting, namespace, actors)
+    theirs = [] if setting.nats_command is None else await _by_go(setting, run.count, actors)
+    return [*_rates(run, aims=setting.plain), *theirs, *loads]
+
+
+async def _put(setting: Setting, namespace: str, actors: int) -> _Run:
+    count = actors * EVENTS_EACH
+    setting.say(f"sustained, {count:,} events of {actors:,} actors, from one process")
+    given = Given(setting.url, namespace, actors)
+    servers = setting.server_cpu_ns()
+    printed = await finding("aether.bench.sustained_process", msgspec.json.encode(given).decode())
+    served = setting.server_cpu_ns()
+    async with setting.client() as client:
+        state = (await client.jetstream().stream_info(events_stream(namespace))).state
+    check(holds=state.messages == count, what=f"{state.messages:,} of {count:,} commits are stored")
     server_us = None if served is None or servers is None else (served - servers) / count / 1000
-    aims = setting.plain
-    cold, untouched = percentiles(loads), percentiles(first_loads)
+    return _Run(count, actors, msgspec.json.decode(printed, type=list[Tenth]), server_us, state.bytes / count)
+
+
+def _rates(run: _Run, *, aims: bool) -> list[Line]:
+    """All of it, the last tenth beside the first, and what the client's memory grew by."""
+    tenths, part = run.tenths, run.count // TENTHS
+    first, last = tenths[0], tenths[-1]
     return [
         Line(
-            what,
-            1e9 * sum(tenth.seconds for tenth in tenths) / count,
+            f"sustained, {run.count:,} events of {run.actors:,} actors",
+            1e9 * sum(tenth.seconds for tenth in tenths) / run.count,
             "ns",
             spread=(1e9 * min(tenth.seconds for tenth in tenths) / part, 1e9 * max(tenth.seconds for tenth in tenths) / part),
-            cpu_us=1e6 * sum(tenth.cpu_s for tenth in tenths) / count,
-            server_us=server_us,
-            disk_bytes=state.bytes / count,
+            cpu_us=1e6 * sum(tenth.cpu_s for tenth in tenths) / run.count,
+            server_us=run.server_us,
+            disk_bytes=run.disk_bytes,
         ),
         Line(
             f"sustained, the last {part:,}",
@@ -115,15 +138,6 @@ async def lines(setting: Setting) -> list[Line]:
             "MiB",
             targets=(Target("most", MIB_MAX),),
         ),
-        *theirs,
-        Line(
-            f"sustained, then a cold load of {EVENTS_EACH} events",
-            cold.p50,
-            "ns",
-            latency=cold,
-            targets=(Target("most", COLD_NS_MAX),) if aims else (),
-        ),
-        Line("sustained, the first such load, from blocks that the server has to read", untouched.p50, "ns", latency=untouched),
     ]
 
 
@@ -146,6 +160,24 @@ async def _by_go(setting: Setting, count: int, subjects: int) -> list[Line]:
             their_server_us=first.server_us,
             ratio=first.ns / last.ns,
         )
+    ]
+
+
+async def _load(setting: Setting, namespace: str, actors: int) -> list[Line]:
+    setting.say(f"sustained: {LOADED} actors are loaded, each by stores that have never seen it")
+    names = [actor(place * actors // LOADED) for place in range(LOADED)]
+    first = percentiles([await _cold_load_ns(setting, namespace, name) for name in names])
+    turns = setting.repetitions(3, 5, 15)
+    cold = percentiles([await _cold_load_ns(setting, namespace, name) for _ in range(turns) for name in names])
+    return [
+        Line(
+            f"sustained, then a cold load of {EVENTS_EACH} events",
+            cold.p50,
+            "ns",
+            latency=cold,
+            targets=(Target("most", COLD_NS_MAX),) if setting.plain else (),
+        ),
+        Line("sustained, the first such load, from blocks that the server has to read", first.p50, "ns", latency=first),
     ]
 
 
