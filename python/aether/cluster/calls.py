@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aether.cluster.ending import end_tasks
@@ -38,7 +39,9 @@ DRAIN, RELEASED, REPAIR = "drain", "released", "repair"
 it owns."""
 
 RUNNING_MAX = 50_000
-"""How many requests are handled at a time; more are refused, and told so."""
+RUNNING_BYTES_MAX = 64 * 1024 * 1024
+"""How many requests are handled at a time, and how large they may be together, in bytes, one in any case; more are refused, and
+told so."""
 
 ANSWER, FAILURE, UNSERVED, BUSY = b"+", b"-", b"?", b"!"
 
@@ -67,6 +70,7 @@ class NodeCalls:
         self._own = node_subject(namespace, node_id, "*")
         self._handlers: dict[str, Handler] = {}
         self._running: dict[str, set[asyncio.Task[None]]] = {}
+        self._bytes = 0  # of the requests that are handled
         self._heard: tuple[Client, Subscription] | None = None
 
     # Being asked.
@@ -123,12 +127,20 @@ class NodeCalls:
         verb = msg.subject.rpartition(".")[2]
         handler = self._handlers.get(verb)
         running = self._running.setdefault(verb, set()) if handler is not None else set()
-        if handler is None or len(running) >= RUNNING_MAX:
+        if handler is None or self._is_busy(len(running), len(msg.data)):
             await self._reply(msg, UNSERVED if handler is None else BUSY)
             return
+        self._bytes += len(msg.data)
         task = asyncio.create_task(self._handle(handler, verb, msg), name=f"aether-node-{verb}")
         running.add(task)
-        task.add_done_callback(running.discard)
+        task.add_done_callback(partial(self._handled, running, len(msg.data)))
+
+    def _is_busy(self, running: int, size: int) -> bool:
+        return running >= RUNNING_MAX or (self._bytes > 0 and self._bytes + size > RUNNING_BYTES_MAX)
+
+    def _handled(self, running: set[asyncio.Task[None]], size: int, task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        self._bytes -= size
 
     async def _handle(self, handler: Handler, verb: str, msg: Msg) -> None:
         try:

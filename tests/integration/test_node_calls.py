@@ -1,4 +1,4 @@
-"""Answers between nodes that do not fit a message."""
+"""Requests between nodes: answers that fit no message, and more requests than a node takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aether import ActorHost, ClusterNode, CommandFailedError, RequestFailedError
+from aether.nats.errors import NobodyListensError
 
 if TYPE_CHECKING:
     from aether import EmbeddedServer
@@ -54,3 +55,31 @@ async def test_what_fits_no_message_is_told_at_once(nats_server: EmbeddedServer,
         with pytest.raises(RequestFailedError, match="are more than the server takes"):
             await b.request("a", "big", b"", asyncio.get_running_loop().time() + 20)
         assert time.monotonic() - began < 10
+
+
+async def test_requests_that_are_handled_are_bounded_in_bytes(
+    nats_server: EmbeddedServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound whoever asks is told that the node is busy; a larger one is handled by itself, and room comes again."""
+    monkeypatch.setattr("aether.cluster.calls.RUNNING_BYTES_MAX", 1_000)
+    began, go_on = asyncio.Queue[int](), asyncio.Event()
+
+    async def hold(body: bytes) -> bytes:
+        began.put_nowait(len(body))
+        await go_on.wait()
+        return b"done"
+
+    url = nats_server.url
+    async with (
+        ClusterNode.join(url, namespace=namespace, node_id="a") as a,
+        ClusterNode.join(url, namespace=namespace, node_id="b", weight=0) as b,
+    ):
+        a.serve("hold", hold)
+        deadline = asyncio.get_running_loop().time() + 20
+        large = asyncio.create_task(b.request("a", "hold", bytes(5_000), deadline))
+        assert await began.get() == 5_000
+        with pytest.raises(NobodyListensError, match="'a' is too busy"):
+            await b.request("a", "hold", bytes(1), deadline)
+        go_on.set()
+        assert await large == b"done"
+        assert await b.request("a", "hold", bytes(1_000), deadline) == b"done"
