@@ -40,6 +40,22 @@ pub struct Parts<'a> {
     pub extra_pairs: u16,
 }
 
+#[cfg(test)]
+impl Parts<'static> {
+    /// An event of which a test says only what matters to it.
+    pub const EXAMPLE: Self = Self {
+        id: Id::Uuid([7; 16]),
+        actor: "a",
+        kind: "T",
+        version: 1,
+        time_ns: 0,
+        payload: &[0xc0],
+        meta: &[],
+        extra: &[],
+        extra_pairs: 0,
+    };
+}
+
 #[derive(Debug)]
 pub struct EventData {
     uuid: [u8; 16],

@@ -294,17 +294,7 @@ mod tests {
     use crate::event::{Id, Parts};
 
     fn event(actor: &str, version: u64, id: &str) -> Arc<EventData> {
-        Arc::new(EventData::new(&Parts {
-            id: Id::Text(id),
-            actor,
-            kind: "T",
-            version,
-            time_ns: 0,
-            payload: &[0xc0],
-            meta: &[],
-            extra: &[],
-            extra_pairs: 0,
-        }))
+        Arc::new(EventData::new(&Parts { id: Id::Text(id), actor, version, ..Parts::EXAMPLE }))
     }
 
     #[test]

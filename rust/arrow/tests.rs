@@ -10,7 +10,7 @@ const LIMITS: Limits = Limits { depth: 64, elements: 1000, payload_bytes: 1 << 2
 
 fn event(version: u64, payload: &[u8]) -> Arc<EventData> {
     let (id, meta) = (Id::Text("id"), &[0x81, 0xa1, b'k', 0xa1, b'v'][..]);
-    let parts = Parts { id, actor: "a", kind: "T", version, time_ns: -1, payload, meta, extra: &[], extra_pairs: 0 };
+    let parts = Parts { id, version, time_ns: -1, payload, meta, ..Parts::EXAMPLE };
     Arc::new(EventData::new(&parts))
 }
 

@@ -10,7 +10,7 @@ const NAMES: [&str; 14] =
 
 fn event(actor: &str, kind: &str, meta: &[u8]) -> Arc<EventData> {
     let (id, payload) = (Id::parse("59679dbb-4e81-5039-952e-0842fb6bc8bf"), &[0xa2, b'h', b'i'][..]);
-    Arc::new(EventData::new(&Parts { id, actor, kind, version: 3, time_ns: -5, payload, meta, extra: &[], extra_pairs: 0 }))
+    Arc::new(EventData::new(&Parts { id, actor, kind, version: 3, time_ns: -5, payload, meta, ..Parts::EXAMPLE }))
 }
 
 fn body_of(event: &Arc<EventData>) -> Vec<u8> {

@@ -3,12 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Id, Parts};
+use crate::event::Parts;
 use crate::mailbox::{Bounds, Mark, Next};
 
 fn event(actor: &str, kind: &str, version: u64) -> Arc<EventData> {
-    let (id, payload) = (Id::Uuid([7; 16]), &[0xc0][..]);
-    Arc::new(EventData::new(&Parts { id, actor, kind, version, time_ns: 0, payload, meta: &[], extra: &[], extra_pairs: 0 }))
+    Arc::new(EventData::new(&Parts { actor, kind, version, ..Parts::EXAMPLE }))
 }
 
 fn mailbox(filter: Filter, events: usize, policy: Policy) -> Arc<Mailbox> {

@@ -4,24 +4,12 @@ use proptest::prelude::*;
 
 use super::marks::{DAMAGED_MAX, REASON_BYTES_MAX};
 use super::*;
-use crate::event::{Id, Parts};
+use crate::event::Parts;
 
 /// An event with a payload of so many bytes.
 fn event(version: u64, bytes: usize) -> Arc<EventData> {
     let payload = vec![0; bytes];
-    let (actor, kind) = ("a", "T");
-    let id = Id::Uuid([7; 16]);
-    Arc::new(EventData::new(&Parts {
-        id,
-        actor,
-        kind,
-        version,
-        time_ns: 0,
-        payload: &payload,
-        meta: &[],
-        extra: &[],
-        extra_pairs: 0,
-    }))
+    Arc::new(EventData::new(&Parts { version, payload: &payload, ..Parts::EXAMPLE }))
 }
 
 fn delivery(version: u64, bytes: usize) -> Delivery {

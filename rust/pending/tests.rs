@@ -28,17 +28,7 @@ const BOUNDS: Bounds = Bounds {
 fn event(actor: &str, version: u64, id: &str, size: usize) -> Arc<EventData> {
     let mut payload = Vec::new();
     write::str(&mut payload, &"x".repeat(size));
-    Arc::new(EventData::new(&Parts {
-        id: Id::parse(id),
-        actor,
-        kind: "Happened",
-        version,
-        time_ns: 1,
-        payload: &payload,
-        meta: &[],
-        extra: &[],
-        extra_pairs: 0,
-    }))
+    Arc::new(EventData::new(&Parts { id: Id::parse(id), actor, version, time_ns: 1, payload: &payload, ..Parts::EXAMPLE }))
 }
 
 fn heads(capacity: usize) -> Heads {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::event::{Id, Parts};
+use crate::event::Parts;
 use crate::roots::Root;
 use proptest::prelude::*;
 
@@ -16,18 +16,7 @@ fn subject(actor: &str) -> String {
 fn body(actor: &str, version: u64, count: u64, before: u64) -> Vec<u8> {
     let event = |version| {
         let kind = if version % 2 == 0 { "Even" } else { "Odd" };
-        let id = Id::Text("i");
-        Arc::new(EventData::new(&Parts {
-            id,
-            actor,
-            kind,
-            version,
-            time_ns: 0,
-            payload: &[0xc0],
-            meta: &[],
-            extra: &[],
-            extra_pairs: 0,
-        }))
+        Arc::new(EventData::new(&Parts { actor, kind, version, ..Parts::EXAMPLE }))
     };
     let spine = Some(if before == 0 { vec![] } else { vec![Root { sequence: before, size: 1 }] });
     let events = (version + 1 - count..=version).map(event).collect();

@@ -4,30 +4,29 @@ use super::*;
 use crate::commit::Commit;
 use crate::shard::shard_of;
 
-/// A bookkeeping that goes in line, and the mark of one shard's fence.
-fn in_line() -> (Pending, Heads, Arc<Mark>) {
-    let mut pending = Pending::new("n", "S", Bounds { in_flight: 100, ..BOUNDS });
+/// Ids of so many actors of shard 5.
+fn neighbours(count: usize) -> Vec<String> {
+    (0..).map(|number| format!("a{number}")).filter(|name| shard_of(name) == 5).take(count).collect()
+}
+
+/// A bookkeeping that goes in line, where an event waits for each of so many neighbours, and the mark of their shard's fence.
+fn waiting(count: usize) -> (Pending, Heads, Arc<Mark>) {
+    let (mut pending, mut heads) = (Pending::new("n", "S", Bounds { in_flight: 100, ..BOUNDS }), heads(100));
     pending.go_in_line();
+    for name in &neighbours(count) {
+        heads.put(&format!("1 {name}"), Head::new_actor());
+        pending.put(event(name, 1, "e", 1), 0);
+    }
     let mark = Arc::new(Mark::default());
     mark.set_last(9);
     mark.set_key(1);
     mark.set_open(true);
-    (pending, heads(100), mark)
-}
-
-/// Ids of so many actors of one shard.
-fn neighbours(shard: u32, count: usize) -> Vec<String> {
-    (0..).map(|number| format!("a{number}")).filter(|name| shard_of(name) == shard).take(count).collect()
+    (pending, heads, mark)
 }
 
 #[test]
 fn a_shard_has_one_commit_on_its_way_and_its_fence_moves_with_each_ack() {
-    let (mut pending, mut heads, mark) = in_line();
-    let names = neighbours(5, 3);
-    for name in &names {
-        heads.put(&format!("1 {name}"), Head::new_actor());
-        pending.put(event(name, 1, "e", 1), 0);
-    }
+    let (mut pending, mut heads, mark) = waiting(3);
     assert!(pending.messages(&mut heads).is_empty(), "nothing goes out without the fence");
     assert_eq!((pending.wanted(), pending.wanted()), (vec![5], vec![]));
     pending.lend(5, Arc::clone(&mark), 4, false);
@@ -47,11 +46,7 @@ fn a_shard_has_one_commit_on_its_way_and_its_fence_moves_with_each_ack() {
 #[test]
 fn a_shard_that_is_recalled_or_lent_for_one_commit_goes_back_and_is_wanted_again() {
     for once in [true, false] {
-        let (mut pending, mut heads, mark) = in_line();
-        for name in &neighbours(5, 2) {
-            heads.put(&format!("1 {name}"), Head::new_actor());
-            pending.put(event(name, 1, "e", 1), 0);
-        }
+        let (mut pending, mut heads, mark) = waiting(2);
         pending.wanted();
         pending.lend(5, Arc::clone(&mark), 4, once);
         let token = pending.messages(&mut heads)[0].1;
@@ -64,18 +59,14 @@ fn a_shard_that_is_recalled_or_lent_for_one_commit_goes_back_and_is_wanted_again
         assert!(pending.messages(&mut heads).is_empty());
         assert_eq!(pending.drop_shard(5, 0).len(), 1);
         assert_eq!((pending.pending(), pending.queued()), (0, 0));
-        pending.put(event(&neighbours(5, 1)[0], 1, "later", 1), 0);
+        pending.put(event(&neighbours(1)[0], 1, "later", 1), 0);
         assert_eq!(pending.wanted(), [5], "what was refused is asked for again");
     }
 }
 
 #[test]
 fn what_is_recalled_before_it_was_used_sends_one_commit_first_unless_that_cannot_go_out() {
-    let (mut pending, mut heads, mark) = in_line();
-    for name in &neighbours(5, 3) {
-        heads.put(&format!("1 {name}"), Head::new_actor());
-        pending.put(event(name, 1, "e", 1), 0);
-    }
+    let (mut pending, mut heads, mark) = waiting(3);
     pending.wanted();
     pending.lend(5, Arc::clone(&mark), 4, false);
     pending.recall(Some(5));
@@ -95,10 +86,7 @@ fn what_is_recalled_before_it_was_used_sends_one_commit_first_unless_that_cannot
 
 #[test]
 fn a_fence_that_closes_lets_nothing_more_out_and_another_key_finds_no_head() {
-    let (mut pending, mut heads, mark) = in_line();
-    let name = neighbours(5, 1).remove(0);
-    heads.put(&format!("1 {name}"), Head::new_actor());
-    pending.put(event(&name, 1, "e", 1), 0);
+    let (mut pending, mut heads, mark) = waiting(1);
     pending.wanted();
     pending.lend(5, Arc::clone(&mark), 4, false);
     mark.set_open(false);
@@ -113,12 +101,7 @@ fn a_fence_that_closes_lets_nothing_more_out_and_another_key_finds_no_head() {
 
 #[test]
 fn a_shard_in_trouble_keeps_its_line_and_a_commit_that_is_found_counts_as_stored() {
-    let (mut pending, mut heads, mark) = in_line();
-    let names = neighbours(5, 2);
-    for name in &names {
-        heads.put(&format!("1 {name}"), Head::new_actor());
-        pending.put(event(name, 1, "e", 1), 0);
-    }
+    let (mut pending, mut heads, mark) = waiting(2);
     pending.wanted();
     pending.lend(5, Arc::clone(&mark), 4, false);
     let (subject, token, guard, body, _) = pending.messages(&mut heads).remove(0);
