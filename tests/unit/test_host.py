@@ -361,6 +361,36 @@ async def test_too_many_commands_wait_elsewhere(cluster, monkeypatch):
         assert await asyncio.gather(*asks, late) == [1] * 4
 
 
+async def test_a_flood_of_commands_for_one_actor_waits_in_order(cluster):
+    """Of many commands for one actor only so many are sent at a time, in order, and all of them once, so nobody asks in vain."""
+    async with hosts(cluster, "a", "b") as (a, b):
+        cluster.nodes["a"].store.gate.clear()
+        asks = [asyncio.create_task(b.ask("x", 1)) for _ in range(1_000)]
+        await eventually(lambda: a.stats().waiting == asking.ACTOR_MAX)
+        with pytest.raises(DeadlineError, match="100 commands for it are on their way from here"):
+            await b.ask("x", 1, timeout_s=0.05)
+        cluster.nodes["a"].store.gate.set()
+        assert await asyncio.gather(*asks) == [*range(1, 1_001)]
+        assert len(cluster.requests) == 1_000
+        assert not b._asker._rooms
+
+
+async def test_a_flood_of_commands_for_one_node_waits_in_order(cluster, monkeypatch):
+    """Of many commands for a node that does not answer only so many are sent at a time; when it has no actors they all go on."""
+    monkeypatch.setattr("aether.cluster.asking.NODE_MAX", 10)
+    async with hosts(cluster, "a", "b", "c") as (a, b, c):
+        cluster.nodes["a"].store.gate.clear()
+        asks = [asyncio.create_task(c.ask(f"x-{number}", 1)) for number in range(100)]
+        await eventually(lambda: a.stats().waiting == 10)
+        with pytest.raises(DeadlineError, match="'a': 10 commands are on their way to it from here"):
+            await c.ask("y", 1, timeout_s=0.05)
+        assert len(cluster.requests) == 10
+        cluster.give("b")
+        assert await asyncio.gather(*asks) == [1] * 100
+        assert b.stats().handled == 100
+        cluster.nodes["a"].store.gate.set()
+
+
 async def test_closing_finishes_what_is_under_way(cluster):
     """Commands that wait when the host closes are done, later ones are refused, and the node has no handler any more."""
     async with hosts(cluster, "a") as (a,):

@@ -3,12 +3,16 @@
 A command may be sent many times, to several nodes; its id makes that safe. It is sent again when the owner changes, when the
 node that was asked says that the actor is elsewhere, when nobody is there, and when no answer came for a while, for both the
 question and the answer travel without a receipt.
+
+Only so many are on their way to one actor, and to one node, at a time; the others wait here in order and do nothing meanwhile.
+More would only be tried again and again, and a process that is busy with that has no time for answers, nor for its own lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from aether.cluster.commands import Command, Outcome, decode_outcome, encode_frame
 from aether.cluster.pulse import until
@@ -33,6 +37,15 @@ RESEND_S = 2.0
 BEGIN_PART = 0.9
 """The part of the time in which the owner must begin, so that its answer, also that it cannot, comes in the rest of it."""
 
+ACTOR_MAX = 100
+"""How many commands for one actor are on their way at a time: it does one after the other."""
+
+NODE_MAX = 1_000
+"""How many commands are on their way to one node at a time, or wait for somebody to own their actors."""
+
+TRIES_SOON, LATER_FACTOR = 8, 2.5
+"""How often a command is tried again soon, and how much longer it waits after that; a change of owners ends the wait."""
+
 
 class Asker:
     """Asks for one host.
@@ -49,6 +62,7 @@ class Asker:
     def __init__(self, node: HostNode, run: Callable[[Command], Awaitable[Outcome]], moved: Pulse) -> None:
         self._node, self._run, self._moved = node, run, moved
         self._asked: dict[asyncio.Timeout, tuple[str, str]] = {}
+        self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self.sent = 0
 
     async def ask(self, actor_id: str, command_id: str, payload: bytes, timeout_s: float) -> Outcome:
@@ -58,34 +72,68 @@ class Asker:
             CommandUnknownError: no answer by the deadline, and a copy may have been handled.
             DeadlineError: no answer by the deadline, and none was.
         """
+        began_at = asyncio.get_running_loop().time()
+        room = await self._enter("actor", actor_id, ACTOR_MAX, began_at + timeout_s * BEGIN_PART)
+        if room is None:
+            why = f"{ACTOR_MAX} commands for it are on their way from here, and others waited before this one"
+            raise DeadlineError(f"asking {actor_id!a} ({why})", timeout_s)
+        try:
+            return await self._ask(actor_id, command_id, payload, timeout_s, began_at)
+        finally:
+            room.release()
+
+    async def _ask(self, actor_id: str, command_id: str, payload: bytes, timeout_s: float, began_at: float) -> Outcome:
         loop = asyncio.get_running_loop()
-        began_at = loop.time()
         deadline, begin_by = began_at + timeout_s, began_at + timeout_s * BEGIN_PART
         attempt, why = 0, "nobody is known to own it"
         hint: str | None = None
         silences = 0
-        while (left_s := begin_by - loop.time()) > 0:
-            beat = self._moved.next
+        while loop.time() < begin_by:
             target = hint or self._owner(actor_id)
-            hint = None
-            if target is not None:
-                command = Command(actor_id, command_id, payload, left_s)
-                # A busy owner that is asked again and again would only be busier.
-                give_up_at = min(deadline, loop.time() + RESEND_S * 2 ** min(silences, 3))
-                outcome = await self._ask_once(target, command, give_up_at, deadline)
-                if outcome.kind in ("replied", "failed"):
-                    return outcome
-                silences += outcome.kind == "unknown"
-                why = f"{target!a}: {outcome.text or outcome.kind}"
-                if outcome.kind == "moved" and outcome.owner != target:
-                    hint = outcome.owner
-            attempt += 1
-            # Where two nodes name each other, this is what keeps the command from going to and fro as fast as it can.
-            if attempt > 1 or hint is None:
-                await until(beat, min(deadline, loop.time() + backoff_s(attempt)))
+            room = await self._enter("node", target or "", NODE_MAX, begin_by)
+            if room is None:
+                why = f"{target!a}: {NODE_MAX:,} commands are on their way to it from here, and others waited before this one"
+                break
+            try:
+                beat, left_s = self._moved.next, begin_by - loop.time()
+                if left_s <= 0 or (hint is None and self._owner(actor_id) != target):
+                    continue  # it went elsewhere while this one waited
+                hint = None
+                if target is not None:
+                    command = Command(actor_id, command_id, payload, left_s)
+                    # A busy owner that is asked again and again would only be busier.
+                    give_up_at = min(deadline, loop.time() + RESEND_S * 2 ** min(silences, 3))
+                    outcome = await self._ask_once(target, command, give_up_at, deadline)
+                    if outcome.kind in ("replied", "failed"):
+                        return outcome
+                    silences += outcome.kind == "unknown"
+                    why = f"{target!a}: {outcome.text or outcome.kind}"
+                    if outcome.kind == "moved" and outcome.owner != target:
+                        hint = outcome.owner
+                attempt += 1
+                # Where two nodes name each other, this is what keeps the command from going to and fro as fast as it can.
+                if attempt > 1 or hint is None:
+                    await until(beat, min(deadline, loop.time() + _pause_s(attempt)))
+            finally:
+                room.release()
         if silences:
             raise CommandUnknownError(actor_id, timeout_s, command_id)
         raise DeadlineError(f"asking {actor_id!a} ({why})", timeout_s)
+
+    async def _enter(self, kind: str, name: str, most: int, until: float) -> asyncio.Semaphore | None:
+        """Return a room for so many once there is room for one more, who waited longest first; None: not in time."""
+        room = self._rooms.get((kind, name))
+        if room is None:
+            room = self._rooms[kind, name] = asyncio.Semaphore(most)
+        if not room.locked():
+            await room.acquire()  # without waiting
+            return room
+        try:
+            async with asyncio.timeout_at(until):
+                await room.acquire()
+        except TimeoutError:
+            return None
+        return room
 
     def _owner(self, actor_id: str) -> str | None:
         owner = self._node.owner_of(actor_id)
@@ -124,3 +172,8 @@ class Asker:
             # An actor without an owner may still be answered by the one who had it.
             if not scope.expired() and self._owner(actor_id) not in (None, target):
                 scope.reschedule(now)
+
+
+def _pause_s(attempt: int) -> float:
+    """Return how long to wait before a command is tried again."""
+    return backoff_s(attempt) * (1.0 if attempt <= TRIES_SOON else LATER_FACTOR)
