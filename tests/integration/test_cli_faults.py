@@ -209,12 +209,16 @@ def test_ctrl_c_while_waiting_for_a_server_ends_at_once() -> None:
     assert (done.code, done.out, done.err) == (130, "", "aether: interrupted\n")
 
 
-def test_a_full_output_is_said() -> None:
-    """Where stdout cannot be written, the exit code says so."""
+@pytest.mark.parametrize(
+    "typed", [["--version"], ["--version", "--json"], ["show", "--json", "--url", "nats://127.0.0.1:1", "a"]]
+)
+def test_a_full_output_is_said(typed: list[str]) -> None:
+    """Where stdout cannot be written, the exit code says so, and standard error in one line, also where JSON was asked for."""
     program = "import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); from aether.__main__ import main; sys.exit(main())"
-    done = aether("--version", program=program)
+    done = aether(*typed, "--timeout", "1", program=program) if "show" in typed else aether(*typed, program=program)
     assert done.code == 1
-    assert done.err.startswith("aether: No space left on device")
+    assert done.err.startswith("aether: ")
+    assert done.err.count("\n") == 1
 
 
 def test_version_and_help_are_there() -> None:

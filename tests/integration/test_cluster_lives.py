@@ -20,7 +20,7 @@ async def test_drained_node_stays_and_owns_nothing(nats_server, namespace):
     """A drained node gives everything away and stays a member; another node may ask it to; alone it cannot."""
     async with join(nats_server.url, namespace, "a") as one:
         await one.settled()
-        with pytest.raises(DeadlineError):
+        with pytest.raises(DeadlineError, match="no other node is there that takes shards"):
             await one.drain(timeout_s=0.3)
         async with join(nats_server.url, namespace, "b") as two:
             await one.drain()

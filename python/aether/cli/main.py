@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aether.cli.faults import PIPE_CLOSED, report_fault
+from aether.cli.faults import FAILED, PIPE_CLOSED, report_fault
 from aether.errors import AetherError
 
 if TYPE_CHECKING:
@@ -62,14 +62,28 @@ def run(arguments: list[str] | None = None) -> int:
         code = _invoke(typed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has enough. What is still buffered goes nowhere, so that the interpreter's last flush succeeds.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()  # whoever read has enough
         return PIPE_CLOSED
     except asyncio.CancelledError:  # a second Ctrl-C, where the first lets things finish
-        return report_fault(KeyboardInterrupt(), as_json="--json" in typed)
+        return _report(KeyboardInterrupt(), typed)
     except (AetherError, OSError, KeyboardInterrupt, click.ClickException) as error:
-        return report_fault(error, as_json="--json" in typed)
+        return _report(error, typed)
     return code
+
+
+def _report(error: BaseException, typed: list[str]) -> int:
+    try:
+        code = report_fault(error, as_json="--json" in typed)
+        sys.stdout.flush()
+    except OSError:
+        _print_no_more()  # it is full or gone; standard error has the line
+        return FAILED
+    return code
+
+
+def _print_no_more() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's last flush succeeds."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _invoke(typed: list[str]) -> int:

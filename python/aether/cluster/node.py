@@ -323,4 +323,9 @@ class ClusterNode:
         limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
         membership = self._parts.membership
         membership.drain()
-        await self._until(membership.is_drained, limit_s, f"giving away the shards of {self.node_id!r}")
+        try:
+            await self._until(membership.is_drained, limit_s, f"giving away the shards of {self.node_id!r}")
+        except DeadlineError as error:
+            if membership.can_drain():
+                raise
+            raise DeadlineError(f"{error.what} (no other node is there that takes shards)", error.timeout_s) from None
