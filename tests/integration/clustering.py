@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import nats
+from faults.waiting import until
 
 from aether import NewEvent, NotOwnerError
 from aether._native import shard_of
 from aether.cluster import ClusterNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 TIMEOUT_S = 20.0
 
@@ -24,14 +25,6 @@ def join(url: Any, namespace: str, name: str, **options: Any) -> ClusterNode:
     return ClusterNode.join(url, namespace=namespace, node_id=name, **{"timeout_s": TIMEOUT_S, **options})
 
 
-async def until(is_so: Callable[[], bool], what: str, limit_s: float = TIMEOUT_S) -> None:
-    """Wait until something is so, or fail."""
-    deadline = time.monotonic() + limit_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"after {limit_s:g} s still not: {what}"
-        await asyncio.sleep(0.005)
-
-
 async def balanced(*nodes: ClusterNode, limit_s: float = TIMEOUT_S) -> None:
     """Wait until these share all shards, and nobody else has one."""
 
@@ -39,7 +32,7 @@ async def balanced(*nodes: ClusterNode, limit_s: float = TIMEOUT_S) -> None:
         counts = [len(node.shards) for node in nodes]
         return sum(counts) == 1021 and max(counts) - min(counts) <= 1
 
-    await until(is_so, f"{[(node.node_id, len(node.shards)) for node in nodes]} share all shards", limit_s)
+    await until(is_so, f"{[(node.node_id, len(node.shards)) for node in nodes]} share all shards", limit_s=limit_s)
     for node in nodes:
         await node.settled(timeout_s=limit_s)
 

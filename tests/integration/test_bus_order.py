@@ -128,7 +128,7 @@ async def test_what_a_subscriber_is_behind_takes_no_memory(nats_server: Embedded
         assert await peer.ask("publish p 1 10000 1000") == "published"
         before = resident_bytes()
         assert await peer.ask(f"publish p 10001 {many - 10_000} 1000") == "published"
-        await until(lambda: slow.stats().missed == many - bound, 60)
+        await until(lambda: slow.stats().missed == many - bound, limit_s=60)
         assert resident_bytes() - before < 50 * 2**20
         assert [number for _, number in await hear(slow, bound)] == [*range(1, bound + 1)]
         with pytest.raises(SubscriptionLaggedError) as told:

@@ -6,8 +6,9 @@ import contextlib
 import time
 
 import nats
-from clustering import balanced, crash, join, until
+from clustering import balanced, crash, join
 from faults.proxy import Proxy
+from faults.waiting import until
 
 from aether.cluster.lease import RENEWALS
 from aether.cluster.lease_body import LeaseBody

@@ -7,7 +7,8 @@ import contextlib
 import time
 
 import pytest
-from clustering import balanced, join, until
+from clustering import balanced, join
+from faults.waiting import until
 
 from aether import NewEvent, NotOwnerError
 from aether.cluster.lease_body import LeaseBody

@@ -74,7 +74,7 @@ class Field:
         process = await asyncio.create_subprocess_exec(sys.executable, str(WORKER), *arguments, stdout=asyncio.subprocess.PIPE)
         worker = Worker(name, process, self.lines)
         self.workers.append(worker)
-        await until(lambda: worker.said or process.returncode is not None, 60)
+        await until(lambda: worker.said or process.returncode is not None, limit_s=60)
         assert worker.said, f"{name} ended with {process.returncode}"
         return worker
 
@@ -88,7 +88,7 @@ class Field:
 
     async def leader_after(self, term: int) -> Line:
         """Wait for the first term behind `term`."""
-        await until(lambda: any(line.term > term for line in self.leads()), 60)
+        await until(lambda: any(line.term > term for line in self.leads()), limit_s=60)
         return next(line for line in self.leads() if line.term > term)
 
     def worker(self, name: str) -> Worker:

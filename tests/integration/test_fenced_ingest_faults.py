@@ -12,8 +12,7 @@ from faults.accounts import Accounts
 from faults.dump import dump
 from faults.epochs import epoch_violations
 from faults.proxy import Proxy, every_nth, is_ack, is_event
-from faults.waiting import until
-from ingesting import feed
+from ingesting import feed, while_saving
 from owning import SHARDS, fenced_store, own
 
 from aether import NewEvent
@@ -64,9 +63,7 @@ async def test_broken_connections_lose_and_double_nothing(
         await own(store, range(SHARDS))
         async with store.ingest(on_failure=accounts.on_failure) as pipeline:
             work = asyncio.ensure_future(accounts.offer(pipeline, feed(size.pick(10_000, 50_000, 500_000))))
-            for _ in range(size.pick(4, 20, 100)):
-                seen = pipeline.stats().saved + chance.randrange(500)
-                await until(lambda seen=seen: pipeline.stats().saved > seen or work.done())
+            async for _ in while_saving(pipeline, work, size.pick(4, 20, 100), chance, 500):
                 getattr(proxy, harm)()
             await work
             await accounts.flush(pipeline)

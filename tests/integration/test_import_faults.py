@@ -129,7 +129,7 @@ async def harm_again_and_again(going: Going, work: asyncio.Future[Any], times: i
     """Do harm, spread over the import."""
     for number in range(times):
         seen = going.given.count * number // (times + 1)
-        await until(lambda seen=seen: going.settled > seen or work.done(), 120)
+        await until(lambda seen=seen: going.settled > seen or work.done(), limit_s=120)
         await harm()
 
 

@@ -11,7 +11,7 @@ from faults.accounts import Accounts
 from faults.dump import dump
 from faults.proxy import every_nth, is_ack, is_event
 from faults.waiting import until
-from ingesting import feed, through_proxy
+from ingesting import feed, through_proxy, while_saving
 
 from aether import (
     EmbeddedServer,
@@ -59,9 +59,7 @@ async def test_broken_connections_lose_and_double_nothing(nats_server, namespace
         store.ingest(on_failure=accounts.on_failure) as pipeline,
     ):
         work = asyncio.ensure_future(accounts.offer(pipeline, feed(size.pick(20_000, 100_000, 1_000_000))))
-        for _ in range(size.pick(5, 20, 100)):
-            seen = pipeline.stats().saved + chance.randrange(500)
-            await until(lambda seen=seen: pipeline.stats().saved > seen or work.done())
+        async for _ in while_saving(pipeline, work, size.pick(5, 20, 100), chance, 500):
             getattr(proxy, harm)()
         await work
         await accounts.flush(pipeline)

@@ -11,7 +11,7 @@ import pytest
 from faults.dump import dump
 from faults.proxy import every_nth, is_ack, is_event
 from faults.waiting import until
-from ingesting import through_proxy
+from ingesting import through_proxy, while_saving
 
 from aether import EmbeddedServer, Event, IngestError, JetStreamEventStore, NewEvent
 
@@ -81,9 +81,7 @@ async def test_cut_connections_double_no_new_event(nats_server, namespace, skip_
         store.ingest(skip_known=skip_known) as pipeline,
     ):
         work = asyncio.ensure_future(pipeline.put_many(iter(put)))
-        for _ in range(size.pick(6, 20, 100)):
-            seen = pipeline.stats().saved + chance.randrange(300)
-            await until(lambda seen=seen: pipeline.stats().saved > seen or work.done())
+        async for _ in while_saving(pipeline, work, size.pick(6, 20, 100), chance, 300):
             chance.choice([proxy.cut, proxy.reset])()
             for number in range(ACTORS):
                 await other.append(f"actor-{number}", NewEvent("Theirs"))

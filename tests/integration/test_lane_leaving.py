@@ -89,12 +89,12 @@ async def test_servers_of_a_cluster_that_go_one_after_another_cost_no_call(
     work = [asyncio.ensure_future(writer(number)) for number in range(10)]
     for node in range(size.pick(1, 3, 3)):
         seen = len(history.told("acked"))
-        await until(lambda seen=seen: len(history.told("acked")) >= seen + 100, 60)
+        await until(lambda seen=seen: len(history.told("acked")) >= seen + 100, limit_s=60)
         server = nats_cluster.servers[node]
         os.kill(server.pid, signal.SIGUSR2)
         await until(lambda server=server: elsewhere(server.port), LEAVE_S)
         seen = len(history.told("acked"))
-        await until(lambda seen=seen: len(history.told("acked")) >= seen + 100, 60)
+        await until(lambda seen=seen: len(history.told("acked")) >= seen + 100, limit_s=60)
         await nats_cluster.kill(node)
         await nats_cluster.restart(node)
     stop = True

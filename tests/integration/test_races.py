@@ -153,11 +153,11 @@ async def test_a_cluster_that_loses_its_leader_under_load_loses_nothing(
     work = [asyncio.ensure_future(writer(number)) for number in range(10)]
     for _ in range(size.pick(1, 4, 20)):
         seen = len(history.told("acked"))
-        await until(lambda seen=seen: len(history.told("acked")) >= seen + 100, 60)
+        await until(lambda seen=seen: len(history.told("acked")) >= seen + 100, limit_s=60)
         leader = await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")
         await nats_cluster.kill(leader)
         seen = len(history.told("acked"))
-        await until(lambda seen=seen: len(history.told("acked")) >= seen + 50, 60)
+        await until(lambda seen=seen: len(history.told("acked")) >= seen + 50, limit_s=60)
         await nats_cluster.restart(leader)
     stop = True
     await asyncio.gather(*work)

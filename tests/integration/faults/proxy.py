@@ -7,15 +7,13 @@ import contextlib
 import re
 import socket
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+
+from faults.relay import LINGER_NONE, READ_BYTES, Relay, until_one_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
 
 _SIZED = re.compile(rb"H?(?:PUB|MSG) [^\r]*?(\d+)$")
-READ_BYTES = 65_536
-LINGER_NONE = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 
 class Frame(NamedTuple):
@@ -68,7 +66,7 @@ def nothing(_: Frame) -> bool:
     return False
 
 
-class Proxy:
+class Proxy(Relay):
     """Forwards every connection to the server; what it does beside that can be changed at any time.
 
     Attributes:
@@ -81,8 +79,7 @@ class Proxy:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._target = (parts.hostname or "", parts.port or 0)
+        super().__init__(url)
         self.lose_from_server: Callable[[Frame], bool] = nothing
         self.lose_from_client: Callable[[Frame], bool] = nothing
         self.double: Callable[[Frame], bool] = nothing
@@ -91,25 +88,10 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+    async def __aexit__(self, *error: object) -> None:
         self.cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    @property
-    def url(self) -> str:
-        """Where clients connect."""
-        return f"nats://127.0.0.1:{self._port}"
+        await super().__aexit__(*error)
 
     @property
     def silent(self) -> bool:
@@ -133,19 +115,6 @@ class Proxy:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The server made this task; it is ours to wait for.
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._forward(reader, writer)
-        except asyncio.CancelledError:
-            pass  # the proxy ends
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
-
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
@@ -153,16 +122,11 @@ class Proxy:
             return
         both = {writer, server_writer}
         self._writers |= both
-        pumps = [
-            asyncio.ensure_future(self._pump(reader, server_writer, from_client=True)),
-            asyncio.ensure_future(self._pump(server_reader, writer, from_client=False)),
-        ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await until_one_ends(
+                self._pump(reader, server_writer, from_client=True), self._pump(server_reader, writer, from_client=False)
+            )
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
             self._writers -= both
             server_writer.transport.abort()
 

@@ -6,15 +6,13 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aether import JetStreamEventStore, NewEvent
-from faults.proxy import LINGER_NONE, READ_BYTES
+from faults.relay import LINGER_NONE, READ_BYTES, Relay, until_one_ends
 from faults.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from typing import Self
 
     from aether import EmbeddedServer
 
@@ -118,39 +116,20 @@ class Link:
                 return
 
 
-class Tap:
+class Tap(Relay):
     """Relays every connection to a server.
 
     Attributes:
         plan: makes the plan of each new link.
         links: the links that are up.
         seen: how many links there were.
-        tasks: what serves them.
     """
 
     def __init__(self, url: str = "") -> None:
-        self.lead_to(url)
+        super().__init__(url)
         self.plan: Callable[[], Plan] = Plan
         self.links: list[Link] = []
         self.seen = 0
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=READ_BYTES)
-        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in list(self.tasks):
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    def lead_to(self, url: str) -> None:
-        """Relay to this server from now on."""
-        parts = urlsplit(url)
-        self._target = (parts.hostname or "", parts.port or 0)
 
     @property
     def lanes(self) -> list[Link]:
@@ -163,19 +142,7 @@ class Tap:
         (link,) = self.lanes
         return link
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
-        try:
-            await self._relay(reader, writer)
-        except asyncio.CancelledError:
-            pass  # the tap ends
-        finally:
-            self.tasks.discard(task)
-            writer.transport.abort()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         plan = self.plan()
         self.seen += 1
         try:
@@ -184,15 +151,11 @@ class Tap:
             return
         link = Link(plan, writer, server_writer)
         self.links.append(link)
-        ways = [asyncio.ensure_future(link.down(server_reader)), asyncio.ensure_future(link.up(reader))]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await until_one_ends(link.down(server_reader), link.up(reader))
         finally:
-            for way in ways:
-                way.cancel()
             self.links.remove(link)
             link.cut()
-            await asyncio.gather(*ways, return_exceptions=True)
 
 
 def once(plan: Plan) -> Callable[[], Plan]:

@@ -16,15 +16,18 @@ GRACE_S, TURN_S = 1.0, 0.05
 """How much longer than `timeout_s` a call may take, as promised; and how much of that each look takes."""
 
 
-async def until(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
+async def until(condition: Callable[[], object], what: str = "what was waited for", *, limit_s: float = 20.0) -> None:
     """Wait until the condition holds.
 
     Raises:
-        TimeoutError: it does not within `deadline_s`.
+        TimeoutError: it does not within `limit_s`.
     """
-    async with asyncio.timeout(deadline_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for is state of others, who tell nobody
-            await asyncio.sleep(POLL_S)
+    try:
+        async with asyncio.timeout(limit_s):
+            while not condition():  # noqa: ASYNC110 - what is waited for is state of others, who tell nobody
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise TimeoutError(f"after {limit_s:g} s still not: {what}") from None
 
 
 async def in_time(call: Awaitable[T], timeout_s: float) -> T:
