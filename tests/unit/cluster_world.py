@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aether.cluster.members import Member, Members
 from aether.cluster.planner import Planner, Situation
+from aether.cluster.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class Process:
     position: int = 0
     holding: set[int] = field(default_factory=set)
     busy: set[int] = field(default_factory=set)
+    moved_here: set[int] = field(default_factory=set)
     late_at: float = 0.0
     reminded: bool = False
     given_up_until: float = 0.0
@@ -286,6 +288,8 @@ class World:
 
         def take() -> None:
             if position > process.position:
+                coming = {} if process.table is None else process.table.moving
+                process.moved_here.update(shard for shard, target in coming.items() if target == process.name)
                 process.table, process.position = table, position
                 self.follow(process)
 
@@ -340,7 +344,7 @@ class World:
         process.holding.add(shard)
 
     def tell(self, process: Process) -> None:
-        """Tell the leader what was let go; the word may be late, lost, or come twice."""
+        """Tell the leader what was let go and taken; the word may be late, lost, or come twice."""
         table, position = process.table, process.position
         if table is None or not process.alive:
             return
@@ -349,11 +353,13 @@ class World:
             for shard in table.moving
             if table.owners[shard] == process.name and shard not in process.holding and shard not in process.busy
         ]
-        if not free:
+        taken = [shard for shard in process.moved_here & process.holding if self.wants(process, shard)]
+        if not free and not taken:
             return
+        told = Progress(process.name, position, free, taken)
         for _ in range(self.random.choice((0, 1, 1, 1, 2))):
             late_s = self.soon() if self.random.random() < 0.9 else self.random.uniform(0.05, 1.0)
-            self.at(late_s, lambda: self.hear(process.name, free, position))
+            self.at(late_s, lambda: self.hear(process, told))
         if not process.reminded:
             process.reminded = True
             self.at(0.25, lambda: self.remind(process))
@@ -363,11 +369,12 @@ class World:
         process.reminded = False
         self.tell(process)
 
-    def hear(self, name: str, shards: list[int], position: int) -> None:
-        """Have the leader hear what was let go."""
+    def hear(self, process: Process, told: Progress) -> None:
+        """Have the leader hear it."""
         if self.leader is not None and self.leader.alive and self.brain is not None and not self.down:
-            self.brain.released(name, shards, position)
-            self.decide(self.leader)
+            process.moved_here.difference_update(told.taken)
+            if self.brain.hear(told):
+                self.decide(self.leader)
 
     # Looking.
 

@@ -10,6 +10,7 @@ import pytest
 import aether.cluster.shards
 from aether.cluster.changes import Changes
 from aether.cluster.hooks import Hooks
+from aether.cluster.progress import Progress
 from aether.cluster.shards import TAKES_MAX, Shards
 from aether.cluster.table import SHARDS, Table
 from aether.errors import DeadlineError, NotOwnerError, ServerUnavailableError, ShardUnavailableError
@@ -188,14 +189,32 @@ async def test_lets_go_in_order_and_tells():
     at.store.in_flight[1] = asyncio.Event()
     at.follow([1, 2], {1: "b"})
     await at.until(lambda: 1 not in at.shards.open)
-    assert at.shards.releases() == (2, [])
+    assert at.shards.progress() is None
     assert ("release", 1) not in at.calls
     at.store.in_flight[1].set()
-    await at.until(lambda: at.shards.releases()[1])
-    assert at.shards.releases() == (2, [1])
+    await at.until(at.shards.progress)
+    assert at.shards.progress() == Progress("a", 2, [1], [])
     assert ("release", 1) in at.calls
     at.follow([2])
-    assert at.shards.releases() == (3, [])
+    assert at.shards.progress() is None
+
+
+async def test_tells_what_was_moved_here_and_is_taken():
+    """Of a shard that was moved to this node the leader is told once it takes writes, until it has heard; of others not."""
+    at = Setting()
+    at.shards.joined(1)
+    at.follow([1], {5: "a"})
+    await at.settled()
+    assert at.shards.progress() is None
+    at.slow = asyncio.Event()
+    at.follow([1, 2, 5])
+    await at.until(lambda: 5 in at.store.taken)
+    assert at.shards.progress() is None
+    at.slow.set()
+    await at.settled()
+    assert at.shards.progress() == Progress("a", 2, [], [5])
+    at.shards.told([5])
+    assert at.shards.progress() is None
 
 
 async def test_writers_wait_while_a_shard_moves():
@@ -207,7 +226,7 @@ async def test_writers_wait_while_a_shard_moves():
     await at.shards.gate(1, at.soon())
     at.follow([1, 2, 3], {1: "c", 2: "c"})
     gone, kept = (asyncio.create_task(at.shards.gate(shard, at.soon())) for shard in (1, 2))
-    await at.until(lambda: at.shards.releases()[1] == [1, 2])
+    await at.until(lambda: at.shards.progress() == Progress("a", 2, [1, 2], []))
     assert not gone.done()
     assert not kept.done()
     at.follow([2, 3], others="c")

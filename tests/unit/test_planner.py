@@ -10,7 +10,8 @@ import pytest
 from cluster_world import DRAIN_S, SETTLE_S, TTL_S, World
 
 from aether.cluster.members import Member, Members
-from aether.cluster.planner import GATHER_S, Planner, Situation
+from aether.cluster.planner import GATHER_S, TAKE_S, Planner, Situation
+from aether.cluster.progress import Progress
 from aether.cluster.table import SHARDS, Table
 
 if TYPE_CHECKING:
@@ -227,12 +228,21 @@ class GivesBeforeRelease(Planner):
             move.released = True
 
 
+class ForgetsGifts(Planner):
+    """Bug: a shard is moved once it was given."""
+
+    def learn(self, table, position, now):
+        """Forget who is to take what."""
+        super().learn(table, position, now)
+        self._gifts = {}
+
+
 class HearsOldWords(Planner):
     """Bug: what a node let go in an earlier move counts for a later one."""
 
-    def released(self, node, shards, position):
+    def hear(self, told):
         """Take any word for a fresh one."""
-        super().released(node, shards, 1 << 60)
+        return super().hear(Progress(told.node, 1 << 60, told.released, told.taken))
 
 
 class NoGrace(Planner):
@@ -273,12 +283,66 @@ def test_moves_are_known_without_an_ack():
 
     moving = plan(100.0, Table.of(9, ["a"] * SHARDS, {}), 10)
     assert plan(100.1, moving, 11) is None  # as it is read again, since no ack came
-    brain.released("a", moving.moving, 11)
+    brain.hear(Progress("a", 11, [*moving.moving], []))
     given = plan(100.2, moving, 11)
     assert given.owners.count("b") == 64
     assert plan(100.3, given, 12) is None
-    later = plan(100.3 + DRAIN_S, given, 12)
+    brain.hear(Progress("b", 12, [], [*moving.moving]))
+    moving = plan(100.4, given, 12)
+    assert plan(100.5, moving, 13) is None
+    later = plan(100.5 + DRAIN_S, moving, 13)
     assert later.owners.count("b") == 128  # the next ones were not let go in time
+
+
+def standing_still(planner: type[Planner]) -> int:
+    """Say how many shards are let go or not yet taken at a time at most, of which eight may be, where taking is slow."""
+    brain = planner(ttl_s=TTL_S, settle_s=0.0, drain_s=DRAIN_S, moves_max=8)
+    members = Members(lambda: 0.0)
+    for name in "ab":
+        members.see(Member(name=name, incarnation=1))
+    table, position, now, most = Table.of(9, ["a"] * SHARDS, {}), 10, 100.0, 0
+    untaken: list[int] = []
+    for turn in range(100):
+        now += 0.01
+        decided = brain.plan(Situation(now, 9, 0.0, 0.0, members.present, members.left, table, position)).table
+        if decided is not None:
+            untaken += [shard for shard in table.moving if decided.owners[shard] == "b"]
+            table, position = decided, position + 1
+            brain.learn(table, position, now)
+        most = max(most, len(table.moving) + len(untaken))
+        brain.hear(Progress("a", position, [*table.moving], []))
+        if turn % 5 == 0 and untaken:
+            brain.hear(Progress("b", position, [], [untaken.pop(0)]))
+    assert table.owners.count("b") > 16  # it goes on
+    return most
+
+
+def test_no_more_stand_still_than_may():
+    """A shard counts as moving until it is taken, however much faster owners let go than others take."""
+    assert standing_still(Planner) == 8
+
+
+def test_counting_only_until_the_release_is_found():
+    """A planner that takes a shard for moved as soon as it was given lets many stand still at a time."""
+    assert standing_still(ForgetsGifts) > 8
+
+
+def test_a_target_that_says_nothing_holds_up_nobody_for_long():
+    """A shard that its new owner never says to have taken counts as moving for a while only."""
+    brain = Planner(ttl_s=TTL_S, settle_s=0.0, drain_s=DRAIN_S, moves_max=8)
+    members = Members(lambda: 0.0)
+    for name in "ab":
+        members.see(Member(name=name, incarnation=1))
+
+    def plan(now: float, table: Table, position: int) -> tuple[Table | None, float | None]:
+        return brain.plan(Situation(now, 9, 0.0, 0.0, members.present, members.left, table, position))
+
+    moving, _ = plan(100.0, Table.of(9, ["a"] * SHARDS, {}), 10)
+    assert plan(100.1, moving, 11)[0] is None
+    brain.hear(Progress("a", 11, [*moving.moving], []))
+    given, _ = plan(100.2, moving, 11)
+    assert plan(100.3, given, 12) == (None, 100.3 + TAKE_S)
+    assert len(plan(100.3 + TAKE_S, given, 12)[0].moving) == 8
 
 
 def old_words(planner: type[Planner]) -> bool:
@@ -303,10 +367,10 @@ def old_words(planner: type[Planner]) -> bool:
     assert not table.moving
     members.see(Member(name="b", incarnation=3))
     decide(12)
-    brain.released("a", first, 11)
+    brain.hear(Progress("a", 11, [*first], []))
     decide(13)
     early = "b" in table.owners
-    brain.released("a", first, 12)
+    brain.hear(Progress("a", 12, [*first], []))
     decide(14)
     assert table.owners.count("b") == len(first)
     return early

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     Handler = Callable[[bytes], Awaitable[bytes]]
 
-__all__ = ["DRAIN", "RELEASED", "REPAIR", "NodeCalls"]
+__all__ = ["DRAIN", "PROGRESS", "REPAIR", "NodeCalls"]
 
 _LOG = logging.getLogger("aether.cluster")
 _VERB = re.compile(r"[a-z][a-z-]{0,31}")
 
-DRAIN, RELEASED, REPAIR = "drain", "released", "repair"
-"""What every node is asked: to give its shards away; where it leads, to hear what another has let go; and to repair an actor that
-it owns."""
+DRAIN, PROGRESS, REPAIR = "drain", "progress", "repair"
+"""What every node is asked: to give its shards away; where it leads, to hear what another has let go and taken;
+and to repair an actor that it owns."""
 
 RUNNING_MAX = 50_000
 RUNNING_BYTES_MAX = 64 * 1024 * 1024

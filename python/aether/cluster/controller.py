@@ -1,4 +1,4 @@
-"""The leader's work: decide by the planner, write the table under its guard, and hear who has let go what.
+"""The leader's work: decide by the planner, write the table under its guard, and hear who has let go what, and who has taken it.
 
 The first thing a new leader writes is the table with its own term. What an earlier leader still has under way is refused from
 then on, because it names an older position. Nothing is decided on a table that is not the last one: the guard says so.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from aether.cluster.planner import Situation
 from aether.cluster.pulse import until
@@ -25,9 +23,10 @@ if TYPE_CHECKING:
 
     from aether.cluster.members import Members
     from aether.cluster.planner import Planner
+    from aether.cluster.progress import Progress
     from aether.nats.coordination import Coordination
 
-__all__ = ["Controller", "Released", "TableView"]
+__all__ = ["Controller", "TableView"]
 
 _LOG = logging.getLogger("aether.cluster")
 
@@ -36,20 +35,6 @@ WRITE_S = 2.0
 
 REFUSALS_TOLD = FAILURES_TOLD = 3
 """A refusal or two are another leader's last words, and a failure or two a connection that is made anew."""
-
-
-class Released(msgspec.Struct):
-    """What a node tells the leader that it does not hold.
-
-    Attributes:
-        node: its name.
-        position: the table by which.
-        shards: the shards.
-    """
-
-    node: str
-    position: int
-    shards: list[int]
 
 
 class TableView:
@@ -134,12 +119,12 @@ class Controller:
         """Decide again: something changed."""
         self._woken.set()
 
-    def released(self, told: Released) -> bool:
-        """Take it that a node does not hold these shards; False: this node does not lead."""
+    def hear(self, told: Progress) -> bool:
+        """Take how far a node has come; False: this node does not lead."""
         if self._planner is None:
             return False
-        self._planner.released(told.node, told.shards, told.position)
-        self.wake()
+        if self._planner.hear(told):
+            self.wake()
         return True
 
     async def lead(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aether.cluster.calls import DRAIN, RELEASED, REPAIR, NodeCalls
+from aether.cluster.calls import DRAIN, PROGRESS, REPAIR, NodeCalls
 from aether.cluster.changes import Changes
 from aether.cluster.controller import Controller
 from aether.cluster.hooks import Hooks
@@ -22,7 +22,7 @@ from aether.cluster.lease_keeper import LeaseKeeper
 from aether.cluster.membership import Membership
 from aether.cluster.planner import Planner
 from aether.cluster.pulse import Pulse
-from aether.cluster.releasing import Releasing
+from aether.cluster.reporting import Reporting
 from aether.cluster.shards import Shards
 from aether.cluster.supervisor import Supervisor
 from aether.cluster.view import ClusterView
@@ -132,7 +132,7 @@ class NodeParts:
             on_lost=lambda term, reason, body: self._on_change(),  # noqa: ARG005 - of the protocol
         )
         self.controller = Controller(self.coordination, table_subject(namespace), self.view.tables, self.view.members, boot_time)
-        self.releasing = Releasing(name, self.shards, self.controller, self.calls, lambda: self.view.leader)
+        self.reporting = Reporting(name, self.shards, self.controller, self.calls, lambda: self.view.leader)
         self.leading = Leading(
             self.leadership,
             self.membership,
@@ -152,7 +152,7 @@ class NodeParts:
         await self.connection.ready(deadline)
         await self.store.__aenter__()
         await self.coordination.open(deadline, replicas=self.settings.replicas)
-        self.calls.serve(RELEASED, self.releasing.hear)
+        self.calls.serve(PROGRESS, self.reporting.hear)
         self.calls.serve(DRAIN, self._drain)
         self.calls.serve(REPAIR, self._repair)
         await self.calls.listen()
@@ -160,7 +160,7 @@ class NodeParts:
         self.view.start()
         self._supervisor.start(self.leading.run, "lead")
         self._supervisor.start(self.membership.mind, "mind")
-        self._supervisor.start(self.releasing.run, "releases")
+        self._supervisor.start(self.reporting.run, "report")
         self._supervisor.start(self._listen, "listen")
         self.leadership.start()  # it is wanted as long as this node is a member
         self.membership.join()
@@ -236,7 +236,7 @@ class NodeParts:
         self.shards.follow(table, position)
 
     def _on_shards(self) -> None:
-        self.releasing.wake()
+        self.reporting.wake()
         self.pulse.beat()
 
     def _on_change(self) -> None:

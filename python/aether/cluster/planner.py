@@ -1,8 +1,9 @@
 """What the leader decides: which node gets which shard, and when. Pure: time, members and table come in, a new table comes out.
 
 Shards are given by a sticky quota (`assign`), so as few as possible move. One that has a living owner is moved in two steps: its
-owner is told to let it go, and only when it has said so, or has been silent for too long, is the shard given on. One whose owner
-is dead is given at once. None of that makes writes safe, the epoch records do; it makes moves short and rare.
+owner is told to let it go, and only when it has said so, or has been silent for too long, is the shard given on. It counts as
+moving until its new owner has said that it takes writes, so that no more stand still at a time than may. One whose owner is dead
+is given at once. None of that makes writes safe, the epoch records do; it makes moves short and rare.
 
 The hard question is who is dead. A lease that expired says so, but when NATS itself was away every lease expires, and its owners
 come back within moments. So absence counts as death only for a leader that has been watching without a break, and has kept its
@@ -19,10 +20,11 @@ from aether._native import assign
 from aether.cluster.table import SHARDS, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from aether.cluster.members import Present
+    from aether.cluster.progress import Progress
 
     Assign = Callable[[list[int], list[tuple[str, int]]], list[int]]
 
@@ -30,6 +32,9 @@ __all__ = ["GATHER_S", "Plan", "Planner", "Situation"]
 
 GATHER_S = 0.2
 """How long the first members of a cluster are waited for, so that the first of them does not get everything for a moment."""
+
+TAKE_S = 1.0
+"""How long a node may take to say that a shard that was moved to it takes writes, before the next one is moved all the same."""
 
 
 class Situation(NamedTuple):
@@ -85,6 +90,20 @@ class _Move:
     released: bool = False
 
 
+class _Gift(NamedTuple):
+    """A shard that was moved to a node, which has not said yet that it takes writes.
+
+    Attributes:
+        target: the node.
+        position: the table that gave it, as far as this leader knows.
+        since: when that was.
+    """
+
+    target: str
+    position: int
+    since: float
+
+
 class Planner:
     """Decides for one leader, for one term.
 
@@ -92,7 +111,8 @@ class Planner:
         ttl_s: how long a lease lives, in seconds.
         settle_s: how long a node must be there before shards are moved to it.
         drain_s: how long an owner may take to let a shard go.
-        moves_max: how many shards are moved at a time.
+        moves_max: how many shards are moved at a time, from the table that takes one from its owner on until its target takes
+            writes to it.
         assign: gives shards to nodes by their weights; another one is for tests.
     """
 
@@ -100,6 +120,7 @@ class Planner:
         self._ttl_s, self._settle_s, self._drain_s, self._moves_max = ttl_s, settle_s, drain_s, moves_max
         self._assign = assign or _native_assign
         self._moves: dict[int, _Move] = {}
+        self._gifts: dict[int, _Gift] = {}
         self._position = 0
 
     def learn(self, table: Table, position: int, now: float) -> None:
@@ -114,17 +135,34 @@ class Planner:
             # Of a stream that was made anew, or fell back, positions begin anew too.
             goes_on = known is not None and known.owner == owner and known.position <= position
             moves[shard] = known if known is not None and goes_on else _Move(owner, position, now)
-        self._moves = moves
+        gifts = {
+            shard: gift
+            for shard, gift in self._gifts.items()
+            if shard not in moves and table.owners[shard] == gift.target and gift.position <= position
+        }
+        for shard, move in self._moves.items():
+            target = table.owners[shard]
+            if shard not in moves and target not in (None, move.owner):
+                gifts[shard] = _Gift(target, position, now)
+        self._moves, self._gifts = moves, gifts
 
-    def released(self, node: str, shards: Iterable[int], position: int) -> None:
-        """Take it that a node does not hold these shards, and will not by any table up to the one at `position`.
+    def hear(self, told: Progress) -> bool:
+        """Take how far a node has come, and say whether that is news.
 
-        What it said of an earlier move of the same shard is not heeded: it may hold it again.
+        What it let go it does not hold, and will not by any table up to the one that it names. What it said of an earlier move of
+        the same shard is not heeded: it may hold it again.
         """
-        for shard in shards:
+        is_news = False
+        for shard in told.released:
             move = self._moves.get(shard)
-            if move is not None and move.owner == node and position >= move.position:
-                move.released = True
+            if move is not None and not move.released and move.owner == told.node and told.position >= move.position:
+                move.released = is_news = True
+        for shard in told.taken:
+            gift = self._gifts.get(shard)
+            if gift is not None and gift.target == told.node and told.position >= gift.position:
+                del self._gifts[shard]
+                is_news = True
+        return is_news
 
     def plan(self, at: Situation) -> Plan:
         """Decide."""
@@ -132,6 +170,9 @@ class Planner:
             self.learn(at.table, at.position, at.now)
         if at.steady_since is None:
             return Plan(None, None)  # who does not see cannot tell the dead from the living
+        self._gifts = {
+            shard: gift for shard, gift in self._gifts.items() if gift.target in at.present and at.now < gift.since + TAKE_S
+        }
         draft = _Draft(at, sure=at.now >= at.steady_since + self._ttl_s)
         if draft.is_first and at.now < at.led_since + GATHER_S:
             return Plan(None, at.led_since + GATHER_S)
@@ -151,6 +192,7 @@ class Planner:
                 if free:
                     draft.owners[shard] = target
                     del draft.moving[shard]
+                    draft.gifts += owner is not None
             elif not draft.is_missed(target) or owner is None:
                 # Nobody to give it to. Its owner, should it have let go, takes it back unless another is found below.
                 del draft.moving[shard]
@@ -172,7 +214,8 @@ class Planner:
 
     def _give(self, draft: _Draft, eligible: list[tuple[str, int]]) -> None:
         """Give what nobody owns, and begin to move what others are to own."""
-        if not eligible:
+        room = self._room(draft)
+        if not eligible or (not room and None not in draft.owners):
             return
         index: dict[str | None, int] = {name: place for place, (name, _) in enumerate(eligible)}
         wanted = draft.owners.copy()
@@ -189,8 +232,17 @@ class Planner:
             if owner is None:
                 draft.owners[shard] = target
                 draft.moving.pop(shard, None)
-            elif not missed and shard not in draft.moving and target != owner and len(draft.moving) < self._moves_max:
+            elif not missed and shard not in draft.moving and target != owner and room:
                 draft.moving[shard] = target
+                room -= 1
+
+    def _room(self, draft: _Draft) -> int:
+        """Return how many more shards may begin to move: none before half of those that may have done so.
+
+        Every node reads every table, so it is better to have a few moves in each than a table for each.
+        """
+        room = self._moves_max - len(draft.moving) - len(self._gifts) - draft.gifts
+        return room if 2 * room >= self._moves_max else 0
 
     def _wake_at(self, draft: _Draft, settle_at: float | None) -> float | None:
         at = draft.at
@@ -200,6 +252,7 @@ class Planner:
         for shard in draft.moving:
             move = self._moves.get(shard)
             times.append((at.now if move is None else move.since) + self._drain_s)
+        times += [gift.since + TAKE_S for gift in self._gifts.values()]
         return min((time for time in times if time > at.now), default=None)
 
 
@@ -214,6 +267,7 @@ class _Draft:
         self.owners = [None if owner in dead else owner for owner in owners] if dead else list(owners)
         self.moving = {} if at.table is None else dict(at.table.moving)
         self.is_first = known == dead
+        self.gifts = 0
 
     def named(self) -> set[str]:
         """Return everybody who owns something, or is to."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aether.cluster.changes import ClusterChange
 from aether.cluster.ending import end_tasks
+from aether.cluster.progress import Progress
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.room import Room
 from aether.errors import AetherError, NotOwnerError, ShardUnavailableError
@@ -20,7 +21,7 @@ from aether.nats.pauses import backoff_s
 from aether.nats.waiting import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from aether.cluster.changes import Changes
     from aether.cluster.hooks import Hooks
@@ -83,7 +84,7 @@ class Shards:
         take_s: how long one attempt to take a shard may take, in seconds.
         valid: says whether this node is a member at this moment, by the clock.
         sees: says whether this node sees the cluster at this moment, so that the last table it knows is the last there is.
-        told: called when `releases` may be others.
+        told: called when `progress` may be other.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Shards:
         self._table: Table | None = None
         self._position = 0
         self._wanted: frozenset[int] = frozenset()
+        self._moved_here: set[int] = set()  # and the leader does not know yet that they are taken
         self._incarnation = 0  # 0: no member at the moment
         self._over = False
         self._busy: dict[int, asyncio.Task[None]] = {}
@@ -122,7 +124,10 @@ class Shards:
 
     def follow(self, table: Table, position: int) -> None:
         """Take and let go what this table says."""
-        self._table, self._position = table, position
+        before, self._table, self._position = self._table, table, position
+        if before is not None:
+            moved = (shard for shard, target in before.moving.items() if target == self._node_id)
+            self._moved_here.update(shard for shard in moved if table.owners[shard] == self._node_id)
         self._reconcile()
         for shard in [*self._waiting]:
             self._wake(shard)
@@ -169,6 +174,7 @@ class Shards:
             self._wanted = table.shards_of(self._node_id) - table.moving.keys()
         else:
             self._wanted = frozenset()
+        self._moved_here &= self._wanted
         for shard in sorted(self._wanted ^ self._held.keys(), key=lambda shard: shard not in self._asked):
             self._spawn(shard)
         self._pulse.beat()
@@ -279,17 +285,22 @@ class Shards:
         """Say whether everything that the table gives takes writes, and nothing else is held."""
         return not self._busy and self.open.keys() == self._wanted
 
-    def releases(self) -> tuple[int, list[int]]:
-        """Return the position of the last table, and what it wants this node to let go and is not held."""
+    def progress(self) -> Progress | None:
+        """Return what the leader is to know of how far this node has come with the last table; None: nothing."""
         table = self._table
         if table is None or not self._incarnation:
-            return self._position, []
-        free = [
+            return None
+        released = [
             shard
             for shard in table.moving
             if table.owners[shard] == self._node_id and shard not in self._held and shard not in self._busy
         ]
-        return self._position, free
+        taken = [shard for shard in self._moved_here if shard in self.open]
+        return Progress(self._node_id, self._position, released, taken) if released or taken else None
+
+    def told(self, taken: Collection[int]) -> None:
+        """Take it that the leader knows that these are taken."""
+        self._moved_here.difference_update(taken)
 
     def owner_of(self, shard: int) -> str | None:
         """Return who else is to be asked about a shard: its owner, or who gets it where this node lets it go; None: nobody."""

@@ -1,4 +1,4 @@
-"""How a node tells the leader what it has let go.
+"""How a node tells the leader what it has let go, and what of the shards that were moved to it it has taken.
 
 It says so again and again until the table moves on: a word may be lost, and leaders change.
 """
@@ -9,10 +9,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from aether.cluster.calls import RELEASED
-from aether.cluster.controller import Released
+from aether.cluster.calls import PROGRESS
+from aether.cluster.progress import Progress
 from aether.cluster.pulse import until
 from aether.errors import AetherError
 from aether.nats.errors import NoRespondersError, UnansweredError
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from aether.cluster.controller import Controller
     from aether.cluster.shards import Shards
 
-__all__ = ["Releasing"]
+__all__ = ["Reporting"]
 
 _LOG = logging.getLogger("aether.cluster")
 
@@ -33,11 +31,10 @@ AGAIN_S = 0.25
 """How long the table may take to move on before the leader is told again."""
 
 HEARD, NOT_LEADING = b"1", b"0"
-_DECODE = msgspec.json.Decoder(Released)
 
 
-class Releasing:
-    """Tells the leader what this node has let go; on the leader, hears it.
+class Reporting:
+    """Tells the leader how far this node has come; on the leader, hears it.
 
     Args:
         node_id: the node's name.
@@ -59,27 +56,34 @@ class Releasing:
 
     async def run(self) -> None:
         """Tell, for ever."""
+        loop = asyncio.get_running_loop()
+        said: tuple[Progress, str | None] | None = None
+        again_at = loop.time()
         while True:
             self._woken.clear()
-            position, shards = self._shards.releases()
-            if shards:
-                await self._tell(Released(self._node_id, position, shards))
-            await until(self._woken, asyncio.get_running_loop().time() + AGAIN_S if shards else None)
+            leader, progress = self._leader(), self._shards.progress()
+            if progress is not None and ((progress, leader) != said or loop.time() >= again_at):
+                if await self._tell(progress, leader):
+                    self._shards.told(progress.taken)
+                said, again_at = (progress, leader), loop.time() + AGAIN_S
+            await until(self._woken, None if progress is None else again_at)
 
-    async def _tell(self, told: Released) -> None:
-        if self._controller.released(told):
-            return
-        leader = self._leader()
+    async def _tell(self, progress: Progress, leader: str | None) -> bool:
+        """Tell the leader, and say whether it has heard."""
+        if self._controller.hear(progress):
+            return True
         if leader is None or leader == self._node_id:
-            return  # nobody decides at the moment
+            return False  # nobody decides at the moment
         deadline = asyncio.get_running_loop().time() + ASK_S
         try:
-            answer = await self._calls.request(leader, RELEASED, msgspec.json.encode(told), deadline)
-            if answer != HEARD:
-                _LOG.debug("%s does not lead any more", leader)
+            answer = await self._calls.request(leader, PROGRESS, progress.encode(), deadline)
         except (AetherError, NoRespondersError, UnansweredError) as error:
-            _LOG.info("the leader %s was not told of %d shards that were let go: %s", leader, len(told.shards), error)
+            _LOG.info("the leader %s was not told of %d shards that were let go: %s", leader, len(progress.released), error)
+            return False
+        if answer != HEARD:
+            _LOG.debug("%s does not lead any more", leader)
+        return answer == HEARD
 
     async def hear(self, body: bytes) -> bytes:
-        """Take what another node has let go."""
-        return HEARD if self._controller.released(_DECODE.decode(body)) else NOT_LEADING
+        """Take how far another node has come."""
+        return HEARD if self._controller.hear(Progress.decode(body)) else NOT_LEADING
