@@ -36,6 +36,9 @@ GATHER_S = 0.2
 TAKE_S = 1.0
 """How long a node may take to say that a shard that was moved to it takes writes, before the next one is moved all the same."""
 
+TOGETHER_S = 0.05
+"""How long moves wait for others, to begin in one table."""
+
 
 class Situation(NamedTuple):
     """What a decision is made on; times are in seconds, on one clock.
@@ -122,6 +125,7 @@ class Planner:
         self._moves: dict[int, _Move] = {}
         self._gifts: dict[int, _Gift] = {}
         self._position = 0
+        self._began_at = 0.0
 
     def learn(self, table: Table, position: int, now: float) -> None:
         """Take it that this is the last table, at this position: our own, whether or not an ack told of it, or another's."""
@@ -217,6 +221,7 @@ class Planner:
         room = self._room(draft)
         if not eligible or (not room and None not in draft.owners):
             return
+        at = draft.at
         index: dict[str | None, int] = {name: place for place, (name, _) in enumerate(eligible)}
         wanted = draft.owners.copy()
         for shard, target in draft.moving.items():
@@ -235,14 +240,16 @@ class Planner:
             elif not missed and shard not in draft.moving and target != owner and room:
                 draft.moving[shard] = target
                 room -= 1
+                self._began_at = at.now
 
     def _room(self, draft: _Draft) -> int:
-        """Return how many more shards may begin to move: none before half of those that may have done so.
+        """Return how many more shards may begin to move.
 
-        Every node reads every table, so it is better to have a few moves in each than a table for each.
+        None until half of those that may have room, for a while: every node reads every table, so a few moves in each are better
+        than a table for each.
         """
-        room = self._moves_max - len(draft.moving) - len(self._gifts) - draft.gifts
-        return room if 2 * room >= self._moves_max else 0
+        room = max(0, self._moves_max - len(draft.moving) - len(self._gifts) - draft.gifts)
+        return room if 2 * room >= self._moves_max or draft.at.now >= self._began_at + TOGETHER_S else 0
 
     def _wake_at(self, draft: _Draft, settle_at: float | None) -> float | None:
         at = draft.at
@@ -253,6 +260,8 @@ class Planner:
             move = self._moves.get(shard)
             times.append((at.now if move is None else move.since) + self._drain_s)
         times += [gift.since + TAKE_S for gift in self._gifts.values()]
+        if draft.moving or self._gifts:
+            times.append(self._began_at + TOGETHER_S)
         return min((time for time in times if time > at.now), default=None)
 
 
