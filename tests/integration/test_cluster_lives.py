@@ -7,14 +7,29 @@ import contextlib
 import time
 
 import pytest
-from clustering import balanced, join
+from clustering import TIMEOUT_S, balanced, join
 from faults.waiting import until
 
 from aether import NewEvent, NotOwnerError
+from aether.cluster import ActorHost
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.members import MEMBERS_MAX
 from aether.errors import AetherError, DeadlineError
 from aether.nats.subjects import member_subject
+
+
+class Counter:
+    """An actor that counts."""
+
+    initial = 0
+
+    def apply(self, state, event):
+        """One more."""
+        return state + 1
+
+    def handle(self, state, command):
+        """Count."""
+        return NewEvent("Counted"), state + 1
 
 
 async def test_drained_node_stays_and_owns_nothing(nats_server, namespace):
@@ -61,6 +76,24 @@ async def test_replaced_node_stops_for_good(nats_server, namespace):
             assert "another process joined" in reasons[0]
             await asyncio.sleep(0.3)  # it does not come back
             assert len(second.shards) == 1021
+
+
+async def test_replaced_node_answers_for_its_successor_no_more(nats_server, namespace):
+    """What is asked of a name is answered by the process that has it now, as long as the one that had it may go on living."""
+    first = join(nats_server.url, namespace, "a")
+    async with (
+        join(nats_server.url, namespace, "b", weight=0) as asking,
+        ActorHost(asking, lambda _: Counter(), timeout_s=TIMEOUT_S) as host,
+        first,
+    ):
+        async with ActorHost(first, lambda _: Counter()):
+            await first.settled()
+            assert await host.ask("x", None) == 1
+            second = await join(nats_server.url, namespace, "a").__aenter__()
+        async with contextlib.aclosing(second), ActorHost(second, lambda _: Counter()) as successor:
+            await until(lambda: first._parts.calls._heard is None, "the first one hears nothing any more")
+            assert [await host.ask("x", None) for _ in range(20)] == [*range(2, 22)]
+            assert (successor.stats().handled, host.stats().sent) == (20, 21)
 
 
 async def test_outage_moves_nothing(fresh_nats_server, namespace):

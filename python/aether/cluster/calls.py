@@ -72,6 +72,7 @@ class NodeCalls:
         self._running: dict[str, set[asyncio.Task[None]]] = {}
         self._bytes = 0  # of the requests that are handled
         self._heard: tuple[Client, Subscription] | None = None
+        self._is_deaf = False
 
     # Being asked.
 
@@ -82,9 +83,18 @@ class NodeCalls:
             NoRespondersError: the connection is lost.
         """
         client = self._connection.client
-        if self._heard is not None and self._heard[0] is client:
+        if self._is_deaf or (self._heard is not None and self._heard[0] is client):
             return
         self._heard = (client, await subscribe(client, self._own, "", self._take))
+        if self._is_deaf:  # since then
+            await self.deafen()
+
+    async def deafen(self) -> None:
+        """Hear no more, for good: another process has the name, and whoever asks it must not be answered by this one."""
+        self._is_deaf = True
+        if self._heard is not None:
+            heard, self._heard = self._heard, None
+            await unsubscribe(heard[1])
 
     def serve(self, verb: str, handler: Handler) -> None:
         """Have requests of this kind handled, each in a task of its own.
@@ -117,9 +127,7 @@ class NodeCalls:
     async def aclose(self) -> None:
         """Hear no more, and end what is being handled."""
         self._handlers.clear()
-        if self._heard is not None:
-            heard, self._heard = self._heard, None
-            await unsubscribe(heard[1])
+        await self.deafen()
         running = [task for tasks in self._running.values() for task in tasks]
         await end_tasks(running)
 

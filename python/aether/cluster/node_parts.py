@@ -159,7 +159,7 @@ class NodeParts:
         await self.watch.start(deadline)
         self.view.start()
         self._supervisor.start(self.leading.run, "lead")
-        self._supervisor.start(self.membership.mind, "mind")
+        self._supervisor.start(self._mind, "mind")
         self._supervisor.start(self.reporting.run, "report")
         self._supervisor.start(self._listen, "listen")
         self.leadership.start()  # it is wanted as long as this node is a member
@@ -224,6 +224,11 @@ class NodeParts:
                     self.view.believe(await self.coordination.read(table_subject(self.settings.namespace), until))
             except (AetherError, NoRespondersError) as error:
                 _LOG.info("%r does not hear everything until the watch begins anew: %s", self.membership.facts.name, error)
+
+    async def _mind(self) -> None:
+        """Stop for good when this node is replaced."""
+        await self.membership.mind()
+        await self.calls.deafen()
 
     def _on_joined(self, incarnation: int) -> None:
         self.shards.joined(incarnation)
