@@ -14,25 +14,28 @@
 
 mod answers;
 mod ending;
+mod heads;
 mod known;
 mod lines;
 mod memory;
 mod sending;
+mod trouble;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-pub use self::answers::Dropped;
-pub use self::ending::{End, Fate, Outcome, Status, Tally};
+pub use self::ending::{Dropped, End, Fate, Outcome, Status, Tally};
 use self::ending::{Ring, Told};
+pub use self::heads::HeadSource;
 use self::known::Known;
 pub use self::lines::Mark;
 use self::lines::{Lent, Lines};
 pub use self::sending::Sendable;
+pub use self::trouble::{Trouble, Troubled, Why};
 use self::window::Window;
 use crate::event::EventData;
-use crate::heads::{Head, Heads};
+use crate::heads::Head;
 use crate::shard::shard_of_id;
 
 /// A token is a serial number and, in these low bits, the place of its commit.
@@ -57,52 +60,6 @@ pub struct Bounds {
     pub commit_bytes: usize,
     /// Bytes of frames made at once; the frame that passes it is still made.
     pub frames_bytes: usize,
-}
-
-/// Why a commit needs the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// Sent, and not answered.
-    Silent,
-    /// Sent, and answered with an error of this number; 0: with something that is neither ack nor error.
-    Refused(u64),
-    /// Sent, and nobody listens: nothing was stored.
-    Unheard,
-    /// Not sent: the actor is at these versions already, or its head cannot be read. Drafts among them have version 0.
-    Behind,
-    /// Not sent: this event alone takes so many bytes.
-    TooLarge(usize),
-    /// Not sent: this event's id is stored at this version, with other content.
-    Taken(u64),
-    /// Not sent: this event is stored already, at this version instead of its own.
-    Elsewhere(u64),
-    /// Not sent: what the actor holds cannot be read.
-    Unread,
-}
-
-/// An event of a commit in trouble.
-#[derive(Debug)]
-pub struct Troubled {
-    /// As it was sent, with actor and version; version 0: a draft that was not.
-    pub event: Arc<EventData>,
-    /// It was put without a version.
-    pub is_draft: bool,
-    pub tag: u64,
-}
-
-/// A commit that needs the driver.
-#[derive(Debug)]
-pub struct Trouble {
-    /// Its name for `settle`.
-    pub ticket: u64,
-    pub why: Why,
-    /// The position it was sent on top of; what is stored behind it may be its copy.
-    pub guard: u64,
-    /// The actor's version there.
-    pub version: u64,
-    /// How often in a row others came first at this actor.
-    pub beaten: u32,
-    pub events: Vec<Troubled>,
 }
 
 /// Where everything stands.
@@ -139,28 +96,6 @@ impl Item {
     /// The event as it goes out.
     fn numbered(&self, actor: &str) -> Arc<EventData> {
         if self.is_draft() { Arc::new(self.event.numbered(actor, self.version)) } else { Arc::clone(&self.event) }
-    }
-}
-
-/// Who knows heads beside the actors' own commits.
-pub trait HeadSource {
-    /// The actor's head where it is later than `own`, or there is no own.
-    fn later(&mut self, actor: &str, own: Option<&Head>) -> Option<Head>;
-
-    /// Keeps the head of an actor's own commit.
-    fn keep(&mut self, actor: &str, head: Head);
-
-    /// Keeps it under the actor's own name too, where `keep` was given another.
-    fn keep_seen(&mut self, _actor: &str, _head: Head) {}
-}
-
-impl HeadSource for Heads {
-    fn later(&mut self, actor: &str, own: Option<&Head>) -> Option<Head> {
-        self.get(actor).filter(|shared| own.is_none_or(|own| shared.sequence > own.sequence)).cloned()
-    }
-
-    fn keep(&mut self, actor: &str, head: Head) {
-        self.put(actor, head);
     }
 }
 
@@ -289,11 +224,6 @@ impl Pending {
         self.queued
     }
 
-    /// Whether a commit needs the driver.
-    pub fn is_troubled(&self) -> bool {
-        !self.troubles.is_empty()
-    }
-
     /// Events put and not settled.
     pub fn pending(&self) -> u64 {
         self.counts.put - self.counts.settled.total()
@@ -302,11 +232,6 @@ impl Pending {
     /// Reads an actor's stored ids before its first commit, and skips what is there; keeps at most so many.
     pub fn skip_known(&mut self, ids_max: usize) {
         self.known = Some(Known::new(ids_max));
-    }
-
-    /// Sends under the fences of shards that are lent, one commit at a time in each.
-    pub fn go_in_line(&mut self) {
-        self.lines = Some(Lines::new());
     }
 
     /// Whether an actor has a commit's worth of events that has not been sent.
@@ -397,42 +322,6 @@ impl Pending {
         match &mut self.lines {
             None => self.ready.push_back(slot),
             Some(lines) => lines.join(self.actors[slot].shard, slot),
-        }
-    }
-
-    // Heads that must be read.
-
-    /// Actors whose head must be read before they go on, at most `max`; each is told of once. Where known ids are skipped, its
-    /// events must be given to `learn` too, from the version that comes with it.
-    pub fn headless(&mut self, max: usize) -> Vec<(Arc<str>, u64)> {
-        let count = max.min(self.headless.len());
-        let names: Vec<Arc<str>> = self.headless.drain(..count).map(|slot| Arc::clone(&self.actors[slot].name)).collect();
-        let mut begin = |name: &Arc<str>| self.known.as_mut().map_or(0, |known| known.begin(name));
-        names.into_iter().map(|name| (Arc::clone(&name), begin(&name))).collect()
-    }
-
-    /// Takes what an actor holds, in order; false: it is more than may be kept.
-    pub fn learn(&mut self, actor: &str, events: &[Arc<EventData>]) -> bool {
-        self.known.as_mut().is_none_or(|known| known.learn(actor, events))
-    }
-
-    /// Takes a head that was read; None: it cannot be read, so the actor's next events are the driver's.
-    pub fn found(&mut self, actor: &str, head: Option<Head>) {
-        if let Some(known) = &mut self.known {
-            known.finish(actor, head.as_ref().map(|head| head.sequence));
-        }
-        let Some(&slot) = self.index.get(actor) else { return };
-        if self.actors[slot].state != State::Headless {
-            return;
-        }
-        match (head, &self.lines) {
-            (None, None) => self.set_unread_aside(slot),
-            (head, None) => self.release(slot, head),
-            // Its trouble, too, waits for its shard's turn; and what it is written on top of stands among the proven heads alone.
-            (head, Some(_)) => {
-                self.actors[slot].unreadable = head.is_none();
-                self.release(slot, None);
-            }
         }
     }
 }

@@ -2,24 +2,26 @@
 //!
 //! Asked for are runs of positions, several at once; each answer is decoded as it comes, and handed out when everything before
 //! it has been. A long read pulls its runs from a consumer, which a server serves three times as fast as direct gets; whatever
-//! a pull leaves open (a gap, an early end, a loss) is asked for by a direct get. Nothing of a stream may be deleted, so positions have no gaps and a run's end is known before it is asked for: a
-//! position that does not come is noticed. What one subject names the server can look for itself; then positions do have gaps, one
-//! run is asked for at a time, and a message that is gone is noticed by the next commit of its actor, which names it.
+//! a pull leaves open (a gap, an early end, a loss) is asked for by a direct get. Nothing of a stream may be deleted, so positions
+//! have no gaps and a run's end is known before it is asked for: a position that does not come is noticed. What one subject names
+//! the server can look for itself; then positions do have gaps, one run is asked for at a time, and a message that is gone is
+//! noticed by the next commit of its actor, which names it.
 //!
 //! Memory is bounded whatever the reader does: what came and was not handed out, and what is asked for, have a budget in bytes.
 
+mod judge;
+mod run;
+
+use std::collections::VecDeque;
 use std::collections::vec_deque::Drain;
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+pub use self::judge::Fault;
+use self::judge::Judge;
+use self::run::{Placed, Run};
 use crate::answer::Answer;
-use crate::commit::Commit;
-use crate::epoch::{self, EpochRecord};
-use crate::error::Error;
 use crate::event::EventData;
-use crate::filter::{Filter, is_shard};
-use crate::shard::shard_of;
-use crate::token;
+use crate::filter::Filter;
 
 /// What may be asked for and held at once, in bytes of messages.
 pub const BUDGET_BYTES: usize = 16 << 20;
@@ -36,57 +38,8 @@ const DEPTH: usize = 6;
 const PULL_MESSAGES_MIN: u64 = 2_000;
 /// What a message costs beside its body: as headers on the way, and as objects when it is here.
 const OVERHEAD_BYTES: usize = 160;
-/// Of how many actors the last commit is remembered, to notice what is gone where positions have gaps.
-const NOTED_MAX: usize = 100_000;
-
 /// Events, each with its position.
 pub type PlacedEvents = Vec<(u64, Arc<EventData>)>;
-
-/// Something that ends the run of good messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The message is no commit of its subject's actor.
-    Damaged { position: u64, actor: Option<String>, error: Error },
-    /// A commit of this subject says that its actor has one at `position`, which did not come.
-    Absent { position: u64, actor: Option<String> },
-}
-
-/// Events of one commit within a run.
-#[derive(Debug)]
-struct Placed {
-    position: u64,
-    events: usize,
-    bytes: usize,
-}
-
-/// The positions from `start` up to `end`, which is not among them.
-#[derive(Debug)]
-struct Run {
-    token: u64,
-    end: u64,
-    /// The position that comes next.
-    reached: u64,
-    /// Where it was when it was last asked for; 0: it is to be asked for in any case.
-    asked_from: u64,
-    /// Whether answers are to come.
-    open: bool,
-    /// Whether its answers are a consumer's, which come by position and not by token.
-    pulled: bool,
-    fault: Option<Fault>,
-    commits: VecDeque<Placed>,
-    events: VecDeque<Arc<EventData>>,
-}
-
-impl Run {
-    fn is_whole(&self) -> bool {
-        self.reached >= self.end
-    }
-
-    /// Whether it was asked for and nothing came.
-    fn is_stuck(&self) -> bool {
-        !self.open && !self.is_whole() && self.fault.is_none() && self.reached == self.asked_from
-    }
-}
 
 /// A request to send: its token, and what to ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,9 +52,7 @@ pub struct Request {
 
 #[derive(Debug)]
 pub struct Replay {
-    filter: Filter,
-    /// Of every subject, with the dot at its end: "aether.<namespace>.".
-    prefix: String,
+    judge: Judge,
     /// The one subject that the server looks for; None: it gives all.
     subject: Option<String>,
     through: u64,
@@ -115,11 +66,6 @@ pub struct Replay {
     held: usize,
     /// The mean size of messages, in bytes; 0 as long as nobody knows.
     mean: usize,
-    /// The last position of each actor, where positions have gaps; and from which position on that is complete.
-    noted: HashMap<String, u64>,
-    noted_after: u64,
-    /// A position that a commit names falsely.
-    disproved: u64,
     /// How many messages came.
     pub received: u64,
 }
@@ -130,8 +76,7 @@ impl Replay {
         let prefix = format!("aether.{namespace}.");
         let subject = filter.single().map(|(shard, token)| format!("{prefix}{shard}.{}", token.unwrap_or("*")));
         Self {
-            filter,
-            prefix,
+            judge: Judge::new(prefix, filter, subject.is_some(), after),
             subject,
             through,
             runs: VecDeque::new(),
@@ -140,9 +85,6 @@ impl Replay {
             pulling: false,
             held: 0,
             mean: 0,
-            noted: HashMap::new(),
-            noted_after: after,
-            disproved: 0,
             received: 0,
         }
     }
@@ -174,10 +116,7 @@ impl Replay {
         }
         while self.next <= self.through && self.has_room() {
             let end = if self.subject.is_some() { self.through + 1 } else { (self.next + self.count()).min(self.through + 1) };
-            let (reached, asked_from) = (self.next, 0);
-            let (commits, events) = (VecDeque::new(), VecDeque::new());
-            let (token, open, pulled, fault) = (0, false, false, None);
-            self.runs.push_back(Run { token, end, reached, asked_from, open, pulled, fault, commits, events });
+            self.runs.push_back(Run::new(self.next, end));
             self.next = end;
             requests.push(self.ask(self.runs.len() - 1, self.pulling));
         }
@@ -286,7 +225,7 @@ impl Replay {
             run.reached = run.end;
             return false;
         }
-        let judged = self.judge(position, subject, body);
+        let judged = self.judge.judge(position, subject, body);
         let run = &mut self.runs[index];
         match judged {
             Ok(events) => {
@@ -306,56 +245,9 @@ impl Replay {
         }
     }
 
-    /// The events of a message that are wanted.
-    fn judge(&mut self, position: u64, subject: &str, body: &[u8]) -> Result<Vec<Arc<EventData>>, Fault> {
-        let damaged = |token: &str, error| Fault::Damaged { position, actor: token::decode(token), error };
-        let placed = subject.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.split_once('.'));
-        let Some((shard, token)) = placed.and_then(|(shard, token)| Some((shard.parse().ok()?, token))) else {
-            return Err(damaged("", Error::decode(0, format!("no commit lies on {subject}"))));
-        };
-        if !self.filter.takes_subject(shard, token) {
-            return Ok(Vec::new());
-        }
-        if token == epoch::TOKEN {
-            EpochRecord::decode(body).map_err(|error| damaged(token, error))?;
-            return if is_shard(shard) {
-                Ok(Vec::new())
-            } else {
-                Err(damaged(token, Error::decode(0, "there is no such shard")))
-            };
-        }
-        let takes = |kind: &str| self.filter.takes_kind(kind);
-        let commit = Commit::decode_where(body, &takes).map_err(|error| damaged(token, error))?;
-        if !token::is_of(token, &commit.actor) {
-            return Err(damaged(token, Error::decode(0, format!("it is a commit of the actor {:?}", commit.actor))));
-        }
-        if shard_of(token) != shard {
-            return Err(damaged(token, Error::decode(0, format!("it lies in shard {shard}, which is not the actor's"))));
-        }
-        if self.subject.is_some() {
-            self.note(position, &commit)?;
-        }
-        Ok(commit.events)
-    }
-
-    /// Notices where a commit names one that did not come.
-    fn note(&mut self, position: u64, commit: &Commit) -> Result<(), Fault> {
-        let before = commit.spine.as_ref().and_then(|roots| roots.first()).map_or(0, |root| root.sequence);
-        let known = self.noted.get(&commit.actor).copied().unwrap_or(self.noted_after);
-        if known < before && before < position && before != self.disproved {
-            return Err(Fault::Absent { position: before, actor: Some(commit.actor.clone()) });
-        }
-        if self.noted.len() >= NOTED_MAX {
-            self.noted.clear();
-            self.noted_after = position - 1;
-        }
-        self.noted.insert(commit.actor.clone(), position);
-        Ok(())
-    }
-
     /// Says that what did not come was never there.
     pub fn disprove(&mut self, position: u64) {
-        self.disproved = position;
+        self.judge.disprove(position);
         if let Some(run) = self.runs.front_mut() {
             (run.fault, run.asked_from) = (None, 0);
         }

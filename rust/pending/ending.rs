@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Actor, Item, Pending};
+use super::{Actor, Item, Pending, State};
 use crate::event::EventData;
+use crate::shard::SHARDS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -51,6 +52,9 @@ pub struct Outcome {
     pub event: Arc<EventData>,
     pub end: End,
 }
+
+/// An event that was not sent: its actor, the event as it was put, its tag.
+pub type Dropped = (Arc<str>, Arc<EventData>, u64);
 
 /// What became of events; the sum of all is what was put.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -183,6 +187,48 @@ impl Pending {
             told.bytes += event.wire_size_bound();
             told.outcomes.push_back(Outcome { actor: Arc::clone(actor), event, end });
         }
+    }
+
+    /// Gives back every event that was not sent yet; they count as failed, `key` being the driver's name for why.
+    pub fn drop_queued(&mut self, key: u64) -> Vec<Dropped> {
+        let slots = self.index.values().copied().collect();
+        self.ready.clear();
+        self.headless.clear();
+        let dropped = self.drop_of(slots, key);
+        if let Some(lines) = &mut self.lines {
+            (0..SHARDS).for_each(|shard| lines.clear(shard, false));
+        }
+        dropped
+    }
+
+    /// The same for the events of one shard that was wanted and cannot be lent.
+    pub fn drop_shard(&mut self, shard: u32, key: u64) -> Vec<Dropped> {
+        let of_it = |slot: &usize| self.actors[*slot].shard == shard;
+        let slots = self.index.values().copied().filter(of_it).collect();
+        let actors = &self.actors;
+        self.headless.retain(|slot| actors[*slot].shard != shard);
+        let dropped = self.drop_of(slots, key);
+        if let Some(lines) = &mut self.lines {
+            lines.clear(shard, true);
+        }
+        dropped
+    }
+
+    fn drop_of(&mut self, mut slots: Vec<usize>, key: u64) -> Vec<Dropped> {
+        let mut dropped = Vec::new();
+        slots.sort_unstable();
+        for slot in slots {
+            while let Some(item) = self.actors[slot].pop() {
+                self.held_bytes -= item.event.wire_size_bound();
+                self.queued -= 1;
+                dropped.push((Arc::clone(&self.actors[slot].name), Arc::clone(&item.event), self.ring.tag(item.serial)));
+                self.end(slot, item, End { key, ..End::new(Status::Failed) });
+            }
+            if self.actors[slot].state != State::Busy {
+                self.release(slot, None);
+            }
+        }
+        dropped
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::Pending;
 use crate::shard::SHARDS;
 
 /// What the owner's writer and pipelines share of a shard's fence.
@@ -226,5 +227,52 @@ impl Lines {
     /// Shards that are given back.
     pub fn returned(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.returned)
+    }
+}
+
+impl Pending {
+    /// Sends under the fences of shards that are lent, one commit at a time in each.
+    pub fn go_in_line(&mut self) {
+        self.lines = Some(Lines::new());
+    }
+
+    /// Takes the fence of a shard that was wanted; `once`: for one commit.
+    pub fn lend(&mut self, shard: u32, mark: Arc<Mark>, epoch: u64, once: bool) {
+        if let Some(lines) = &mut self.lines {
+            lines.lend(shard, Lent { mark, epoch }, once);
+        }
+    }
+
+    /// Gives a shard back as soon as nothing of it is on its way; None: all of them.
+    pub fn recall(&mut self, shard: Option<u32>) {
+        match (&mut self.lines, shard) {
+            (None, _) => {}
+            (Some(lines), None) => lines.recall_all(),
+            (Some(lines), Some(shard)) => lines.recall(shard),
+        }
+    }
+
+    /// Gives back what others wait for and what could not be sent by now.
+    pub fn let_go_unsent(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            lines.let_go_unsent();
+        }
+    }
+
+    /// Gives the shard of a commit in trouble back; nothing more of it goes out before that is settled.
+    pub fn take_back(&mut self, shard: u32) {
+        if let Some(lines) = &mut self.lines {
+            lines.take_back(shard);
+        }
+    }
+
+    /// Shards that should be lent; each is told of once, until it was lent or its line was dropped.
+    pub fn wanted(&mut self) -> Vec<u32> {
+        self.lines.as_mut().map_or_else(Vec::new, Lines::wanted)
+    }
+
+    /// Shards that are given back; each is told of once.
+    pub fn returned(&mut self) -> Vec<u32> {
+        self.lines.as_mut().map_or_else(Vec::new, Lines::returned)
     }
 }

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::event::{Id, Parts};
+use crate::heads::Heads;
 use crate::msgpack::write;
 
 const BOUNDS: Bounds = Bounds {

@@ -1,8 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::commit::Commit;
+use crate::epoch::EpochRecord;
 use crate::event::Parts;
 use crate::roots::Root;
+use crate::shard::shard_of;
+use crate::token;
 use proptest::prelude::*;
 
 const NAMESPACE: &str = "shop";
