@@ -6,10 +6,10 @@ import asyncio
 import logging
 
 import pytest
-from clustering import join
+from clustering import balanced, join
 from faults.waiting import until
 
-from aether import DeadlineError, EmbeddedServer, LeaderElection
+from aether import AccessDeniedError, DeadlineError, EmbeddedServer, LeaderElection
 from aether.nats.subjects import coordination_stream
 
 
@@ -38,3 +38,28 @@ async def test_a_table_that_cannot_be_written_is_told(namespace, caplog):
         await until(lambda: told(caplog, "the shard table was not written") >= 5)
         assert told(caplog, "the shard table was not written", logging.WARNING) == 1
         assert "more than the server takes: 1,024" in caplog.text
+
+
+def may_not(kind: str, namespace: str) -> dict[str, object]:
+    """Settings of a server whose user may do everything but this with what nodes say to each other."""
+    permissions = {kind: {"deny": [f"aether-node.{namespace}.>"]}}
+    return {"authorization": {"users": [{"user": "u", "password": "p", "permissions": permissions}]}}
+
+
+async def test_a_node_that_cannot_be_asked_does_not_join(namespace):
+    """Where the account may not hear what nodes are asked, joining says so, instead of every question in vain."""
+    async with EmbeddedServer(settings=may_not("subscribe", namespace)) as server:
+        node = join(server.url.replace("nats://", "nats://u:p@"), namespace, "a")
+        with pytest.raises(AccessDeniedError, match=f"aether-node.{namespace}"):
+            await node.__aenter__()
+
+
+async def test_a_node_that_cannot_tell_the_leader_warns(namespace, caplog):
+    """Where the account may not ask other nodes, shards do not move, and the log says why."""
+    async with EmbeddedServer(settings=may_not("publish", namespace)) as server:
+        url = server.url.replace("nats://", "nats://u:p@")
+        async with join(url, namespace, "a", drain_s=1.0) as one, join(url, namespace, "b", drain_s=1.0) as two:
+            await balanced(one, two)
+            drained = asyncio.create_task(two.drain(timeout_s=20))
+            await until(lambda: told(caplog, f"aether-node.{namespace}", logging.WARNING))
+            drained.cancel()

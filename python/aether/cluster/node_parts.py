@@ -155,8 +155,11 @@ class NodeParts:
         self.calls.serve(PROGRESS, self.reporting.hear)
         self.calls.serve(DRAIN, self._drain)
         self.calls.serve(REPAIR, self._repair)
+        began_at = asyncio.get_running_loop().time()
         await self.calls.listen()
         await self.watch.start(deadline)
+        if (denied := self.connection.denied_since(began_at)) is not None:
+            raise denied  # a node that nobody can ask would be none; a subscription that is denied was told by now
         self.view.start()
         self._supervisor.start(self.leading.run, "lead")
         self._supervisor.start(self._mind, "mind")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from aether.cluster.calls import PROGRESS
 from aether.cluster.progress import Progress
 from aether.cluster.pulse import until
-from aether.errors import AetherError
+from aether.cluster.telling import Trouble
+from aether.errors import AccessDeniedError, AetherError
 from aether.nats.errors import NoRespondersError, UnansweredError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Reporting:
         self, node_id: str, shards: Shards, controller: Controller, calls: NodeCalls, leader: Callable[[], str | None]
     ) -> None:
         self._node_id, self._shards, self._controller, self._calls, self._leader = node_id, shards, controller, calls, leader
+        self._trouble = Trouble()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -78,7 +80,9 @@ class Reporting:
         try:
             answer = await self._calls.request(leader, PROGRESS, progress.encode(), deadline)
         except (AetherError, NoRespondersError, UnansweredError) as error:
-            _LOG.info("the leader %s was not told of %d shards that were let go: %s", leader, len(progress.released), error)
+            lasts = isinstance(error, AccessDeniedError) and self._trouble.is_news(str(error), asyncio.get_running_loop().time())
+            level = logging.WARNING if lasts else logging.INFO
+            _LOG.log(level, "the leader %s was not told of %d shards that were let go: %s", leader, len(progress.released), error)
             return False
         if answer != HEARD:
             _LOG.debug("%s does not lead any more", leader)
