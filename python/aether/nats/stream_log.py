@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
+from aether.nats.api_answers import ApiError, ack_in, found_in, got_in, info_in, is_none
 from aether.nats.errors import ALL_SENT, CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
 from aether.nats.pauses import pause
 from aether.nats.stream_feed import StreamFeed
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from aether._native import Replay
+    from aether.nats.api_answers import Got, Info
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
 
@@ -77,46 +79,6 @@ class Published(NamedTuple):
     refused: bool
 
 
-class _ApiError(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _Ack(msgspec.Struct):
-    stream: str = ""
-    seq: int = 0
-    error: _ApiError | None = None
-
-
-class _Stored(msgspec.Struct):
-    subject: str
-    seq: int
-    data: bytes = b""
-
-
-class _State(msgspec.Struct):
-    last_seq: int = 0
-
-
-class _Info(msgspec.Struct):
-    state: _State | None = None
-    error: _ApiError | None = None
-
-
-class _Got(msgspec.Struct):
-    message: _Stored | None = None
-    error: _ApiError | None = None
-
-
-_ACK = msgspec.json.Decoder(_Ack)
-_GOT = msgspec.json.Decoder(_Got)
-_INFO = msgspec.json.Decoder(_Info)
-
-NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What reading raises when an answer is none of JetStream's; msgspec tells bad text, and depth, in Python's own way."""
-
-
 def guard_bytes(guard: int, guarded: str | None = None) -> int:
     """Return how many bytes the headers of a publish under this guard take; see `StreamLog.publish`."""
     return header_bytes([*_guard(guard, guarded).items()])
@@ -171,13 +133,8 @@ class StreamLog:
         transport = await self._connection.ready(deadline)
         headers = _guard(guard, guarded) | ({TTL: str(ttl_s)} if ttl_s else {})
         reply = await transport.request(subject, body, self._attempt(deadline), headers)
-        try:
-            ack = _ACK.decode(reply.data)
-        except NO_ANSWER as error:
-            raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
+        ack = ack_in(reply.data)
         if ack.error is None:
-            if not ack.stream:
-                raise UnansweredError("an answer that is no ack, and no error")
             if ack.stream != self.stream or ack.seq <= guard:
                 raise AetherError(f"{subject}: acked by stream {ack.stream!r} at {ack.seq}, but it belongs to {self.stream}")
             self.reached = max(self.reached, ack.seq)
@@ -242,7 +199,7 @@ class StreamLog:
         """Return each subject's last message, from the leader, asked for at once; None: it has none, or that is not sure."""
         payloads = [msgspec.json.encode({"last_by_subj": subject}) for subject in subjects]
         replies = await self._ask("a read", lambda transport, until: transport.request_each(self._get, payloads, until), deadline)
-        found = [_message(reply) for reply in replies]
+        found = [found_in(reply.data) for reply in replies]
         return [None if message is None else Message(message.seq, message.subject, message.data) for message in found]
 
     async def next_each(self, subjects: Sequence[str], position: int, deadline: float) -> list[Message | None]:
@@ -251,7 +208,7 @@ class StreamLog:
         replies = await self._ask("a read", lambda transport, until: transport.request_each(self._get, payloads, until), deadline)
         found: list[Message | None] = []
         for subject, reply in zip(subjects, replies, strict=True):
-            if _is_none(reply):
+            if is_none(reply.data):
                 found.append(None)
             else:
                 # There is one, or that is not sure: both are rare, and asked about by themselves.
@@ -358,7 +315,7 @@ class StreamLog:
             if got.message is not None:
                 self.reached = max(self.reached, got.message.seq)
                 return Message(got.message.seq, got.message.subject, got.message.data)
-            error = got.error or _ApiError(description="an answer without a message")
+            error = got.error or ApiError(description="an answer without a message")
             if error.err_code in NO_MESSAGE:
                 return None
             if error.err_code not in TRY_AGAIN:
@@ -366,22 +323,11 @@ class StreamLog:
             attempt += 1
             await pause(attempt, deadline, f"reading {self.stream}", self.timeout_s)
 
-    async def _told(self, transport: Transport, until: float) -> _Info:
-        reply = await transport.request(self._info, b"", until)
-        try:
-            return _INFO.decode(reply.data)
-        except NO_ANSWER as error:
-            raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
+    async def _told(self, transport: Transport, until: float) -> Info:
+        return info_in((await transport.request(self._info, b"", until)).data)
 
-    async def _got(self, transport: Transport, payload: bytes, until: float) -> _Got:
-        reply = await transport.request(self._get, payload, until)
-        try:
-            got = _GOT.decode(reply.data)
-        except NO_ANSWER as error:
-            raise UnansweredError(f"an answer that is none of JetStream's: {error}") from error
-        if got.message is None and got.error is None:
-            raise UnansweredError("an answer without a message, and without an error")
-        return got
+    async def _got(self, transport: Transport, payload: bytes, until: float) -> Got:
+        return got_in((await transport.request(self._get, payload, until)).data)
 
     async def _ask(self, what: str, send: Callable[[Transport, float], Awaitable[T]], deadline: float) -> T:
         """Ask until it is answered: a read changes nothing, so it can be asked again."""
@@ -408,22 +354,5 @@ class StreamLog:
     def _attempt(self, deadline: float) -> float:
         return min(deadline, asyncio.get_running_loop().time() + self._attempt_s)
 
-    def _error(self, error: _ApiError) -> AetherError:
+    def _error(self, error: ApiError) -> AetherError:
         return api_error(self._connection.url, self.stream, error.code, error.err_code, error.description)
-
-
-def _is_none(reply: Reply) -> bool:
-    """Say whether the leader answers that there is no such message."""
-    try:
-        got = _GOT.decode(reply.data)
-    except NO_ANSWER:
-        return False
-    return got.error is not None and got.error.err_code in NO_MESSAGE
-
-
-def _message(reply: Reply) -> _Stored | None:
-    """Return the message that the leader answers with; None where it has none, or answers in no way that is known."""
-    try:
-        return _GOT.decode(reply.data).message
-    except NO_ANSWER:
-        return None
