@@ -13,10 +13,9 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aether._native import Pending
-from aether.errors import AccessDeniedError, AetherError
-from aether.nats.errors import NoRespondersError, UnansweredError
-from aether.nats.pauses import pause
+from aether.errors import AetherError
 from aether.store.base import IngestStats
+from aether.store.departing import Departures, Linger
 from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Ledger, Outcomes, caller, note
 from aether.store.troubles import Troubles
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from aether.event import Event, NewEvent
     from aether.nats.connection import Connection
     from aether.nats.stream_log import StreamLog
-    from aether.nats.transport import Inbox, Outbox
+    from aether.nats.transport import Outbox
     from aether.store.base import OnConflict
     from aether.store.commit_writer import Writer
 
@@ -77,13 +76,15 @@ class JetStreamPipeline:
         on_conflict: OnConflict,
         on_failure: Callable[[Any, AetherError], object] | None,
     ) -> None:
-        self._connection, self._log, self._opened, self._linger_s = connection, log, opened, linger_s
+        self._log, self._opened = log, opened
         self._attempt_s = max(ATTEMPT_S_MIN, log.timeout_s / 4)
         heads = self._heads_of(writer)
         self._pending = Pending(namespace, log.stream, heads, in_flight_bytes_max=IN_FLIGHT_BYTES_MAX, **bounds)
         self._outbox: Outbox = self._pending
         if skip_known:
             self._pending.skip_known(known_ids_max)
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
         self._ledger = Ledger(self._pending, on_failure, on_conflict)
         self._troubles = self._troubles_of(
             writer,
@@ -96,19 +97,15 @@ class JetStreamPipeline:
             attempt_s=self._attempt_s,
             moved=self._on_moved,
         )
-        self._wake = asyncio.Event()
-        self._moved = asyncio.Event()
+        self._departures = Departures(connection, log, self._pending, self._outbox, halt=self._ledger.halt, wake=self._wake.set)
+        self._linger = Linger(linger_s, self._wake.set)
         self._driver: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._inbox: Inbox | None = None
-        self._lost = False
         self._process = os.getpid()
         self._closing = self._closed = False
         self._bug: BaseException | None = None
         self._unyielded = 0
         self._flushing = 0
-        self._send_at = 0.0
-        self._linger: asyncio.TimerHandle | None = None
 
     def _heads_of(self, writer: Writer) -> HeadCache:
         """Return what is known of actors."""
@@ -263,7 +260,7 @@ class JetStreamPipeline:
         if self._must_learn(who):
             await self._flush(who, puts=True)
         elif not self._pending.has_room():
-            if self._linger is not None:
+            if self._linger.is_running:
                 self._wake.set()  # what lingers goes out now
             await self._move()
 
@@ -313,73 +310,16 @@ class JetStreamPipeline:
         """Send what is ready; what comes next lingers if anything was: what waits for its actor's head is not sent yet."""
         before = self.stats().put - self._pending.queued
         await self._send()
-        if self._linger_s and self.stats().put - self._pending.queued != before:
-            self._send_at = asyncio.get_running_loop().time() + self._linger_s
-
-    def _woken(self) -> None:
-        self._wake.set()
+        if self._linger.linger_s and self.stats().put - self._pending.queued != before:
+            self._linger.begin()
 
     def _is_due(self) -> bool:
         """Whether to send now; if not, the driver is woken when it is time."""
-        loop = asyncio.get_running_loop()
-        hurried = self._flushing or self._closing or self._pending.is_full() or not self._pending.has_room()
-        if not self._linger_s or hurried or loop.time() >= self._send_at:
-            if self._linger is not None:
-                self._linger.cancel()
-                self._linger = None
-            return True
-        if self._linger is None and self._pending.queued:
-            self._linger = loop.call_at(self._send_at, self._linger_ended)
-        return False
-
-    def _linger_ended(self) -> None:
-        self._linger = None
-        self._wake.set()
-
-    def _on_lost(self, reason: Exception, subject: str | None) -> None:
-        if subject is None:
-            self._lost = True
-        # The server took nothing of what it denies.
-        self._pending.lose(subject, denied=isinstance(reason, AccessDeniedError))
-        self._wake.set()
+        hurried = bool(self._flushing) or self._closing or self._pending.is_full() or not self._pending.has_room()
+        return self._linger.is_over(hurried=hurried, waits=self._pending.queued > 0)
 
     async def _send(self) -> None:
-        """Send what is ready, over an inbox of the connection that there is now."""
-        loop = asyncio.get_running_loop()
-        give_up_at, attempt = loop.time() + self._log.timeout_s, 0
-        while self._pending.queued:
-            try:
-                inbox = await self._ready_inbox(give_up_at)
-                await inbox.send(self._outbox, loop.time() + self._log.timeout_s)
-                break
-            except (NoRespondersError, UnansweredError):
-                # What was taken out before counts as sent.
-                self._lost = True
-                self._pending.lose()
-                attempt += 1
-            except AetherError as error:
-                self._pending.lose()
-                self._ledger.halt(error)
-                return
-            try:
-                await pause(attempt, give_up_at, f"sending to {self._log.stream}", self._log.timeout_s)
-            except AetherError as error:
-                self._ledger.halt(error)
-                return
-
-    async def _ready_inbox(self, deadline: float) -> Inbox:
-        transport = await self._connection.ready(deadline)
-        if self._inbox is None or self._lost:
-            await self._close_inbox()
-            self._lost = False
-            self._pending.set_commit_bytes_max(transport.max_payload)
-            self._inbox = await transport.open_inbox(self._pending, self._woken, self._on_lost)
-        return self._inbox
-
-    async def _close_inbox(self) -> None:
-        inbox, self._inbox = self._inbox, None
-        if inbox is not None:
-            await inbox.aclose()
+        await self._departures.send()
 
     def _tick(self) -> None:
         """Let a round of the clock pass."""
@@ -402,11 +342,11 @@ class JetStreamPipeline:
 
     async def _close(self) -> None:
         self._closed = True
-        for timer in (self._timer, self._linger):
-            if timer is not None:
-                timer.cancel()
+        self._linger.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         await self._troubles.close([self._driver] if self._driver is not None else [])
         self._troubles.abandon()
         self._ledger.forget_callers()
         self._tell_moved()
-        await self._close_inbox()
+        await self._departures.aclose()
