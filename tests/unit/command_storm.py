@@ -54,6 +54,11 @@ async def hosts(cluster: MemoryCluster, *names: str, **options: object) -> Async
         ]
 
 
+async def versions(cluster: MemoryCluster, actor_id: str) -> list[tuple[str | None, int]]:
+    """Return each stored event's command and what it deposited."""
+    return [(event.command_id, event.data) for event in await cluster.log.get_events(actor_id)]
+
+
 class Storm:
     """One run.
 

@@ -1,4 +1,4 @@
-"""The actor host over a cluster in memory: asks from any node, moves under way, lost questions and answers, once for all."""
+"""The actor host over a cluster in memory: asks from any node, moves under way, lost questions and answers, end and misuse."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import pytest
-from command_storm import Account, Storm, hosts
-from memory_cluster import FencedMemoryStore, MemoryCluster, MemoryNode, eventually
+from command_storm import Account, hosts, versions
+from memory_cluster import eventually
 
 from aether import (
     AetherError,
@@ -16,30 +16,10 @@ from aether import (
     DeadlineError,
     EncodeError,
     InvalidIdError,
-    NewEvent,
     OutcomeUnknownError,
-    Snapshot,
 )
 from aether.cluster import asking
-from aether.cluster.actor_runner import ActorRunner
-from aether.cluster.actors import Actor
 from aether.cluster.host import ActorHost
-
-
-@pytest.fixture(autouse=True)
-def _count_anew():
-    Account.handled.clear()
-
-
-@pytest.fixture
-def cluster() -> MemoryCluster:
-    """A cluster without nodes."""
-    return MemoryCluster()
-
-
-async def versions(cluster: MemoryCluster, actor_id: str) -> list[tuple[str | None, int]]:
-    """Return each stored event's command and what it deposited."""
-    return [(event.command_id, event.data) for event in await cluster.log.get_events(actor_id)]
 
 
 async def test_any_node_asks_any_actor(cluster):
@@ -233,164 +213,6 @@ async def test_two_nodes_that_name_each_other_are_not_asked_in_a_hot_loop(cluste
         assert 4 <= len(cluster.requests) <= 20
 
 
-async def test_what_is_in_memory_counts_only_under_its_epoch(cluster):
-    """An actor that was away is loaded anew, though it never left memory here."""
-    async with hosts(cluster, "a", "b") as (a, b):
-        assert await a.ask("x", 1) == 1
-        cluster.give("b")
-        assert await b.ask("x", 10) == 11
-        cluster.give("a")
-        assert await a.ask("x", "balance") == 11
-        assert await a.ask("x", 100) == 111
-        assert a.stats().loads == 2
-
-
-async def test_a_zombie_writes_nothing_and_its_command_is_done_by_the_owner(cluster):
-    """A node that believes in an epoch that is over is refused by the store; the command is done where the actor is."""
-    async with hosts(cluster, "a", "b") as (a, b):
-        assert await a.ask("x", 1) == 1
-        cluster.nodes["a"].believes, cluster.nodes["a"].sees = cluster.epoch, "a"
-        cluster.give("b")
-        assert await b.ask("x", 10) == 11
-        assert await a.ask("x", 100, timeout_s=5) == 111
-        assert [count for _, count in await versions(cluster, "x")] == [1, 10, 100]
-
-
-async def test_somebody_else_who_writes_is_noticed(cluster):
-    """An event that was appended past the host makes the command be decided again, on what is really there."""
-    async with hosts(cluster, "a") as (a,):
-        assert await a.ask("x", 1) == 1
-        await cluster.log.append("x", NewEvent("Deposited", 10))
-        assert await a.ask("x", 100) == 111
-        assert (a.stats().conflicts, a.stats().loads) == (1, 2)
-
-
-async def test_an_answer_decided_on_what_is_over_is_not_given(cluster):
-    """A question that was being handled when the shard went away is answered by the new owner."""
-    async with hosts(cluster, "a", "b") as (a, b):
-        store = cluster.nodes["a"].store
-        store.gate.clear()
-        ask = asyncio.create_task(a.ask("x", "balance"))
-        await eventually(lambda: store.reads == 1)
-        cluster.give("b")
-        assert await b.ask("x", 3) == 3
-        await asyncio.sleep(0)
-        store.gate.set()
-        assert await ask == 3
-
-
-async def test_whoever_gives_up_leaves_nothing_half_done(cluster):
-    """A cancelled caller's command goes on, and asking again finds it."""
-    async with hosts(cluster, "a") as (a,):
-        store = cluster.nodes["a"].store
-        store.gate.clear()
-        ask = asyncio.create_task(a.ask("x", 3, command_id="c"))
-        await eventually(lambda: store.reads == 1)
-        ask.cancel()
-        await asyncio.wait([ask])
-        store.gate.set()
-        assert await a.ask("x", 3, command_id="c") == 3
-        assert await versions(cluster, "x") == [("c", 3)]
-
-
-# Memory.
-
-
-async def test_an_idle_actor_leaves_memory_and_comes_back(cluster):
-    """An actor that nobody asks for `idle_s` leaves, and is loaded again when it is asked."""
-    async with hosts(cluster, "a", idle_s=0.05) as (a,):
-        assert await a.ask("x", 1) == 1
-        await eventually(lambda: a.stats().actors == 0)
-        assert await a.ask("x", 1) == 2
-        assert (a.stats().passivated >= 1, a.stats().loads) == (True, 2)
-
-
-async def test_actors_in_memory_are_bounded(cluster):
-    """No more than `actors_max` idle ones stay."""
-    async with hosts(cluster, "a", actors_max=10) as (a,):
-        await asyncio.gather(*(a.ask(f"x-{number}", 1) for number in range(100)))
-        assert (a.stats().actors, a.stats().passivated) == (10, 90)
-
-
-async def test_snapshots_shorten_loads_and_remember_commands(cluster):
-    """An actor is loaded from its snapshot and the events behind it, and commands from before the snapshot are known."""
-    async with hosts(cluster, "a", "b", snapshot_every=10) as (a, b):
-        for number in range(25):
-            await a.ask("x", 1, command_id=f"c-{number}")
-        await eventually(lambda: a.stats().snapshots == 2)
-        snapshot = await cluster.log.get_latest_snapshot("x")
-        assert snapshot is not None
-        assert (snapshot.version, snapshot.state["state"]) == (20, 20)
-        cluster.give("b")
-        assert await b.ask("x", "balance") == 25
-        assert await b.ask("x", 1, command_id="c-3") == 4
-        assert (b.stats().loads, Account.handled["x"]) == (1, 26)
-
-
-async def test_without_snapshots_none_are_made(cluster):
-    """`snapshot_every=None` neither saves nor reads any."""
-    async with hosts(cluster, "a", snapshot_every=None) as (a,):
-        for _ in range(3):
-            await a.ask("x", 1)
-        assert await cluster.log.get_latest_snapshot("x") is None
-
-
-async def test_a_snapshot_that_does_not_fit_is_ignored(cluster, caplog):
-    """Somebody else's snapshot is not used; the events are."""
-    async with hosts(cluster, "a") as (a,):
-        await cluster.log.append("x", NewEvent("Deposited", 10))
-        await cluster.log.save_snapshot(Snapshot("x", 1, 99))
-        assert await a.ask("x", "balance") == 10
-        assert "the snapshot of 'x' at version 1 is not used" in caplog.text
-
-
-# Bounds and misuse.
-
-
-async def test_too_many_commands_wait_elsewhere(cluster, monkeypatch):
-    """Beyond the bound of commands that wait, whoever asks tries again until his deadline, and is told why it was in vain."""
-    monkeypatch.setattr("aether.cluster.actor_runner.WAITING_MAX", 3)
-    async with hosts(cluster, "a", "b") as (a, b):
-        cluster.nodes["a"].store.gate.clear()
-        asks = [asyncio.create_task(a.ask(f"x-{number}", 1)) for number in range(3)]
-        await eventually(lambda: a.stats().waiting == 3)
-        with pytest.raises(DeadlineError, match="3 commands wait there already"):
-            await b.ask("y", 1, timeout_s=0.2)
-        late = asyncio.create_task(b.ask("y", 1))
-        cluster.nodes["a"].store.gate.set()
-        assert await asyncio.gather(*asks, late) == [1] * 4
-
-
-async def test_a_flood_of_commands_for_one_actor_waits_in_order(cluster):
-    """Of many commands for one actor only so many are sent at a time, in order, and all of them once, so nobody asks in vain."""
-    async with hosts(cluster, "a", "b") as (a, b):
-        cluster.nodes["a"].store.gate.clear()
-        asks = [asyncio.create_task(b.ask("x", 1)) for _ in range(1_000)]
-        await eventually(lambda: a.stats().waiting == asking.ACTOR_MAX)
-        with pytest.raises(DeadlineError, match="100 commands for it are on their way from here"):
-            await b.ask("x", 1, timeout_s=0.05)
-        cluster.nodes["a"].store.gate.set()
-        assert await asyncio.gather(*asks) == [*range(1, 1_001)]
-        assert len(cluster.requests) == 1_000
-        assert not b._asker._rooms
-
-
-async def test_a_flood_of_commands_for_one_node_waits_in_order(cluster, monkeypatch):
-    """Of many commands for a node that does not answer only so many are sent at a time; when it has no actors they all go on."""
-    monkeypatch.setattr("aether.cluster.asking.NODE_MAX", 10)
-    async with hosts(cluster, "a", "b", "c") as (a, b, c):
-        cluster.nodes["a"].store.gate.clear()
-        asks = [asyncio.create_task(c.ask(f"x-{number}", 1)) for number in range(100)]
-        await eventually(lambda: a.stats().waiting == 10)
-        with pytest.raises(DeadlineError, match="'a': 10 commands are on their way to it from here"):
-            await c.ask("y", 1, timeout_s=0.05)
-        assert len(cluster.requests) == 10
-        cluster.give("b")
-        assert await asyncio.gather(*asks) == [1] * 100
-        assert b.stats().handled == 100
-        cluster.nodes["a"].store.gate.set()
-
-
 async def test_closing_finishes_what_is_under_way(cluster):
     """Commands that wait when the host closes are done, later ones are refused, and the node has no handler any more."""
     async with hosts(cluster, "a") as (a,):
@@ -458,60 +280,3 @@ async def test_a_foreign_question_is_refused(cluster):
         assert (outcome.kind, outcome.error) == ("failed", "InvalidIdError")
         outcome = decode_outcome(await handler(encode_frame(Command("x", "c", b"\xc1", 1.0))))
         assert (outcome.kind, outcome.error) == ("failed", "DecodeError")
-
-
-# All of it at once.
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_every_command_is_done_once_whatever_happens(cluster, monkeypatch, seed):
-    """Under moves, lost questions, answers and acks, each command is stored once, however often asked, and replies fit events."""
-    monkeypatch.setattr(asking, "RESEND_S", 0.05)
-    assert await Storm(cluster, seed).run() == []
-
-
-def forget_commands(monkeypatch):
-    """Plant: an actor does not remember its commands."""
-    monkeypatch.setattr(Actor, "_remember", lambda *_: None)
-
-
-def forget_in_snapshots(monkeypatch):
-    """Plant: a snapshot holds no commands."""
-    snapshot = Actor.snapshot
-
-    def without(actor: Actor) -> Snapshot | None:
-        taken = snapshot(actor)
-        return None if taken is None else Snapshot(taken.actor_id, taken.version, {**taken.state, "commands": []})
-
-    monkeypatch.setattr(Actor, "snapshot", without)
-
-
-def keep_what_is_in_memory(monkeypatch):
-    """Plant: what is in memory counts under any epoch."""
-    monkeypatch.setattr(MemoryNode, "epoch_of", lambda node, _: 1 if node.cluster.holder == node.node_id else None)
-    monkeypatch.setattr(FencedMemoryStore, "check", lambda *_: None)
-
-
-def keep_after_a_lost_ack(monkeypatch):
-    """Plant: the state is kept though nobody can say whether its last events are stored."""
-    monkeypatch.setattr(Actor, "is_ahead", property(lambda _: False, lambda *_: None), raising=False)
-    told = ActorRunner._told
-
-    def keeping(runner, resident, job, error):
-        actor = resident.actor
-        outcome = told(runner, resident, job, error)
-        resident.actor = actor
-        return outcome
-
-    monkeypatch.setattr(ActorRunner, "_told", keeping)
-
-
-@pytest.mark.parametrize("plant", [forget_commands, forget_in_snapshots, keep_what_is_in_memory, keep_after_a_lost_ack])
-async def test_the_storm_finds_what_is_planted(monkeypatch, plant):
-    """A host that forgets commands, or trusts memory that may be old, is found out by the same storm."""
-    monkeypatch.setattr(asking, "RESEND_S", 0.05)
-    plant(monkeypatch)
-    for seed in range(20):
-        if await Storm(MemoryCluster(), seed).run():
-            return
-    pytest.fail("nothing was found")

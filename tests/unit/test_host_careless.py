@@ -6,16 +6,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from memory_cluster import MemoryCluster
 
 from aether import CommandFailedError, CommandUnknownError, NewEvent
 from aether.cluster.host import ActorHost
-
-
-@pytest.fixture
-def cluster() -> MemoryCluster:
-    """A cluster without nodes."""
-    return MemoryCluster()
 
 
 class Unspeakable(Exception):  # noqa: N818 - its name is of no matter
