@@ -241,6 +241,28 @@ async def test_closing_takes_no_longer_than_it_may(cluster, caplog):
         assert "1 actors had not finished" in caplog.text
 
 
+async def test_closing_that_is_cancelled_leaves_nothing(cluster):
+    """A host whose closing is cancelled handles nothing more, leaves no task, and the node may have another host."""
+    async with hosts(cluster, "a") as (a,):
+        cluster.nodes["a"].store.gate.clear()
+        ask = asyncio.create_task(a.ask("x", 1, timeout_s=0.5))
+        await eventually(lambda: a.stats().waiting == 1)
+        closing = asyncio.create_task(a.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        assert cluster.nodes["a"].handlers == {}
+        with pytest.raises(CommandUnknownError):
+            await ask
+        assert a.stats().waiting == 0
+        cluster.nodes["a"].store.gate.set()
+        async with ActorHost(cluster.nodes["a"], Account) as other:
+            assert await other.ask("x", 1) == 1
+        ours = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("aether")]
+        assert ours == []
+
+
 async def test_misuse(cluster):
     """What is no id, no command and no time is refused, and so are a second host on a node and entering twice."""
     async with hosts(cluster, "a") as (a,):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aether._native import decode
 from aether.cluster.actors import OF_ITS_CODE, Actor, RefusedError, UnfitSnapshotError, reply_of
 from aether.cluster.commands import FRAME_BYTES_MAX, Command, Outcome
+from aether.cluster.ending import end_tasks
 from aether.cluster.pulse import until
 from aether.errors import (
     AetherError,
@@ -151,17 +152,16 @@ class ActorRunner:
         return job
 
     async def aclose(self, deadline: float) -> None:
-        """Take no more commands, and finish those that can be; what is left at the deadline ends as it stands."""
+        """Take no more commands, and finish those that can be; what is left at the deadline, or when cancelled, ends there."""
         self._is_closing = True
         self._moved.beat()
-        if self._tasks:
-            timeout_s = max(0.0, deadline - asyncio.get_running_loop().time())
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            if late:
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+        finally:
+            if late := [task for task in self._tasks if not task.done()]:
                 _LOG.warning("the host of %a was closed, and %d actors had not finished", self._node.node_id, len(late))
-                await asyncio.wait(late)
+                await end_tasks(late)
 
     # One actor.
 

@@ -165,13 +165,23 @@ class ActorHost:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             await self._runner.aclose(deadline)
+        except asyncio.CancelledError:
+            deadline = 0.0  # whoever waits no longer waits for the last answers only
+            raise
+        finally:
+            try:
+                await self._send_rest(deadline)
+            finally:
+                await end_tasks(self._tasks)
+
+    async def _send_rest(self, deadline: float) -> None:
+        """Let the last answers and snapshots go, and handle nothing more."""
+        try:
             async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + CLOSE_S)):
                 await self._node.unserve(ASK)
                 await self._snapshots.join()
         except TimeoutError:
             _LOG.warning("the host of %a was closed before all snapshots were saved and all answers sent", self._node.node_id)
-        finally:
-            await end_tasks(self._tasks)
 
     async def ask(self, actor_id: str, command: object, *, command_id: str | None = None, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - whatever the actor replies
         """Have an actor do a command, wherever in the cluster it is, and return its reply.
