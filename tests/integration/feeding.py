@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 
+KINDS = ("lane", "borrowed", "websocket")
+"""Of connections."""
+
 DUE_S = 30.0
 """What must happen at all may take this long, on a machine that others use too."""
 
@@ -85,6 +88,13 @@ async def publish(transport: Transport, namespace: str, events: list[Event]) -> 
     while start < len(events):
         start = await transport.publish_events(namespace, events, start, due())
     await transport.flush(due())
+
+
+def url_of(server: EmbeddedServer, kind: str, who: str = "") -> str:
+    """Where this kind of connection connects to."""
+    if kind == "websocket":
+        return f"ws://{who}{server.process._settings['websocket']['listen']}"
+    return server.url.replace("nats://", f"nats://{who}")
 
 
 @asynccontextmanager
