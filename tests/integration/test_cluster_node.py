@@ -7,6 +7,7 @@ import asyncio
 import nats
 import pytest
 from clustering import actors_of, balanced, join
+from faults.waiting import until
 
 from aether import Event, JetStreamEventStore, NamespaceMismatchError, NewEvent, NotOwnerError
 from aether.errors import AetherError, RequestFailedError
@@ -29,6 +30,19 @@ async def test_one_node_owns_everything(nats_server, namespace):
         assert [event.event_type for event in await node.store.get_events("order-1")] == ["opened"]
     assert node.incarnation == 0
     assert node.epoch_of("order-1") is None
+
+
+async def test_a_node_that_has_settled_has_its_part(nats_server, namespace):
+    """Though only a few shards move at a time, `settled` returns when the last was given, at the new node and at the old one."""
+    async with join(nats_server.url, namespace, "a", moves_max=8) as one:
+        await one.settled()
+        async with join(nats_server.url, namespace, "b", moves_max=8) as two:
+            await two.settled()
+            assert (len(one.shards), len(two.shards)) in ((510, 511), (511, 510))
+            async with join(nats_server.url, namespace, "c", moves_max=8) as three:
+                await until(lambda: three.shards)
+                await one.settled()
+                assert len(one._parts.view.tables.table.shards_of("c")) in (340, 341)
 
 
 async def test_hooks_tell_of_every_shard(nats_server, namespace):

@@ -10,7 +10,7 @@ import pytest
 from cluster_world import DRAIN_S, SETTLE_S, TTL_S, World
 
 from aether.cluster.members import Member, Members
-from aether.cluster.planner import GATHER_S, TAKE_S, Planner, Situation
+from aether.cluster.planner import GATHER_S, TAKE_S, Planner, Situation, to_follow
 from aether.cluster.progress import Progress
 from aether.cluster.table import SHARDS, Table
 
@@ -412,3 +412,26 @@ def test_dealing_anew_is_found():
     world.kill(NAMES[3])
     world.run(60.0)
     assert moved(before, world.table) != before.shards_of(NAMES[3])
+
+
+def test_what_is_still_to_move_is_known_to_whoever_sees_the_table():
+    """Shards that are moving are on their way already; those of who takes none any more are to follow, if there is another."""
+    a, b = (Member(name=name, incarnation=1) for name in "ab")
+    all_a = Table.of(1, ["a"] * SHARDS, {})
+    assert to_follow(all_a, [a]) == 0
+    assert to_follow(all_a, [a, b]) == SHARDS // 2
+    assert to_follow(Table.of(1, ["a"] * SHARDS, dict.fromkeys(range(10), "b")), [a, b]) == SHARDS // 2 - 10
+    half = ["a"] * 511 + ["b"] * 510
+    assert to_follow(Table.of(1, half, {}), [a, b]) == 0
+    leaving = Member(name="b", incarnation=1, draining=True)
+    assert to_follow(Table.of(1, half, {}), [a, leaving]) == 510
+    assert to_follow(all_a, []) == 0
+
+
+def test_settled_clusters_have_nothing_to_follow():
+    """Once the leader has nothing more to move, whoever looks agrees, whatever the weights: nobody waits in vain."""
+    for seed in range(6):
+        world = churn(seed, seconds=20)
+        settled(world, 60.0)
+        there = [process.member for process in world.living()]
+        assert to_follow(world.table, there) == 0, seed

@@ -48,12 +48,12 @@ def status(settings: Settings) -> int:
 async def _status(state: ClusterState, output: Output, _: Settings) -> int:
     shares, moving = state.shares(), 0 if state.table is None else len(state.table.moving)
     unowned = SHARDS if state.table is None else state.unowned
-    healthy = unowned == 0 and state.leader is not None
+    more, healthy = state.to_follow, unowned == 0 and state.leader is not None
     output.pairs(
         ("namespace", state.namespace),
         ("leader", "nobody at this moment" if state.leader is None else state.leader),
         ("nodes", f"{len(state.members)}"),
-        ("shards", f"{SHARDS - unowned:,} of {SHARDS:,} owned, {moving:,} moving"),
+        ("shards", f"{SHARDS - unowned:,} of {SHARDS:,} owned, {moving:,} moving" + (f", {more:,} to follow" if more else "")),
         (
             "table",
             "none yet" if state.table is None else f"position {state.position:,}, by the leader of term {state.table.term:,}",
@@ -67,7 +67,8 @@ async def _status(state: ClusterState, output: Output, _: Settings) -> int:
             "shards": SHARDS,
             "unowned": unowned,
             "moving": moving,
-            "settled": healthy and moving == 0,
+            "to_follow": more,
+            "settled": healthy and moving == 0 and more == 0,
             "table": None if state.table is None else {"position": state.position, "term": state.table.term},
             "nodes": [_told(share) for share in shares],
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import shard_of
 from aether.cluster.changes import Changes
+from aether.cluster.planner import to_follow
 from aether.cluster.pulse import Pulse
 from aether.cluster.view import ClusterView
 from aether.errors import AetherError
@@ -110,6 +111,11 @@ class ClusterState:
         """How many shards nobody owns, or only somebody who is away."""
         members = self._view.members.present
         return 0 if self.table is None else sum(owner not in members for owner in self.table.owners)
+
+    @property
+    def to_follow(self) -> int:
+        """How many shards are still to move, beside those that are moving."""
+        return 0 if self.table is None else to_follow(self.table, self.members.values())
 
     def owner_of(self, actor_id: str) -> tuple[int, str | None, str | None]:
         """Return an actor's shard, who owns it, and who is to get it; None: nobody.

@@ -176,7 +176,10 @@ class ClusterRun:
 
     async def settled(self, state: ClusterState, names: set[str]) -> float:
         """Wait until these nodes have all shards and none is moving; return when that was."""
-        return await _once(state, lambda: state.table is not None and not state.table.moving and set(state.table.owners) == names)
+        return await _once(
+            state,
+            lambda: state.table is not None and not (state.table.moving or state.to_follow) and set(state.table.owners) == names,
+        )
 
     async def expired(self, state: ClusterState, name: str) -> float:
         """Wait until a node is no member any more; return when that was."""

@@ -228,7 +228,10 @@ class ClusterNode:
             "this node has not taken all of its shards yet": not shards.is_settled(),
             "this node has got no shard yet": membership.facts.takes_shards and not shards.open and fresh,
         }
-        return next((what for what, is_so in missing.items() if is_so), "")
+        what = next((what for what, is_so in missing.items() if is_so), "")
+        if not what and (more := self._parts.to_follow(table)):
+            what = f"{more} shards are still to move"
+        return what
 
     async def _until(self, is_so: Callable[[], bool], limit_s: float, what: str) -> None:
         """Wait until something is so, which any change of this node may make so."""

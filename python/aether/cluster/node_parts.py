@@ -20,7 +20,7 @@ from aether.cluster.hooks import Hooks
 from aether.cluster.leading import Leading, leaders_ttl_s
 from aether.cluster.lease_keeper import LeaseKeeper
 from aether.cluster.membership import Membership
-from aether.cluster.planner import Planner
+from aether.cluster.planner import Planner, to_follow
 from aether.cluster.pulse import Pulse
 from aether.cluster.reporting import Reporting
 from aether.cluster.shards import Shards
@@ -209,6 +209,12 @@ class NodeParts:
 
     async def _repair(self, body: bytes) -> bytes:
         return msgspec.json.encode(await self.store.repair(body.decode()))
+
+    def to_follow(self, table: Table) -> int:
+        """Return how many shards are still to move, beside those that are moving; a node that has just come gets none yet."""
+        named, settled_by = set(table.names()), boot_time() - self.settings.settle_s
+        present = self.view.members.present.items()
+        return to_follow(table, [here.member for name, here in present if name in named or here.since <= settled_by])
 
     # What happens.
 

@@ -20,15 +20,15 @@ from aether._native import assign
 from aether.cluster.table import SHARDS, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from aether.cluster.members import Present
+    from aether.cluster.members import Member, Present
     from aether.cluster.progress import Progress
 
     Assign = Callable[[list[int], list[tuple[str, int]]], list[int]]
 
-__all__ = ["GATHER_S", "Plan", "Planner", "Situation"]
+__all__ = ["GATHER_S", "Plan", "Planner", "Situation", "to_follow"]
 
 GATHER_S = 0.2
 """How long the first members of a cluster are waited for, so that the first of them does not get everything for a moment."""
@@ -293,6 +293,16 @@ class _Draft:
         """Say whether a node is there and takes shards."""
         present = self.at.present.get(name)
         return present is not None and present.member.takes_shards
+
+
+def to_follow(table: Table, members: Iterable[Member]) -> int:
+    """Return how many shards are still to move between these, beside those that are moving: only so many move at a time."""
+    nodes = [(member.name, member.weight) for member in members if member.takes_shards]
+    if not nodes:
+        return 0  # nobody who would take one
+    index: dict[str | None, int] = {name: place for place, (name, _) in enumerate(nodes)}
+    current = [index.get(table.moving.get(shard, owner), -1) for shard, owner in enumerate(table.owners)]
+    return sum(place != now for place, now in zip(_native_assign(current, nodes), current, strict=True))
 
 
 def _native_assign(current: list[int], nodes: list[tuple[str, int]]) -> list[int]:
