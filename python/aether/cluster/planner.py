@@ -36,7 +36,7 @@ GATHER_S = 0.2
 TAKE_S = 1.0
 """How long a node may take to say that a shard that was moved to it takes writes, before the next one is moved all the same."""
 
-TOGETHER_S = 0.05
+TOGETHER_S = 0.25
 """How long moves wait for others, to begin in one table."""
 
 
