@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aether.cluster.changes import ClusterChange
 from aether.cluster.ending import end_tasks
+from aether.cluster.gate import Gate
 from aether.cluster.progress import Progress
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.room import Room
-from aether.errors import AetherError, NotOwnerError, ShardUnavailableError
+from aether.cluster.share import Share
+from aether.errors import AetherError
 from aether.nats.pauses import backoff_s
-from aether.nats.waiting import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from aether.cluster.changes import Changes
     from aether.cluster.hooks import Hooks
+    from aether.cluster.shard_store import ShardStore
     from aether.cluster.table import Table
 
-__all__ = ["ShardStore", "Shards"]
+__all__ = ["Shards"]
 
 _LOG = logging.getLogger("aether.cluster")
 
@@ -42,34 +44,6 @@ TELL_AGAIN_S = 10.0
 
 RETAKE_S = 1.0
 """How long a shard that another has taken meanwhile is left alone, unless the table changes first."""
-
-
-class ShardStore(Protocol):
-    """The store that writes to what was taken; see `FencedEventStore`."""
-
-    async def take(self, shard: int, incarnation: int, deadline: float) -> int:
-        """Take a shard; return its epoch."""
-        ...
-
-    def open_shard(self, shard: int) -> None:
-        """Let writes in."""
-        ...
-
-    async def release(self, shard: int, deadline: float) -> None:
-        """Take no more writes, and return when the one on its way has ended."""
-        ...
-
-    def close_shard(self, shard: int) -> None:
-        """Take no more writes, at once."""
-        ...
-
-    def close_shards(self) -> None:
-        """Take no more writes to any shard, at once."""
-        ...
-
-    def epoch_of(self, shard: int) -> int | None:
-        """Return the epoch under which writes may go out at this moment; None: they may not."""
-        ...
 
 
 class Shards:
@@ -105,10 +79,8 @@ class Shards:
         self.open: dict[int, int] = {}
         """The shards that take writes, and their epochs."""
         self._held: dict[int, int] = {}
-        self._table: Table | None = None
-        self._position = 0
+        self._share = Share(node_id)
         self._wanted: frozenset[int] = frozenset()
-        self._moved_here: set[int] = set()  # and the leader does not know yet that they are taken
         self._incarnation = 0  # 0: no member at the moment
         self._over = False
         self._busy: dict[int, asyncio.Task[None]] = {}
@@ -117,20 +89,16 @@ class Shards:
         self._failures_told_at = -TELL_AGAIN_S
         self._room = Room(TAKES_MAX)
         self._asked: set[int] = set()
-        self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+        self._gate = Gate(self)
         self._pulse = Pulse()
 
     # What is to be.
 
     def follow(self, table: Table, position: int) -> None:
         """Take and let go what this table says."""
-        before, self._table, self._position = self._table, table, position
-        if before is not None:
-            moved = (shard for shard, target in before.moving.items() if target == self._node_id)
-            self._moved_here.update(shard for shard in moved if table.owners[shard] == self._node_id)
+        self._share.follow(table, position)
         self._reconcile()
-        for shard in [*self._waiting]:
-            self._wake(shard)
+        self._gate.wake_all()
 
     def look(self) -> None:
         """Take it that this node sees the cluster again."""
@@ -166,15 +134,10 @@ class Shards:
         task = asyncio.create_task(self._hooks.released(shard), name=f"aether-shard-{shard}-lost")
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
-        self._wake(shard)
+        self._gate.wake(shard)
 
     def _reconcile(self) -> None:
-        table = self._table
-        if self._incarnation and not self._over and table is not None:
-            self._wanted = table.shards_of(self._node_id) - table.moving.keys()
-        else:
-            self._wanted = frozenset()
-        self._moved_here &= self._wanted
+        self._wanted = self._share.given if self._incarnation and not self._over else frozenset()
         for shard in sorted(self._wanted ^ self._held.keys(), key=lambda shard: shard not in self._asked):
             self._spawn(shard)
         self._pulse.beat()
@@ -250,7 +213,7 @@ class Shards:
             self.open[shard] = epoch
             self._asked.discard(shard)
             self._changes.put(ClusterChange(kind="acquired", shard=shard, epoch=epoch))
-            self._wake(shard)
+            self._gate.wake(shard)
         return True
 
     def _tell_failure(self, shard: int, reason: str) -> None:
@@ -287,28 +250,19 @@ class Shards:
 
     def progress(self) -> Progress | None:
         """Return what the leader is to know of how far this node has come with the last table; None: nothing."""
-        table = self._table
-        if table is None or not self._incarnation:
+        if not self._incarnation:
             return None
-        released = [
-            shard
-            for shard in table.moving
-            if table.owners[shard] == self._node_id and shard not in self._held and shard not in self._busy
-        ]
-        taken = [shard for shard in self._moved_here if shard in self.open]
-        return Progress(self._node_id, self._position, released, taken) if released or taken else None
+        released = [shard for shard in self._share.leaving if shard not in self._held and shard not in self._busy]
+        taken = [shard for shard in self._share.arrived if shard in self.open]
+        return Progress(self._node_id, self._share.position, released, taken) if released or taken else None
 
-    def told(self, taken: Collection[int]) -> None:
+    def told(self, taken: list[int]) -> None:
         """Take it that the leader knows that these are taken."""
-        self._moved_here.difference_update(taken)
+        self._share.done_with(taken)
 
     def owner_of(self, shard: int) -> str | None:
         """Return who else is to be asked about a shard: its owner, or who gets it where this node lets it go; None: nobody."""
-        table = self._table
-        if table is None:
-            return None
-        owner = table.owners[shard]
-        return table.moving.get(shard) if owner == self._node_id else owner
+        return self._share.other_owner(shard)
 
     async def gate(self, shard: int, deadline: float) -> None:
         """Return once a shard takes writes here, waiting while it is on its way here or away.
@@ -317,43 +271,30 @@ class Shards:
             NotOwnerError: another node owns it, or nobody does.
             ShardUnavailableError: it was still on its way at the deadline; nothing was written.
         """
-        started = asyncio.get_running_loop().time()
-        while True:
-            if shard in self.open:
-                if self._store.epoch_of(shard) is not None:
-                    return
-                self._doubt(shard)
-            self.hurry(shard)
-            if not self._is_coming(shard):
-                raise NotOwnerError(shard, self.owner_of(shard))
-            woken = asyncio.get_running_loop().create_future()
-            waiting = self._waiting.setdefault(shard, set())
-            waiting.add(woken)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await woken
-            except TimeoutError as error:
-                raise ShardUnavailableError(shard, self._on_its_way(shard), round(deadline - started, 3)) from error
-            finally:
-                waiting.discard(woken)
-                if not waiting and self._waiting.get(shard) is waiting:
-                    del self._waiting[shard]
+        await self._gate.through(shard, deadline)
 
-    def _on_its_way(self, shard: int) -> str:
-        """Say what a writer waited for."""
-        target = None if self._table is None else self._table.moving.get(shard)
+    def takes_writes(self, shard: int) -> bool:
+        """Say whether a shard takes writes; one that ought to, and does not, is looked after."""
+        if shard in self.open:
+            if self._store.epoch_of(shard) is not None:
+                return True
+            self._doubt(shard)
+        return False
+
+    def is_coming(self, shard: int) -> bool:
+        """Say whether a shard is, was or shall be ours by the last table, so that waiting may be worth it."""
+        return not self._over and self._share.has(shard)
+
+    def on_its_way(self, shard: int) -> str:
+        """Say what a writer waits for."""
+        target = self._share.goes_to(shard)
         if not (self._incarnation and self._valid()):
             what = "is not taken again before this node, whose lease has ended, is a member again"
-        elif target not in (None, self._node_id):
+        elif target is not None:
             what = f"is being moved to {target!r}"
         else:
             what = "is not taken yet" if self._sees() else "is not taken before this node sees the cluster again"
         return f"it {what}"
-
-    def _is_coming(self, shard: int) -> bool:
-        """Say whether a shard is, was or shall be ours by the last table, so that waiting may be worth it."""
-        table = self._table
-        return not self._over and table is not None and self._node_id in (table.owners[shard], table.moving.get(shard))
 
     def _doubt(self, shard: int) -> None:
         """Look why an open shard takes no writes: another node has taken it, unless the membership is over."""
@@ -361,18 +302,13 @@ class Shards:
             self._lose(shard, "another node has taken it")
             self._spawn(shard, after_s=RETAKE_S)
 
-    def _wake(self, shard: int) -> None:
-        for woken in self._waiting.get(shard, ()):
-            finish(woken)
-
     # The end.
 
     async def aclose(self, deadline: float) -> None:
         """Let everything go, in good order until the deadline, and then at once."""
         self._over = True
         self._reconcile()
-        for shard in [*self._waiting]:
-            self._wake(shard)
+        self._gate.wake_all()
         await _until_done([*self._busy.values()], deadline)
         self._store.close_shards()
         for shard in [*self._held]:
