@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aether._native import Commit, Event, actor_subject, events_in
@@ -13,7 +13,7 @@ from aether.nats.subjects import events_stream
 from aether.store.jetstream import JetStreamEventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from nats.aio.client import Client
 
@@ -62,65 +62,78 @@ async def scan(client: Client, namespace: str, actor_id: str) -> list[Event]:
     return events_in(commits)
 
 
+NAMES = [f"target-{number}" for number in range(TARGETS)]
+
+
 async def lines(setting: Setting) -> list[Line]:
     """Measure."""
     few, many = setting.count(50_000, FEW, FEW), setting.messages or setting.count(100_000, 400_000, 1_000_000)
     repetitions = setting.repetitions(5, 9, 15)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(setting.client())
-        stores = []
-        for messages in (few, many):
-            setting.say(f"load: filling a namespace with {messages:,} messages")
-            store = await stack.enter_async_context(setting.store())
-            async with store.ingest(commit_events_max=1) as pipeline:
-                await pipeline.put_many(spread(messages))
-            stores.append(store)
-        small, large = stores
+        small, large = [await stack.enter_async_context(_filled(setting, messages)) for messages in (few, many)]
         namespace = (await large.info()).namespace
-        names = [f"target-{number}" for number in range(TARGETS)]
         setting.say(f"load: {TARGETS} actors, {repetitions + 1} times on each side")
-        for name in names:
+        for name in NAMES:
             loaded = await large.get_events(name)
             check(holds=len(loaded) == COMMITS and loaded == await scan(client, namespace, name), what="the loads differ")
-
-        def side(title: str, load: Callable[[str], Awaitable[list[Event]]]) -> Side:
-            async def run(_: None) -> None:
-                for name in names:
-                    check(holds=len(await load(name)) == COMMITS, what=f"{name} lacks events")
-
-            return Side(title, run, TARGETS)
-
-        async def cold(_: None) -> None:
-            """Load each actor once, in a store that has never seen it."""
-            for name in names:
-                check(holds=len(await fresh[0].get_events(name)) == COMMITS, what=f"{name} lacks events")
-
-        fresh: list[JetStreamEventStore] = []
-
-        async def renew() -> None:
-            if fresh:
-                await fresh.pop().aclose()
-            fresh.append(JetStreamEventStore(setting.url, namespace=namespace))
-            await fresh[0].info()
-
-        stack.push_async_callback(lambda: fresh.pop().aclose())
-        searching = side("server-side scan", lambda name: scan(client, namespace, name))
+        searching = _side("server-side scan", lambda name: scan(client, namespace, name))
         targets = [Target("faster", 15)] if many >= FASTER_FROM else []
         warm = await compare(
             f"load, warm, {many:,} messages",
-            side("aether", large.get_events),
-            [side(f"aether, {few:,} messages", small.get_events), searching],
+            _side("aether", large.get_events),
+            [_side(f"aether, {few:,} messages", small.get_events), searching],
             repetitions=repetitions,
             clock=WALL,
             server_cpu_ns=setting.server_cpu_ns,
             targets=[[Target("slower", 1.3)], targets],
         )
+        cold = await stack.enter_async_context(_never_seen(setting, namespace))
         return warm + await compare(
             f"load, cold, {many:,} messages",
-            Side("aether", cold, TARGETS, renew),
+            cold,
             [searching],
             repetitions=repetitions,
             clock=WALL,
             server_cpu_ns=setting.server_cpu_ns,
             targets=[[Target("most", COLD_NS_MAX), *targets]],
         )
+
+
+@asynccontextmanager
+async def _filled(setting: Setting, messages: int) -> AsyncIterator[JetStreamEventStore]:
+    setting.say(f"load: filling a namespace with {messages:,} messages")
+    async with setting.store() as store:
+        async with store.ingest(commit_events_max=1) as pipeline:
+            await pipeline.put_many(spread(messages))
+        yield store
+
+
+def _side(title: str, load: Callable[[str], Awaitable[list[Event]]]) -> Side:
+    async def run(_: None) -> None:
+        for name in NAMES:
+            check(holds=len(await load(name)) == COMMITS, what=f"{name} lacks events")
+
+    return Side(title, run, TARGETS)
+
+
+@asynccontextmanager
+async def _never_seen(setting: Setting, namespace: str) -> AsyncIterator[Side]:
+    """Load each actor once, in a store that has never seen it: a new one for each run."""
+    fresh: list[JetStreamEventStore] = []
+
+    async def cold(_: None) -> None:
+        for name in NAMES:
+            check(holds=len(await fresh[0].get_events(name)) == COMMITS, what=f"{name} lacks events")
+
+    async def renew() -> None:
+        if fresh:
+            await fresh.pop().aclose()
+        fresh.append(JetStreamEventStore(setting.url, namespace=namespace))
+        await fresh[0].info()
+
+    try:
+        yield Side("aether", cold, TARGETS, renew)
+    finally:
+        for store in fresh:
+            await store.aclose()

@@ -103,32 +103,8 @@ async def open_streams(
         NamespaceMismatchError: a stream exists with other settings.
         UnsupportedServerError: JetStream is off.
     """
-    copies, kept_in = replicas or 1, StorageType(storage or "file")
-    events = StreamConfig(
-        name=events_stream(namespace),
-        description=f"Events of Aether's namespace {namespace}",
-        subjects=[events_filter(namespace)],
-        retention=RetentionPolicy.LIMITS,
-        discard=DiscardPolicy.NEW,
-        deny_delete=True,
-        deny_purge=True,
-        allow_direct=True,
-        metadata={**METADATA, GUARD_MODE: guard or METADATA[GUARD_MODE]},
-        num_replicas=copies,
-        storage=kept_in,
-    )
-    snapshots = StreamConfig(
-        name=snapshots_stream(namespace),
-        description=f"Snapshots of Aether's namespace {namespace}",
-        subjects=[snapshots_filter(namespace)],
-        retention=RetentionPolicy.LIMITS,
-        discard=DiscardPolicy.OLD,
-        max_msgs_per_subject=1,
-        allow_direct=True,
-        metadata={"aether-format": METADATA["aether-format"]},
-        num_replicas=copies,
-        storage=kept_in,
-    )
+    events = _events_config(namespace, guard or METADATA[GUARD_MODE], replicas or 1, StorageType(storage or "file"))
+    snapshots = _snapshots_config(namespace, replicas or 1, StorageType(storage or "file"))
     asked = [name for name, value in (("num_replicas", replicas), ("storage", storage)) if value is not None]
     info = await open_stream(connection, events, deadline, timeout_s)
     found = info.config
@@ -144,6 +120,37 @@ async def open_streams(
         raise NamespaceMismatchError(namespace, tuple(differences))
     kept = "memory" if found.storage == StorageType.MEMORY else "file"
     return StreamFacts(kept, found.num_replicas or 1, info.state.last_seq, mode)
+
+
+def _events_config(namespace: str, guard: str, replicas: int, storage: StorageType) -> StreamConfig:
+    return StreamConfig(
+        name=events_stream(namespace),
+        description=f"Events of Aether's namespace {namespace}",
+        subjects=[events_filter(namespace)],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.NEW,
+        deny_delete=True,
+        deny_purge=True,
+        allow_direct=True,
+        metadata={**METADATA, GUARD_MODE: guard},
+        num_replicas=replicas,
+        storage=storage,
+    )
+
+
+def _snapshots_config(namespace: str, replicas: int, storage: StorageType) -> StreamConfig:
+    return StreamConfig(
+        name=snapshots_stream(namespace),
+        description=f"Snapshots of Aether's namespace {namespace}",
+        subjects=[snapshots_filter(namespace)],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+        metadata={"aether-format": METADATA["aether-format"]},
+        num_replicas=replicas,
+        storage=storage,
+    )
 
 
 def wrong_mode(namespace: str, mode: str) -> NamespaceMismatchError:
