@@ -10,6 +10,7 @@ from clustering import actors_of, balanced, join
 from faults.waiting import until
 
 from aether import Event, JetStreamEventStore, NamespaceMismatchError, NewEvent, NotOwnerError
+from aether.cluster import ActorHost, ClusterNode
 from aether.errors import AetherError, RequestFailedError
 from aether.nats.errors import NobodyListensError
 
@@ -186,19 +187,30 @@ async def test_a_node_ingests(nats_server, namespace):
         ({"weight": -1}, ValueError),
         ({"weight": 1.5}, TypeError),
         ({"labels": {"a": 1}}, TypeError),
+        ({"labels": ["a"]}, TypeError),
         ({"address": "x" * 256}, ValueError),
         ({"ttl": 0.5}, ValueError),
         ({"ttl": 2.5}, ValueError),
         ({"drain_s": -1}, ValueError),
         ({"settle_s": "1"}, TypeError),
         ({"moves_max": 0}, ValueError),
+        ({"moves_max": "5"}, TypeError),
+        ({"on_acquire": 5}, TypeError),
         ({"namespace": "a.b"}, ValueError),
     ],
 )
 def test_misuse_is_told(wrong, error):
-    """Arguments that cannot be right are refused when the node is made."""
-    with pytest.raises(error):
+    """Arguments that cannot be right are refused by name when the node is made."""
+    with pytest.raises(error, match=next(iter(wrong)).rstrip("s")):
         join(
             "nats://127.0.0.1:1",
             **{"namespace": "n", "name": "a"} | {("name" if k == "node_id" else k): v for k, v in wrong.items()},
         )
+
+
+def test_a_node_is_made_by_joining():
+    """Who calls the class as other classes are called is told how a node is made; so is who hosts actors on a URL."""
+    with pytest.raises(TypeError, match=r"ClusterNode\.join\(url"):
+        ClusterNode("nats://127.0.0.1:1")
+    with pytest.raises(TypeError, match=r"ClusterNode\.join\(url"):
+        ActorHost("nats://127.0.0.1:1", lambda _: None)

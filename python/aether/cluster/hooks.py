@@ -37,6 +37,9 @@ class Hooks:
         limit_s: float,
         changes: Changes,
     ) -> None:
+        for name, hook in (("on_acquire", on_acquire), ("on_release", on_release)):
+            if hook is not None and not callable(hook):
+                raise TypeError(f"{name} must be a function, not {type(hook).__name__}")
         self._on_acquire, self._on_release, self._limit_s, self._changes = on_acquire, on_release, limit_s, changes
         # One shard's hooks run one after the other, in the order of what they tell, even where it is lost and taken again.
         self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()

@@ -102,6 +102,10 @@ class ActorHost:
         snapshot_every: int | None = SNAPSHOT_EVERY,
         timeout_s: float = 10.0,
     ) -> None:
+        if not hasattr(node, "serve"):
+            raise TypeError(
+                f"a node of a cluster is needed, as ClusterNode.join(url, node_id=...) makes it, not {type(node).__name__}"
+            )
         if not callable(factory):
             raise TypeError(
                 f"factory is called with an actor's id and makes its behaviour; a {type(factory).__name__} is no function"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ from aether.errors import DecodeError
 from aether.store.arguments import check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable
     from collections.abc import Set as AbstractSet
 
 __all__ = ["MEMBERS_MAX", "Member", "Members", "Present", "check_labels", "check_node_id"]
@@ -113,7 +114,7 @@ def check_weight(weight: object) -> int:
 
 def check_labels(labels: object) -> Mapping[str, str]:
     """Return labels that nobody changes any more, or refuse what cannot be some."""
-    if not isinstance(labels, dict):
+    if not isinstance(labels, Mapping):
         raise TypeError(f"labels must be a dict of str, not {type(labels).__name__}")
     if len(labels) > LABELS_MAX:
         raise ValueError(f"at most {LABELS_MAX} labels, not {len(labels)}")

@@ -55,6 +55,8 @@ class ClusterNode:
 
     def __init__(self, parts: NodeParts) -> None:
         """Use `join`."""
+        if not isinstance(parts, NodeParts):
+            raise TypeError("a node is made by ClusterNode.join(url, node_id=...)")
         self._parts, self._settings = parts, parts.settings
         self._ending = asyncio.Lock()
         self._state: Literal["new", "open", "closed"] = "new"
@@ -113,7 +115,7 @@ class ClusterNode:
             name=check_node_id(default_name() if node_id is None else node_id),
             incarnation=0,
             address=check_address(address),
-            labels=check_labels(dict(labels) if labels is not None else {}),
+            labels=check_labels({} if labels is None else labels),
             weight=check_weight(weight),
         )
         settings = NodeSettings(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from aether.cluster.table import SHARDS
 from aether.nats.subjects import check_namespace
-from aether.store.arguments import check_is_seconds, check_placing
+from aether.store.arguments import check_int, check_is_seconds, check_placing
 
 __all__ = ["NodeSettings"]
 
@@ -43,8 +43,7 @@ class NodeSettings:
         check_namespace(self.namespace)
         _check_seconds("drain_s", self.drain_s)
         _check_seconds("settle_s", self.settle_s)
-        if isinstance(self.moves_max, bool) or not 1 <= self.moves_max <= SHARDS:
-            raise ValueError(f"moves_max must be 1 to {SHARDS:,}, not {self.moves_max!r}")
+        check_int("moves_max", self.moves_max, 1, SHARDS, f"1 to {SHARDS:,}")
 
 
 def _check_seconds(name: str, value: float) -> None:
