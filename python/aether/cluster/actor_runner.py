@@ -267,7 +267,7 @@ class ActorRunner:
         while True:
             beat = self._moved.next
             if loop.time() >= job.deadline:
-                return Outcome("unavailable", text="it waited too long")
+                return Outcome("unavailable", text="neither its turn nor its shard came in time")
             epoch = self._node.epoch_of(actor_id)
             if epoch is not None:
                 return epoch
