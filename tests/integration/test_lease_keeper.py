@@ -234,6 +234,23 @@ async def test_a_message_that_is_lost_on_the_way_is_noticed(nats_server, namespa
         await watcher.aclose()
 
 
+async def test_a_watch_that_stands_still_is_noticed(nats_server, namespace):
+    """A watch that gets heartbeats, and not what its own keeper writes, is broken; one that gets it stays as it is."""
+    async with candidates(nats_server.url, namespace, 2) as (one, other):
+        # As where a server's copy of the stream stands still: this consumer is never told of anything new.
+        one.watch._filter = election_subject(namespace, "another")
+        consumer = one.watch._consumer
+        one.watch._tell_broken("begin with that filter")
+        consumer._break("begin with that filter")
+        await until(lambda: one.watch.unbroken_since is not None and one.watch._consumer is not consumer)
+        since, others = one.watch.unbroken_since, other.watch.unbroken_since
+        for candidate in (one, other):
+            candidate.keeper("x", group=str(id(candidate)), ttl_s=3).want()
+        await until(lambda: one.watch.unbroken_since not in (None, since))
+        assert all(keeper.valid for candidate in (one, other) for keeper in candidate.keepers)
+        assert other.watch.unbroken_since == others
+
+
 async def test_a_watch_that_is_closed_as_an_answer_comes_ends(nats_server, namespace, monkeypatch):
     """Closing does not wait for ever, at whatever moment of the watch's beginning it comes."""
     closing: list[asyncio.Task[None]] = []

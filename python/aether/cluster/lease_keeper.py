@@ -272,6 +272,7 @@ class LeaseKeeper:
         try:
             if action.what is What.READ:
                 record = self._record(await self._coordination.read(self.subject, deadline))
+                self._watch.expect(record.position)
                 self._lease.read(self._clock(), record)
             else:
                 body = self._body(action)
@@ -279,6 +280,7 @@ class LeaseKeeper:
                 if published.refused:
                     self._lease.refused(self._clock())
                 else:
+                    self._watch.expect(published.position)
                     self._lease.acked(self._clock(), published.position)
         except (NoRespondersError, UnansweredError, DeadlineError, ServerUnavailableError):
             self._lease.unanswered(self._clock())

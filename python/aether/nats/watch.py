@@ -3,6 +3,9 @@
 A push consumer sends the last message of each subject, then what comes; its heartbeats and its own numbering show what is
 missing. Where anything is, or the connection was lost, the watch says that it is broken, and begins anew. Whoever must know how
 long it has seen everything looks at `unbroken_since`: the death of a member may be believed only by who was looking.
+
+Heartbeats come too from a server whose copy of the stream stands still, or lags. So whoever wrote something, or read it from the
+stream's leader, says where that lies (`expect`), and a watch that does not get there in time is broken as well.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,8 +44,10 @@ _LOG = logging.getLogger("aether.nats")
 HEARTBEAT_S = 1
 SILENCE_S = 2.0
 """After so long without a message or a heartbeat the watch is broken."""
+LAG_S = 2.0
+"""After so long without a message that is known to be in the stream the watch is broken."""
 LOOK_S = 0.25
-"""How often it is looked whether the connection or the heartbeats are gone."""
+"""How often it is looked whether the connection or the heartbeats are gone, or it lags."""
 ATTEMPT_S = 2.0
 MARKERS_MAX = 1_024
 """How many expired subjects are remembered; the oldest are forgotten first."""
@@ -115,6 +121,7 @@ class CoordinationWatch:
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self._consumer: _Consumer | None = None
 
     def listen(self, listener: Listener) -> None:
         """Tell a listener from now on what is seen; what was seen before stands in `entries`."""
@@ -124,6 +131,11 @@ class CoordinationWatch:
         """Tell a listener no more; one that is not told anyway is none of its matter."""
         if listener in self._listeners:
             self._listeners.remove(listener)
+
+    def expect(self, position: int) -> None:
+        """Take it that what is watched has a message at this position, or had one: the watch must come to it, or past it."""
+        if self._consumer is not None:
+            self._consumer.expect(position)
 
     async def start(self, deadline: float) -> None:
         """Begin, and return when `entries` are complete.
@@ -163,7 +175,7 @@ class CoordinationWatch:
         attempt = 0
         while True:
             try:
-                consumer = _Consumer(self)
+                self._consumer = consumer = _Consumer(self)
                 reason = await consumer.follow(self._connection)
                 attempt = 0 if consumer.is_synced else attempt + 1
                 self.failure = None
@@ -215,7 +227,8 @@ class _Consumer:
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._broken: asyncio.Future[str] = self._loop.create_future()
-        self._number = 0
+        self._number = self._reached = self._expected = 0
+        self._due, self._due_since = 0, math.inf  # what it must reach next
         self._heard_at = self._loop.time()
         self._seen: set[str] = set()
         self.is_synced = False
@@ -246,6 +259,8 @@ class _Consumer:
                     return "the connection was lost"
                 if self._loop.time() - self._heard_at > SILENCE_S:
                     return f"nothing was heard for {SILENCE_S:g} s"
+                if self._reached < self._due and self._loop.time() - self._due_since > LAG_S:
+                    return f"the stream has a position {self._due}, and it was not told within {LAG_S:g} s"
             return self._broken.result()
         finally:
             await unsubscribe(subscription)
@@ -253,6 +268,16 @@ class _Consumer:
                 # A lost connection cannot say it; the server forgets the consumer after a while then.
                 with contextlib.suppress(nats.errors.Error):
                     await client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+
+    def expect(self, position: int) -> None:
+        """Take it that the stream has such a position."""
+        self._expected = max(self._expected, position)
+        self._expect_next()
+
+    def _expect_next(self) -> None:
+        """Where it has come to what it had to reach, take the newest that it has not."""
+        if self._due <= self._reached < self._expected:
+            self._due, self._due_since = self._expected, self._loop.time()
 
     async def _flush(self, client: Client) -> None:
         """Return when the server has the subscription.
@@ -288,6 +313,8 @@ class _Consumer:
             return
         if not self.is_synced:
             self._seen.add(msg.subject)
+        self._reached = max(self._reached, int(where[_POSITION]))
+        self._expect_next()
         self._watch._take(Entry(msg.subject, int(where[_POSITION]), msg.data, not msg.data))  # noqa: SLF001
         if int(where[_PENDING]) == 0 and not self.is_synced:
             self._sync()
