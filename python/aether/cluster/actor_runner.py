@@ -32,7 +32,7 @@ from aether.nats.pauses import pause
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether.cluster.actors import Behaviour
+    from aether.cluster.actors import Behaviour, Decision
     from aether.cluster.host_node import HostNode
     from aether.cluster.pulse import Pulse
     from aether.cluster.residents import Resident, Residents
@@ -48,6 +48,9 @@ WAITING_MAX = 10_000
 TEXT_MAX = 2_000
 NAME_MAX = 200
 """How many characters whoever asked is told of an exception, and of its class's name."""
+
+SLOW_S = 0.5
+"""How long an actor's code may hold the loop before it is to blame for a lease that ended meanwhile, in seconds."""
 
 LOOK_AGAIN_S = 1.0
 """How long a command waits for its actor's shard before it is looked at again, should nothing be told of a change."""
@@ -244,7 +247,7 @@ class ActorRunner:
         version = actor.commands.get(command.command_id)
         if version is not None:
             return await self._answer_again(command, version)
-        decision = actor.decide(command.command_id, decode(command.payload))
+        decision = self._decide(actor, command, epoch)
         self._check_reply(decision.reply)
         if decision.events:
             await self._node.store.save_events(decision.events)
@@ -254,6 +257,21 @@ class ActorRunner:
             return None  # what was looked at may be old; a write would have been refused
         self.stats.handled += 1
         return Outcome("replied", reply=decision.reply)
+
+    def _decide(self, actor: Actor, command: Command, epoch: int) -> Decision:
+        """Have an actor decide; refuse a command that holds the loop until the lease ends: each next owner would lose its own."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        decision = actor.decide(command.command_id, decode(command.payload))
+        took_s = loop.time() - began_at
+        if took_s > SLOW_S and self._node.epoch_of(command.actor_id) != epoch:
+            why = (
+                f"its code held the event loop of {self._node.node_id!a} for {took_s:.1f} s, and the node's lease ended "
+                "meanwhile; let handle and apply take less, or give the nodes a longer ttl"
+            )
+            _LOG.error("a command of %a was not done: %s", command.actor_id, why)
+            raise RefusedError(TimeoutError(why))
+        return decision
 
     def _check_reply(self, reply: bytes) -> None:
         """Refuse a reply that no message takes, wherever it was asked for: else it would depend on where the actor is."""
