@@ -12,6 +12,8 @@ from faults.waiting import until
 
 from aether.cluster.lease import RENEWALS
 from aether.cluster.lease_body import LeaseBody
+from aether.cluster.members import Member
+from aether.nats.coordination import Entry
 from aether.nats.subjects import leader_subject, member_subject
 
 
@@ -55,6 +57,24 @@ async def test_nodes_that_all_have_just_come_have_a_leader(nats_server, namespac
         await nodes[0].aclose()
         await until(lambda: nodes[1].is_leader, "b leads")
         await balanced(*nodes[1:])
+
+
+async def test_a_dead_member_that_a_servers_copy_still_has_is_found_dead(nats_server, namespace, caplog):
+    """A member of whose end nobody told owns shards for a moment, until it is looked for at the stream's leader."""
+    async with (
+        join(nats_server.url, namespace, "a", settle_s=0.1) as one,
+        join(nats_server.url, namespace, "b", settle_s=0.1) as two,
+    ):
+        await balanced(one, two)
+        # As three servers had it, one of which had been killed: a lease that the others had dropped, marker and all.
+        body = LeaseBody("dead", "of another life", 0, 1, 3, False, Member(name="dead", incarnation=3).facts()).encode()
+        for node in (one, two):
+            node._parts.watch._hear(Entry(member_subject(namespace, "dead"), 3, body, marker=False), 3.0, 0.0)
+        assert {"a", "b", "dead"} == one.members.keys() == two.members.keys()
+        await until(lambda: "dead" in one._parts.view.tables.table.owners, "the dead one gets shards")
+        await until(lambda: "dead" not in one.members.keys() | two.members.keys(), "it is found dead")
+        await balanced(one, two)
+        assert "has ended, and the server that tells of it did not say so" in caplog.text
 
 
 async def test_leaders_lease_ends_first(nats_server, namespace):

@@ -271,7 +271,10 @@ class LeaseKeeper:
         deadline = asyncio.get_running_loop().time() + self._attempt_s
         try:
             if action.what is What.READ:
-                record = self._record(await self._coordination.read(self.subject, deadline))
+                entry = await self._coordination.read(self.subject, deadline)
+                # What was found to be over may lie there still, at the leader too.
+                over = entry is not None and self._watch.is_over(entry)
+                record = Record(entry.position) if entry is not None and over else self._record(entry)
                 self._watch.expect(record.position)
                 self._lease.read(self._clock(), record)
             else:

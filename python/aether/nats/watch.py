@@ -5,7 +5,8 @@ missing. Where anything is, or the connection was lost, the watch says that it i
 long it has seen everything looks at `unbroken_since`: the death of a member may be believed only by who was looking.
 
 Heartbeats come too from a server whose copy of the stream stands still, or lags. So whoever wrote something, or read it from the
-stream's leader, says where that lies (`expect`), and a watch that does not get there in time is broken as well.
+stream's leader, says where that lies (`expect`), and a watch that does not get there in time is broken as well. And a lease that
+such a copy still has, though its time is over, is looked for at the leader (`Overdue`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from aether.errors import AetherError, ServerUnavailableError
 from aether.nats.boot_clock import boot_time
 from aether.nats.coordination import Entry
 from aether.nats.errors import TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.overdue import Overdue
 from aether.nats.pauses import backoff_s
 from aether.nats.portable_flush import RoundTrips
 from aether.nats.portable_inbox import subscribe, unsubscribe
+from aether.nats.stream_log import StreamLog
 from aether.nats.subjects import coordination_filter, coordination_stream
+from aether.nats.transport import TTL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +66,9 @@ CONSUMER: dict[str, Any] = {
     "inactive_threshold": 10_000_000_000,
 }
 
-_POSITION, _NUMBER, _PENDING = -4, -3, -1
-"""Where a delivery's reply subject says its stream sequence, its number in this consumer, and how many are still to come."""
+_POSITION, _NUMBER, _STORED, _PENDING = -4, -3, -2, -1
+"""Where a delivery's reply subject says its stream sequence, its number in this consumer, when it was stored, in nanoseconds, and
+how many are still to come."""
 
 
 class Listener(Protocol):
@@ -122,6 +127,7 @@ class CoordinationWatch:
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._consumer: _Consumer | None = None
+        self._overdue = Overdue()
 
     def listen(self, listener: Listener) -> None:
         """Tell a listener from now on what is seen; what was seen before stands in `entries`."""
@@ -136,6 +142,10 @@ class CoordinationWatch:
         """Take it that what is watched has a message at this position, or had one: the watch must come to it, or past it."""
         if self._consumer is not None:
             self._consumer.expect(position)
+
+    def is_over(self, entry: Entry) -> bool:
+        """Say whether a lease that a server still has was found to be over."""
+        return self._overdue.is_over(entry.subject, entry.position)
 
     async def start(self, deadline: float) -> None:
         """Begin, and return when `entries` are complete.
@@ -196,6 +206,12 @@ class CoordinationWatch:
             for listener in [*self._listeners]:
                 listener.on_broken(reason)
 
+    def _hear(self, entry: Entry, ttl_s: float | None, stored_s: float) -> None:
+        if self.is_over(entry):
+            entry = entry._replace(body=b"", marker=True)
+        self._overdue.heard(entry.subject, entry.position, None if entry.marker else ttl_s, stored_s, self._clock())
+        self._take(entry)
+
     def _take(self, entry: Entry) -> None:
         self.entries[entry.subject] = entry
         self._markers.pop(entry.subject, None)
@@ -209,11 +225,33 @@ class CoordinationWatch:
     def _forget(self, subject: str) -> None:
         del self.entries[subject]
         self._markers.pop(subject, None)
+        self._overdue.forget(subject)
+
+    async def _look(self) -> None:
+        """Look for leases that should have ended, at the stream's leader."""
+        log = StreamLog(self._connection, self._stream, ATTEMPT_S)
+        for subject, position in self._overdue.due(self._clock()):
+            try:
+                message = await log.last(subject, asyncio.get_running_loop().time() + ATTEMPT_S)
+            except (AetherError, NoRespondersError, UnansweredError) as error:
+                _LOG.info("%s, which should have ended, cannot be looked for at the moment: %s", subject, error)
+                self._overdue.unanswered(subject, self._clock())
+                continue
+            entry = None if message is None else Entry(subject, message.position, message.body, not message.body)
+            told = self._overdue.found(subject, position, entry, self._clock())
+            if told is not None:
+                what = "has ended" if told.marker else "was written again"
+                _LOG.warning(
+                    "%s, seen at position %d, %s, and the server that tells of it did not say so", subject, position, what
+                )
+                self.expect(told.position)
+                self._take(told)
 
     def _synced(self, seen: set[str]) -> None:
         """Take it that every subject there is has been seen; what else is known has expired, and its marker too."""
         for subject in self.entries.keys() - seen:
             self._forget(subject)
+        self._overdue.begun(self._clock())
         self.unbroken_since = self._clock()
         self._news.set()
         for listener in [*self._listeners]:
@@ -231,6 +269,7 @@ class _Consumer:
         self._due, self._due_since = 0, math.inf  # what it must reach next
         self._heard_at = self._loop.time()
         self._seen: set[str] = set()
+        self._looking: asyncio.Task[None] | None = None
         self.is_synced = False
 
     async def follow(self, connection: Connection) -> str:
@@ -255,6 +294,7 @@ class _Consumer:
                 self._sync()
             while not self._broken.done():
                 await asyncio.wait([self._broken], timeout=LOOK_S)
+                self._look()
                 if _life(client) != life:
                     return "the connection was lost"
                 if self._loop.time() - self._heard_at > SILENCE_S:
@@ -263,6 +303,9 @@ class _Consumer:
                     return f"the stream has a position {self._due}, and it was not told within {LAG_S:g} s"
             return self._broken.result()
         finally:
+            if self._looking is not None:
+                self._looking.cancel()
+                await asyncio.wait([self._looking])
             await unsubscribe(subscription)
             if client.is_connected:
                 # A lost connection cannot say it; the server forgets the consumer after a while then.
@@ -278,6 +321,12 @@ class _Consumer:
         """Where it has come to what it had to reach, take the newest that it has not."""
         if self._due <= self._reached < self._expected:
             self._due, self._due_since = self._expected, self._loop.time()
+
+    def _look(self) -> None:
+        """Have leases looked for that should have ended, a few at a time."""
+        watch = self._watch
+        if self.is_synced and (self._looking is None or self._looking.done()) and watch._overdue.due(watch._clock()):  # noqa: SLF001
+            self._looking = asyncio.create_task(watch._look(), name="aether-coordination-look")  # noqa: SLF001
 
     async def _flush(self, client: Client) -> None:
         """Return when the server has the subscription.
@@ -315,7 +364,8 @@ class _Consumer:
             self._seen.add(msg.subject)
         self._reached = max(self._reached, int(where[_POSITION]))
         self._expect_next()
-        self._watch._take(Entry(msg.subject, int(where[_POSITION]), msg.data, not msg.data))  # noqa: SLF001
+        entry = Entry(msg.subject, int(where[_POSITION]), msg.data, not msg.data)
+        self._watch._hear(entry, _ttl_s(msg), int(where[_STORED]) / 1e9)  # noqa: SLF001
         if int(where[_PENDING]) == 0 and not self.is_synced:
             self._sync()
 
@@ -331,3 +381,9 @@ class _Consumer:
 def _life(client: Client) -> tuple[bool, int]:
     """Return what changes when the connection is lost, or was."""
     return client.is_connected, client.stats["reconnects"]
+
+
+def _ttl_s(msg: Msg) -> float | None:
+    """Return how long a message lives by its header, in seconds; None: for ever, or as somebody else says it."""
+    text = (msg.header or {}).get(TTL, "")
+    return float(text) if text.isascii() and text.isdecimal() else None
