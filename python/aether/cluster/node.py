@@ -74,7 +74,7 @@ class ClusterNode:
         ttl: float = 3.0,
         drain_s: float = 10.0,
         settle_s: float = 1.0,
-        moves_max: int = 16,
+        moves_max: int = 8,
         on_acquire: Callable[[int, int], object] | None = None,
         on_release: Callable[[int], object] | None = None,
         timeout_s: float = 10.0,
