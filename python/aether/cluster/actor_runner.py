@@ -49,8 +49,9 @@ TEXT_MAX = 2_000
 NAME_MAX = 200
 """How many characters whoever asked is told of an exception, and of its class's name."""
 
-SLOW_S = 0.5
-"""How long an actor's code may hold the loop before it is to blame for a lease that ended meanwhile, in seconds."""
+SLOW_S, SLOW_KEPT = 0.5, 1_000
+"""How long an actor's code may hold the loop before it is to blame for a lease that ended meanwhile, in seconds, and how many
+such commands are remembered."""
 
 LOOK_AGAIN_S = 1.0
 """How long a command waits for its actor's shard before it is looked at again, should nothing be told of a change."""
@@ -119,6 +120,7 @@ class ActorRunner:
         self._snapshots, self._snapshot_every = snapshots, snapshot_every
         self._jobs: dict[tuple[str, str], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slow: dict[tuple[str, str], str] = {}
         self._is_closing = False
         self.stats = RunnerStats()
 
@@ -248,6 +250,8 @@ class ActorRunner:
         if version is not None:
             return await self._answer_again(command, version)
         decision = self._decide(actor, command, epoch)
+        if decision is None:
+            return None
         self._check_reply(decision.reply)
         if decision.events:
             await self._node.store.save_events(decision.events)
@@ -258,20 +262,28 @@ class ActorRunner:
         self.stats.handled += 1
         return Outcome("replied", reply=decision.reply)
 
-    def _decide(self, actor: Actor, command: Command, epoch: int) -> Decision:
-        """Have an actor decide; refuse a command that holds the loop until the lease ends: each next owner would lose its own."""
-        loop = asyncio.get_running_loop()
+    def _decide(self, actor: Actor, command: Command, epoch: int) -> Decision | None:
+        """Have an actor decide; None: it took so long that the node's lease ended, so nothing may be written.
+
+        That may have been the machine. It is not tried here again all the same, or each owner would lose its lease in turn.
+        """
+        loop, key = asyncio.get_running_loop(), (command.actor_id, command.command_id)
+        if (why := self._slow.get(key)) is not None:
+            raise RefusedError(TimeoutError(why))
         began_at = loop.time()
         decision = actor.decide(command.command_id, decode(command.payload))
         took_s = loop.time() - began_at
-        if took_s > SLOW_S and self._node.epoch_of(command.actor_id) != epoch:
-            why = (
-                f"its code held the event loop of {self._node.node_id!a} for {took_s:.1f} s, and the node's lease ended "
-                "meanwhile; let handle and apply take less, or give the nodes a longer ttl"
-            )
-            _LOG.error("a command of %a was not done: %s", command.actor_id, why)
-            raise RefusedError(TimeoutError(why))
-        return decision
+        if took_s <= SLOW_S or self._node.epoch_of(command.actor_id) == epoch:
+            return decision
+        why = (
+            f"its code held the event loop of {self._node.node_id!a} for {took_s:.1f} s, and the node's lease ended "
+            "meanwhile; let handle and apply take less, or give the nodes a longer ttl"
+        )
+        _LOG.error("a command of %a was not done: %s", command.actor_id, why)
+        self._slow[key] = why
+        if len(self._slow) > SLOW_KEPT:
+            del self._slow[next(iter(self._slow))]
+        return None
 
     def _check_reply(self, reply: bytes) -> None:
         """Refuse a reply that no message takes, wherever it was asked for: else it would depend on where the actor is."""
