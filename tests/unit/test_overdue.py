@@ -60,16 +60,17 @@ def test_without_an_answer_nothing_is_known_to_have_ended():
     assert not overdue.is_over("a", 7)
 
 
-def test_a_renewal_that_was_missed_is_told():
-    """What the leader has newer is told, and an answer that is older than what was heard meanwhile counts for nothing."""
+def test_what_is_newer_ends_nothing():
+    """A renewal that the leader has and the watch has not heard yet ends nothing, nor does an answer to an earlier question."""
     overdue = heard()
     newer = Entry("a", 9, b"y", marker=False)
-    assert overdue.found("a", 7, newer, 4.0) == newer
-    assert overdue.due(7.9) == []
-    overdue.heard("a", 12, TTL_S, 1_005.0, 5.0)
+    assert overdue.found("a", 7, newer, 100.0) is None
+    assert overdue.due(100.9) == []
+    overdue.heard("a", 12, TTL_S, 1_005.0, 101.0)
     for answer in (None, newer, LEASE):
-        assert overdue.found("a", 9, answer, 100.0) is None
-    assert overdue.found("a", 12, newer, 6.0) is None
+        assert overdue.found("a", 7, answer, 200.0) is None
+    assert overdue.found("a", 12, newer, 200.0) is None
+    assert not overdue.is_over("a", 12)
 
 
 def test_what_is_old_when_a_watch_begins_is_looked_for_at_once():

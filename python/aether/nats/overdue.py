@@ -75,14 +75,11 @@ class Overdue:
             life.look_at = now + AGAIN * life.ttl_s
 
     def found(self, subject: str, asked: int, entry: Entry | None, now: float) -> Entry | None:
-        """Take what the leader has instead of what lay at `asked`; return what is to be told: a marker, or what was missed."""
+        """Take what the leader has instead of what lay at `asked`; return the marker that is to be told, if it is over."""
         life = self._lives.get(subject)
         if life is None or life.position != asked:
             return None  # something newer was heard meanwhile
         life.look_at = now + AGAIN * life.ttl_s
-        if entry is not None and entry.position > asked:
-            self._lives[subject] = _Life(entry.position, life.ttl_s, life.stored_s, now, now + LATE * life.ttl_s)
-            return entry
         is_there = entry is not None and entry.position == asked
         if entry is None or (is_there and now >= life.heard_at + OVER * life.ttl_s):
             self.forget(subject)

@@ -238,14 +238,12 @@ class CoordinationWatch:
                 self._overdue.unanswered(subject, self._clock())
                 continue
             entry = None if message is None else Entry(subject, message.position, message.body, not message.body)
-            told = self._overdue.found(subject, position, entry, self._clock())
-            if told is not None:
-                what = "has ended" if told.marker else "was written again"
-                _LOG.warning(
-                    "%s, seen at position %d, %s, and the server that tells of it did not say so", subject, position, what
-                )
-                self.expect(told.position)
-                self._take(told)
+            if entry is not None:
+                self.expect(entry.position)  # a newer one is on its way, or the watch is behind
+            marker = self._overdue.found(subject, position, entry, self._clock())
+            if marker is not None:
+                _LOG.warning("%s at position %d has ended, and the server that tells of it did not say so", subject, position)
+                self._take(marker)
 
     def _synced(self, seen: set[str]) -> None:
         """Take it that every subject there is has been seen; what else is known has expired, and its marker too."""
@@ -293,8 +291,10 @@ class _Consumer:
             if made.num_pending == 0 and not self.is_synced:
                 self._sync()
             while not self._broken.done():
+                looked_at = self._loop.time()
                 await asyncio.wait([self._broken], timeout=LOOK_S)
-                self._look()
+                if self._loop.time() - looked_at < 2 * LOOK_S:  # else what was told meanwhile waits to be heard
+                    self._look()
                 if _life(client) != life:
                     return "the connection was lost"
                 if self._loop.time() - self._heard_at > SILENCE_S:
