@@ -163,6 +163,21 @@ def test_reads_while_a_marker_is_late_hide_no_outage():
     assert lease.wake_at() == pytest.approx(10.0)
 
 
+def test_after_the_stream_was_made_anew_terms_begin_anew():
+    """A bid that is stored below the last term says that positions began anew: it is held, and nobody writes again and again."""
+    lease = held()
+    lease.seen(1.5, Record(9))
+    assert [change.held for change in lease.changes] == [False]
+    assert lease.due(1.5) == Action(What.ACQUIRE, 9, 0, 2)
+    lease.refused(1.5)
+    assert lease.due(1.5) == Action(What.READ)
+    lease.read(1.6, Record())
+    assert lease.due(2.0) == Action(What.ACQUIRE, 0, 0, 3)
+    lease.acked(2.0, 1)
+    assert lease.term == 1
+    assert lease.due(2.0) is None
+
+
 def test_after_an_outage_the_former_holder_bids_first():
     """An outage in which the lease expired leaves it to who held it: the others wait a third of the time to live and more."""
     former, other = held(), made()

@@ -83,6 +83,20 @@ def test_what_is_old_when_a_watch_begins_is_looked_for_at_once():
     assert overdue.due(0.2) == [("a", 7)]
 
 
+def test_another_lease_at_the_same_position_is_another():
+    """Of a stream that was made anew, or fell back, positions come again: what was stored at another time is not what is over."""
+    overdue = heard()
+    overdue.found("a", 7, None, 4.0)
+    assert overdue.is_over("a", 7, 1_000.0)
+    assert not overdue.is_over("a", 7, 1_020.0)
+    overdue.heard("a", 7, TTL_S, 1_020.0, 20.0)
+    assert not overdue.is_over("a", 7)
+    overdue.heard("a", 7, TTL_S, 1_050.0, 50.0)
+    assert overdue.found("a", 7, LEASE, 51.0) is None
+    assert overdue.due(51.9) == []
+    assert overdue.due(52.0) == [("a", 7)]
+
+
 @pytest.mark.parametrize("count", [OVER_MAX, OVER_MAX + 5])
 def test_so_many_are_remembered(count: int):
     """Of very many that are over the oldest are forgotten."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,8 @@ and to repair an actor that it owns."""
 
 RUNNING_MAX = 50_000
 RUNNING_BYTES_MAX = 64 * 1024 * 1024
-"""How many requests are handled at a time, and how large they may be together, in bytes, one in any case; more are refused, and
-told so."""
+"""How many requests of a kind are handled at a time, and how large they may be together, in bytes, one in any case; more are
+refused, and told so. Each kind by itself: a flood of commands must not keep the leader from hearing that a shard was let go."""
 
 ANSWER, FAILURE, UNSERVED, BUSY = b"+", b"-", b"?", b"!"
 
@@ -70,7 +71,7 @@ class NodeCalls:
         self._own = node_subject(namespace, node_id, "*")
         self._handlers: dict[str, Handler] = {}
         self._running: dict[str, set[asyncio.Task[None]]] = {}
-        self._bytes = 0  # of the requests that are handled
+        self._bytes: Counter[str] = Counter()  # of the requests that are handled
         self._heard: tuple[Client, Subscription] | None = None
         self._is_deaf = False
 
@@ -135,20 +136,22 @@ class NodeCalls:
         verb = msg.subject.rpartition(".")[2]
         handler = self._handlers.get(verb)
         running = self._running.setdefault(verb, set()) if handler is not None else set()
-        if handler is None or self._is_busy(len(running), len(msg.data)):
-            await self._reply(msg, UNSERVED if handler is None else BUSY)
+        if handler is None or self._is_busy(verb, len(running), len(msg.data)):
+            if self._connection.is_up():  # nobody waits here for a connection, least of all while more comes than can be handled
+                await self._reply(msg, UNSERVED if handler is None else BUSY)
             return
-        self._bytes += len(msg.data)
+        self._bytes[verb] += len(msg.data)
         task = asyncio.create_task(self._handle(handler, verb, msg), name=f"aether-node-{verb}")
         running.add(task)
-        task.add_done_callback(partial(self._handled, running, len(msg.data)))
+        task.add_done_callback(partial(self._handled, verb, len(msg.data)))
 
-    def _is_busy(self, running: int, size: int) -> bool:
-        return running >= RUNNING_MAX or (self._bytes > 0 and self._bytes + size > RUNNING_BYTES_MAX)
+    def _is_busy(self, verb: str, running: int, size: int) -> bool:
+        held = self._bytes[verb]
+        return running >= RUNNING_MAX or (held > 0 and held + size > RUNNING_BYTES_MAX)
 
-    def _handled(self, running: set[asyncio.Task[None]], size: int, task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        self._bytes -= size
+    def _handled(self, verb: str, size: int, task: asyncio.Task[None]) -> None:
+        self._running[verb].discard(task)
+        self._bytes[verb] -= size
 
     async def _handle(self, handler: Handler, verb: str, msg: Msg) -> None:
         try:

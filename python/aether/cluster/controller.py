@@ -120,12 +120,12 @@ class Controller:
         self._woken.set()
 
     def hear(self, told: Progress) -> bool:
-        """Take how far a node has come; False: this node does not lead."""
+        """Take how far a node has come; False: say it again, for this one does not lead, or does not know that table yet."""
         if self._planner is None:
             return False
         if self._planner.hear(told):
             self.wake()
-        return True
+        return told.position <= self._view.position
 
     async def lead(
         self,
@@ -177,9 +177,10 @@ class Controller:
         """Look what the last table is, where that is not known: at first, and after a write that went wrong."""
         if self._is_read:
             return
+        position = self._view.position
         entry = await self._coordination.read(self._subject, self._coordination.until(WRITE_S))
-        # Who was refused believes what it reads, even where that is less than it knew: the guard decides anyhow.
-        believed = self._refusals > 0
+        # Who was refused believes what it reads, even where that is less than it knew, unless a newer one was told meanwhile.
+        believed = self._refusals > 0 and self._view.position == position
         if entry is not None:
             self._view.see(entry.position, entry.body, is_last=believed)
         elif believed:

@@ -267,6 +267,8 @@ class Lease:
         action = self._landed()
         self.failures = 0
         self._expire(now)
+        if action.what is What.ACQUIRE and position < self._term_last:
+            self._term_last = 0  # the stream was made anew, or fell back: its positions begin anew, and so do terms
         released = action.what is What.RELEASE
         session = None if released else self.session
         self._take(now, Record(position, session, action.term, action.beat, released, self._ttl_s))

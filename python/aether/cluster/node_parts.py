@@ -32,7 +32,7 @@ from aether.nats.connection import Connection
 from aether.nats.coordination import Coordination
 from aether.nats.errors import NoRespondersError
 from aether.nats.subjects import leader_subject, table_subject
-from aether.nats.watch import CoordinationWatch
+from aether.nats.watch import BEHIND_S, CoordinationWatch
 from aether.store.fenced import FencedEventStore
 
 if TYPE_CHECKING:
@@ -140,7 +140,11 @@ class NodeParts:
             view=self.view,
             controller=self.controller,
             planner=lambda: Planner(
-                ttl_s=settings.ttl_s, settle_s=settings.settle_s, drain_s=settings.drain_s, moves_max=settings.moves_max
+                # By then a watch that stands still has been found out; it must not make the living dead.
+                ttl_s=max(settings.ttl_s, BEHIND_S),
+                settle_s=settings.settle_s,
+                drain_s=settings.drain_s,
+                moves_max=settings.moves_max,
             ),
             ttl_s=settings.ttl_s,
         )
@@ -229,8 +233,10 @@ class NodeParts:
             try:
                 await self.calls.listen()
                 if self.view.is_behind:
-                    until = self.coordination.until(self.settings.timeout_s)
-                    self.view.believe(await self.coordination.read(table_subject(self.settings.namespace), until))
+                    until, position = self.coordination.until(self.settings.timeout_s), self.view.tables.position
+                    table = await self.coordination.read(table_subject(self.settings.namespace), until)
+                    if self.view.tables.position == position:  # else a newer one was told while the answer was on its way
+                        self.view.believe(table)
             except (AetherError, NoRespondersError) as error:
                 _LOG.info("%r does not hear everything until the watch begins anew: %s", self.membership.facts.name, error)
 

@@ -42,13 +42,15 @@ class Overdue:
 
     def __init__(self) -> None:
         self._lives: dict[str, _Life] = {}
-        self._over: dict[str, int] = {}
+        self._over: dict[str, tuple[int, float]] = {}
 
     def heard(self, subject: str, position: int, ttl_s: float | None, stored_s: float, now: float) -> None:
         """Take it that this lies there, was stored at that time of the server's, and lives so long; None: for ever."""
         known = self._lives.get(subject)
-        if known is not None and known.position == position:
+        if known is not None and (known.position, known.stored_s) == (position, stored_s):
             return  # told again, as when a watch begins anew
+        if position <= self._over.get(subject, (0, 0.0))[0] and not self.is_over(subject, position, stored_s):
+            del self._over[subject]  # the stream was made anew, or fell back: the same position is another lease
         self.forget(subject)
         if ttl_s is not None:
             self._lives[subject] = _Life(position, ttl_s, stored_s, now, now + LATE * ttl_s)
@@ -84,12 +86,13 @@ class Overdue:
         if entry is None or (is_there and now >= life.heard_at + OVER * life.ttl_s):
             self.forget(subject)
             self._over.pop(subject, None)
-            self._over[subject] = asked
+            self._over[subject] = (asked, life.stored_s)
             if len(self._over) > OVER_MAX:
                 del self._over[next(iter(self._over))]
             return Entry(subject, asked, b"", marker=True)
         return None
 
-    def is_over(self, subject: str, position: int) -> bool:
-        """Say whether what lies there was found to be over."""
-        return self._over.get(subject) == position
+    def is_over(self, subject: str, position: int, stored_s: float | None = None) -> bool:
+        """Say whether what lies there was found to be over; without the time when it was stored by its position alone."""
+        over = self._over.get(subject)
+        return over is not None and over[0] == position and stored_s in (None, over[1])

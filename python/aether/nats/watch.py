@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["CoordinationWatch", "Listener"]
+__all__ = ["BEHIND_S", "CoordinationWatch", "Listener"]
 
 _LOG = logging.getLogger("aether.nats")
 
@@ -50,8 +50,12 @@ SILENCE_S = 2.0
 """After so long without a message or a heartbeat the watch is broken."""
 LAG_S = 2.0
 """After so long without a message that is known to be in the stream the watch is broken."""
+BEHIND_S = LAG_S + 0.5
+"""After so long a watch that is behind knows it, if its node writes each second."""
 LOOK_S = 0.25
 """How often it is looked whether the connection or the heartbeats are gone, or it lags."""
+LATE_MAX = 4
+"""So often in a row it is not looked when the look itself comes late."""
 ATTEMPT_S = 2.0
 MARKERS_MAX = 1_024
 """How many expired subjects are remembered; the oldest are forgotten first."""
@@ -188,7 +192,6 @@ class CoordinationWatch:
                 self._consumer = consumer = _Consumer(self)
                 reason = await consumer.follow(self._connection)
                 attempt = 0 if consumer.is_synced else attempt + 1
-                self.failure = None
             except (nats.errors.Error, NoRespondersError, UnansweredError) as error:
                 reason, attempt = str(error), attempt + 1
             except ServerUnavailableError as error:
@@ -196,6 +199,9 @@ class CoordinationWatch:
             except AetherError as error:
                 reason, attempt, self.failure = str(error), attempt + 1, error
                 self._news.set()
+            except Exception as error:  # noqa: BLE001 - a watch that ends in silence would seem to see everything
+                _LOG.exception("the watch on %s: an error that nobody expected; it begins anew", self._stream)
+                reason, attempt = repr(error), attempt + 1
             self._tell_broken(reason)
             await asyncio.sleep(backoff_s(attempt))
 
@@ -207,7 +213,7 @@ class CoordinationWatch:
                 listener.on_broken(reason)
 
     def _hear(self, entry: Entry, ttl_s: float | None, stored_s: float) -> None:
-        if self.is_over(entry):
+        if self._overdue.is_over(entry.subject, entry.position, stored_s):
             entry = entry._replace(body=b"", marker=True)
         self._overdue.heard(entry.subject, entry.position, None if entry.marker else ttl_s, stored_s, self._clock())
         self._take(entry)
@@ -231,6 +237,7 @@ class CoordinationWatch:
         """Look for leases that should have ended, at the stream's leader."""
         log = StreamLog(self._connection, self._stream, ATTEMPT_S)
         for subject, position in self._overdue.due(self._clock()):
+            asked_at = self._clock()
             try:
                 message = await log.last(subject, asyncio.get_running_loop().time() + ATTEMPT_S)
             except (AetherError, NoRespondersError, UnansweredError) as error:
@@ -240,7 +247,7 @@ class CoordinationWatch:
             entry = None if message is None else Entry(subject, message.position, message.body, not message.body)
             if entry is not None:
                 self.expect(entry.position)  # a newer one is on its way, or the watch is behind
-            marker = self._overdue.found(subject, position, entry, self._clock())
+            marker = self._overdue.found(subject, position, entry, asked_at)
             if marker is not None:
                 _LOG.warning("%s at position %d has ended, and the server that tells of it did not say so", subject, position)
                 self._take(marker)
@@ -250,7 +257,7 @@ class CoordinationWatch:
         for subject in self.entries.keys() - seen:
             self._forget(subject)
         self._overdue.begun(self._clock())
-        self.unbroken_since = self._clock()
+        self.unbroken_since, self.failure = self._clock(), None
         self._news.set()
         for listener in [*self._listeners]:
             listener.on_synced()
@@ -287,16 +294,19 @@ class _Consumer:
             made = msgspec.json.decode(reply.data, type=_Made)
             if made.error is not None:
                 raise self._refused(connection, made.error)
-            self._heard_at = self._loop.time()
+            self._heard_at = self._due_since = self._loop.time()
             if made.num_pending == 0 and not self.is_synced:
                 self._sync()
+            late = 0
             while not self._broken.done():
                 looked_at = self._loop.time()
                 await asyncio.wait([self._broken], timeout=LOOK_S)
-                if self._loop.time() - looked_at < 2 * LOOK_S:  # else what was told meanwhile waits to be heard
-                    self._look()
                 if _life(client) != life:
                     return "the connection was lost"
+                late = late + 1 if self._loop.time() - looked_at > 2 * LOOK_S else 0
+                if 0 < late <= LATE_MAX:
+                    continue  # the loop was held up, and what was told meanwhile still waits to be heard
+                self._look()
                 if self._loop.time() - self._heard_at > SILENCE_S:
                     return f"nothing was heard for {SILENCE_S:g} s"
                 if self._reached < self._due and self._loop.time() - self._due_since > LAG_S:
