@@ -241,7 +241,7 @@ async def test_a_watch_that_stands_still_is_noticed(nats_server, namespace):
         one.watch._filter = election_subject(namespace, "another")
         consumer = one.watch._consumer
         one.watch._tell_broken("begin with that filter")
-        consumer._break("begin with that filter")
+        consumer.end("begin with that filter")
         await until(lambda: one.watch.unbroken_since is not None and one.watch._consumer is not consumer)
         since, others = one.watch.unbroken_since, other.watch.unbroken_since
         for candidate in (one, other):

@@ -32,7 +32,8 @@ from aether.nats.connection import Connection
 from aether.nats.coordination import Coordination
 from aether.nats.errors import NoRespondersError
 from aether.nats.subjects import leader_subject, table_subject
-from aether.nats.watch import BEHIND_S, CoordinationWatch
+from aether.nats.watch import CoordinationWatch
+from aether.nats.watch_consumer import BEHIND_S
 from aether.store.fenced import FencedEventStore
 
 if TYPE_CHECKING:
