@@ -18,6 +18,7 @@ from aether.cluster.progress import Progress
 from aether.cluster.pulse import Pulse, until
 from aether.cluster.room import Room
 from aether.cluster.share import Share
+from aether.cluster.telling import Trouble
 from aether.errors import AetherError
 from aether.nats.pauses import backoff_s
 
@@ -38,9 +39,6 @@ TAKES_MAX = 64
 
 RETRIES_SOON, RETRY_S = 6, 4.0
 """How often a shard that cannot be taken is tried again soon, and how long it is left alone at most after that."""
-
-TELL_AGAIN_S = 10.0
-"""How often it is told that shards cannot be taken."""
 
 RETAKE_S = 1.0
 """How long a shard that another has taken meanwhile is left alone, unless the table changes first."""
@@ -86,7 +84,7 @@ class Shards:
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._failing: set[int] = set()
-        self._failures_told_at = -TELL_AGAIN_S
+        self._trouble = Trouble()
         self._room = Room(TAKES_MAX)
         self._asked: set[int] = set()
         self._gate = Gate(self)
@@ -221,9 +219,7 @@ class Shards:
         if shard not in self._failing:
             self._failing.add(shard)
             self._changes.put(ClusterChange(kind="shard_failed", shard=shard, reason=reason))
-        now = asyncio.get_running_loop().time()
-        if now >= self._failures_told_at + TELL_AGAIN_S:
-            self._failures_told_at = now
+        if self._trouble.is_news("shards cannot be taken", asyncio.get_running_loop().time()):
             _LOG.warning("%d shards cannot be taken at the moment, shard %d: %s", len(self._failing), shard, reason)
 
     async def _let_go(self, shard: int) -> None:
