@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,24 @@ from witnessing import EVENTS, witnesses
 from aether import ServersUnreachableError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from faults.tap import Tap
+
+    from aether.nats.transport import Transport
     from aether.testing import NatsCluster
+
+
+@asynccontextmanager
+async def at_two_servers() -> AsyncIterator[tuple[Transport, Transport, tuple[Tap, Tap]]]:
+    """Connect to each of two servers that know of one another, and whose route leads through taps."""
+    async with (
+        two_servers_apart() as (own, other, taps),
+        transport_to(own.url) as transport,
+        transport_to(other.url) as publisher,
+    ):
+        await until(lambda: len(transport.info.connect_urls) == 2)
+        yield transport, publisher, taps
 
 
 async def test_a_server_that_goes_and_comes_interrupts_each_time(nats_cluster: NatsCluster, namespace: str) -> None:
@@ -42,30 +60,24 @@ async def test_a_server_that_goes_and_comes_interrupts_each_time(nats_cluster: N
 
 async def test_a_route_that_breaks_interrupts_though_both_servers_live(namespace: str) -> None:
     """What is published beyond a broken route does not come: its break is told, and its mending, and then nothing is missed."""
-    async with (
-        two_servers_apart() as (own, other, taps),
-        transport_to(own.url) as transport,
-        transport_to(other.url) as publisher,
-    ):
-        await until(lambda: len(transport.info.connect_urls) == 2)
-        async with witnesses() as (proof, told):
-            listener = Listener(namespace)
-            await listener.listen(transport)
-            await proof.prove(transport, due())
-            close(taps, closed=True)
-            for link in links(taps):
-                link.cut()
-            await until(lambda: told)
-            await until(lambda: len(transport.info.connect_urls) == 1)
-            await proof.prove(transport, due())
-            await publish(publisher, namespace, events_of("lost", EVENTS))
-            assert len(told) == 1
-            close(taps, closed=False)
-            await until(lambda: len(told) == 2)
-            await proof.prove(transport, due())
-            await publish(publisher, namespace, events_of("heard", EVENTS))
-            assert [event.actor_id for event in await listener.heard(EVENTS)] == ["heard"] * EVENTS
-            assert len(told) == 2
+    async with at_two_servers() as (transport, publisher, taps), witnesses() as (proof, told):
+        listener = Listener(namespace)
+        await listener.listen(transport)
+        await proof.prove(transport, due())
+        close(taps, closed=True)
+        for link in links(taps):
+            link.cut()
+        await until(lambda: told)
+        await until(lambda: len(transport.info.connect_urls) == 1)
+        await proof.prove(transport, due())
+        await publish(publisher, namespace, events_of("lost", EVENTS))
+        assert len(told) == 1
+        close(taps, closed=False)
+        await until(lambda: len(told) == 2)
+        await proof.prove(transport, due())
+        await publish(publisher, namespace, events_of("heard", EVENTS))
+        assert [event.actor_id for event in await listener.heard(EVENTS)] == ["heard"] * EVENTS
+        assert len(told) == 2
 
 
 async def test_foreign_messages_where_beats_come_are_let_be(nats_cluster: NatsCluster, caplog: pytest.LogCaptureFixture) -> None:
@@ -106,32 +118,26 @@ async def test_a_route_that_stalls_is_told(namespace: str) -> None:
 @pytest.mark.timeout(120)
 async def test_a_part_of_a_route_that_breaks_interrupts_where_events_are_lost(namespace: str) -> None:
     """A route has several connections, and INFO does not say when one breaks: where events are lost with it, that is told."""
-    async with (
-        two_servers_apart() as (own, other, taps),
-        transport_to(own.url) as transport,
-        transport_to(other.url) as publisher,
-    ):
-        await until(lambda: len(transport.info.connect_urls) == 2)
-        async with witnesses() as (proof, told):
-            listener, lost = Listener(namespace), 0
-            await listener.listen(transport)
+    async with at_two_servers() as (transport, publisher, taps), witnesses() as (proof, told):
+        listener, lost = Listener(namespace), 0
+        await listener.listen(transport)
+        await proof.prove(transport, due())
+        (pulse,) = proof._beats._pulses.values()
+        all_links = len(links(taps))
+        for _ in range(all_links):
+            close(taps, closed=True)
+            links(taps)[0].cut()
+            before = pulse.sent
+            await until(lambda before=before: pulse.sent >= before + 2)
+            await publish(publisher, namespace, events_of("a", EVENTS))
+            close(taps, closed=False)
+            await until(lambda: len(links(taps)) == all_links)
+            beat = pulse.sent
+            await until(lambda beat=beat: pulse.heard > beat)
+            assert len(transport.info.connect_urls) == 2
+            missing = EVENTS - len(listener.taken())
+            assert len(told) == bool(missing)
+            lost += missing
             await proof.prove(transport, due())
-            (pulse,) = proof._beats._pulses.values()
-            all_links = len(links(taps))
-            for _ in range(all_links):
-                close(taps, closed=True)
-                links(taps)[0].cut()
-                before = pulse.sent
-                await until(lambda before=before: pulse.sent >= before + 2)
-                await publish(publisher, namespace, events_of("a", EVENTS))
-                close(taps, closed=False)
-                await until(lambda: len(links(taps)) == all_links)
-                beat = pulse.sent
-                await until(lambda beat=beat: pulse.heard > beat)
-                assert len(transport.info.connect_urls) == 2
-                missing = EVENTS - len(listener.taken())
-                assert len(told) == bool(missing)
-                lost += missing
-                await proof.prove(transport, due())
-                told.clear()
-            assert lost, "no connection of the route carries our events"
+            told.clear()
+        assert lost, "no connection of the route carries our events"
