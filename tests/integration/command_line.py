@@ -11,15 +11,14 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
-import nats
 import warm_commands
+from faults.dump import stock_client
 from nats.js.api import AckPolicy, ConsumerConfig
 from processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
-    from nats.aio.client import Client
 
 TIMEOUT_S = 1800.0
 """For an import of a million events on a machine that others use too; a test ends sooner, by its own time limit."""
@@ -143,16 +142,6 @@ def running(*arguments: str, heard: bool = True) -> Iterator[Running]:
     finally:
         process.kill()
         started.end()
-
-
-@contextlib.asynccontextmanager
-async def stock_client(url: str) -> AsyncIterator[Client]:
-    """Connect with nats-py."""
-    client = await nats.connect(url, allow_reconnect=False)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def stock_dump(url: str, namespace: str) -> list[dict[str, Any]]:

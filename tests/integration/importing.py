@@ -9,7 +9,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import nats.js.errors
-from command_line import stock_client, stock_dump
+from command_line import stock_dump
+from faults.dump import stock_client
 
 if TYPE_CHECKING:
     from pathlib import Path

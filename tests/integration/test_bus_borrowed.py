@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import nats
 import pytest
+from faults.dump import stock_client
 from faults.stopping import stopped
 from faults.waiting import until
 
 from aether import AetherError, Event, NATSEventBus, SubscriptionInterruptedError
+from aether.nats.portable_flush import RoundTrips
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from nats.aio.client import Client
+    import nats
 
     from aether import EmbeddedServer
 
 TURNS = 30
 
 
-@asynccontextmanager
-async def client_to(url: str) -> AsyncIterator[Client]:
-    """The user's own client."""
-    client = await nats.connect(url)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
 @pytest.mark.parametrize("what", ["subscribe", "flush", "aclose"])
 async def test_a_call_that_is_cancelled_leaves_the_client_alive(what: str, nats_server: EmbeddedServer, namespace: str) -> None:
     """A call on the bus, cancelled at whichever turn of the loop, does not make the user's client deaf."""
-    async with client_to(nats_server.url) as client, NATSEventBus(client, namespace=namespace) as bus:
+    async with stock_client(nats_server.url) as client, NATSEventBus(client, namespace=namespace) as bus:
         heard: list[bytes] = []
 
         async def hear(msg: nats.aio.msg.Msg) -> None:
@@ -64,7 +52,7 @@ async def test_a_call_that_is_cancelled_leaves_the_client_alive(what: str, nats_
 
 async def test_a_flush_that_is_late_leaves_the_client_alive(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
     """A flush that comes to its deadline while the server sleeps does not make the user's client deaf."""
-    async with client_to(fresh_nats_server.url) as client, NATSEventBus(client, namespace=namespace, timeout_s=0.3) as bus:
+    async with stock_client(fresh_nats_server.url) as client, NATSEventBus(client, namespace=namespace, timeout_s=0.3) as bus:
         heard: list[bytes] = []
 
         async def hear(msg: nats.aio.msg.Msg) -> None:
@@ -83,7 +71,7 @@ async def test_a_flush_that_is_late_leaves_the_client_alive(fresh_nats_server: E
 
 async def test_a_client_that_its_owner_drains_is_told_as_such(nats_server: EmbeddedServer, namespace: str) -> None:
     """While a client is drained, and after that, calls raise this package's errors, and readers are told that it is closed."""
-    async with client_to(nats_server.url) as client:
+    async with stock_client(nats_server.url) as client:
         busy = asyncio.Event()
 
         async def hear(msg: nats.aio.msg.Msg) -> None:
@@ -91,7 +79,7 @@ async def test_a_client_that_its_owner_drains_is_told_as_such(nats_server: Embed
 
         await client.subscribe("busy", cb=hear)
         await client.publish("busy", b"")
-        await client.flush()
+        await RoundTrips(client).begin()
         bus = NATSEventBus(client, namespace=namespace, timeout_s=1)
         subscription = await bus.subscribe()
         draining = asyncio.create_task(client.drain())

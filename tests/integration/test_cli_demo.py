@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import aether, stock_client
+from command_line import aether
+from faults.dump import stock_client
 
 from aether import Event, InMemoryEventStore, JetStreamEventStore, NewEvent
 from aether._native import Head, encode_commit, encode_epoch

@@ -10,7 +10,8 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import aether, running, stock_client
+from command_line import aether, running
+from faults.dump import stock_client
 from processes import wait_until
 
 from aether import Event, JetStreamEventStore, NewEvent

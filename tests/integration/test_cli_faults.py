@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import aether, running, stock_client
+from command_line import aether, running
+from faults.dump import stock_client
 
 from aether import EmbeddedServer
 from aether.cli.faults import report_fault

@@ -7,7 +7,8 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
-from command_line import aether, running, stock_client
+from command_line import aether, running
+from faults.dump import stock_client
 
 from aether import ClusterNode, JetStreamEventStore, NewEvent
 from aether.nats.subjects import actor_subject
