@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from faults.waiting import until
 
-from aether import ActorHost, ClusterNode, CommandFailedError, RequestFailedError
+from aether import ActorHost, ClusterNode, CommandFailedError, DeadlineError, RequestFailedError
 from aether.nats.errors import NobodyListensError
 
 if TYPE_CHECKING:
@@ -83,3 +84,22 @@ async def test_requests_that_are_handled_are_bounded_in_bytes(
         go_on.set()
         assert await large == b"done"
         assert await b.request("a", "hold", bytes(1_000), deadline) == b"done"
+
+
+async def test_a_node_without_a_host_is_named_with_the_remedy(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A command for a node that has no host fails with its name and the remedy; one that is asked meanwhile waits for a host."""
+    url = nats_server.url
+    async with (
+        ClusterNode.join(url, namespace=namespace, node_id="a", timeout_s=20) as a,
+        ClusterNode.join(url, namespace=namespace, node_id="b", timeout_s=20, weight=0) as b,
+        ActorHost(b, Wordy, timeout_s=20) as asker,
+    ):
+        await a.settled(timeout_s=20)
+        with pytest.raises(DeadlineError, match=r"'a': no ActorHost runs on that node.*ActorHost\(node, factory\).*weight=0"):
+            await asker.ask("x", "reply", timeout_s=1)
+        early = asyncio.create_task(asker.ask("x", "reply"))
+        await until(lambda: asker.stats().sent > 1)
+        async with ActorHost(a, Wordy):
+            assert len(await early) == 999_990
+        with pytest.raises(NobodyListensError, match="no node 'gone' of the namespace"):
+            await b.request("gone", "ask", b"", asyncio.get_running_loop().time() + 20)

@@ -14,6 +14,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from aether.cluster.calls import NotServedError
 from aether.cluster.commands import Command, Outcome, decode_outcome, encode_frame
 from aether.cluster.pulse import until
 from aether.errors import CommandUnknownError, DeadlineError, DecodeError, RequestFailedError, ServerUnavailableError
@@ -42,6 +43,11 @@ ACTOR_MAX = 100
 
 NODE_MAX = 1_000
 """How many commands are on their way to one node at a time, or wait for somebody to own their actors."""
+
+NO_HOST = (
+    "no ActorHost runs on that node: it begins a moment later, or it was forgotten. Every node that owns shards needs one, "
+    "`async with ActorHost(node, factory)`; a node that only asks or looks on joins with weight=0, and owns none"
+)
 
 TRIES_SOON, LATER_FACTOR = 8, 2.5
 """How often a command is tried again soon, and how much longer it waits after that; a change of owners ends the wait."""
@@ -149,6 +155,8 @@ class Asker:
             async with scope:
                 self._asked[scope] = (command.actor_id, target)
                 return decode_outcome(await self._node.request(target, ASK, encode_frame(command), give_up_at))
+        except NotServedError:
+            return Outcome("unavailable", text=NO_HOST)
         except (NoRespondersError, DeadlineError, ServerUnavailableError) as error:
             return Outcome("unavailable", text=str(error))
         except (UnansweredError, DecodeError, RequestFailedError) as error:

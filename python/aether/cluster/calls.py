@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[bytes], Awaitable[bytes]]
 
-__all__ = ["DRAIN", "PROGRESS", "REPAIR", "NodeCalls"]
+__all__ = ["DRAIN", "PROGRESS", "REPAIR", "NodeCalls", "NotServedError"]
 
 _LOG = logging.getLogger("aether.cluster")
 _VERB = re.compile(r"[a-z][a-z-]{0,31}")
@@ -45,6 +45,10 @@ RUNNING_BYTES_MAX = 64 * 1024 * 1024
 refused, and told so. Each kind by itself: a flood of commands must not keep the leader from hearing that a shard was let go."""
 
 ANSWER, FAILURE, UNSERVED, BUSY = b"+", b"-", b"?", b"!"
+
+
+class NotServedError(NobodyListensError):
+    """The node is there, and has nothing that handles such requests; it had no effect. Internal to this package."""
 
 
 FAILURE_LENGTH_MAX = 2_000
@@ -187,18 +191,24 @@ class NodeCalls:
             deadline: on the loop's clock, in seconds.
 
         Raises:
-            NoRespondersError: nothing was sent, or (`NobodyListensError`) nobody is there; it had no effect.
+            NoRespondersError: nothing was sent, or (`NobodyListensError`) the node is not there, is too busy, or
+                (`NotServedError`) handles no such requests; it had no effect.
             UnansweredError: sent, and no answer came: it may have had its effect.
             RequestFailedError: the handler raised.
             ServerUnavailableError: no server answers by the deadline.
         """
         transport = await self._connection.ready(deadline)
-        reply = await transport.request(node_subject(self._namespace, node_id, verb), body, deadline)
+        try:
+            reply = await transport.request(node_subject(self._namespace, node_id, verb), body, deadline)
+        except NobodyListensError as error:
+            raise NobodyListensError(f"no node {node_id!r} of the namespace {self._namespace!r} listens") from error
         mark, answer = reply.data[:1], reply.data[1:]
         if mark == ANSWER:
             return answer
         if mark == FAILURE:
             raise RequestFailedError(answer.decode(errors="replace"))
-        if mark in (UNSERVED, BUSY):
-            raise NobodyListensError(f"{node_id!r} does not handle {verb!r}" if mark == UNSERVED else f"{node_id!r} is too busy")
+        if mark == UNSERVED:
+            raise NotServedError(f"the node {node_id!r} serves no {verb!r}")
+        if mark == BUSY:
+            raise NobodyListensError(f"the node {node_id!r} is too busy")
         raise UnansweredError(f"an answer to {verb!r} that is none of a node's")
