@@ -55,12 +55,11 @@ class FencedEventStore(JetStreamEventStore):
         heads_max: int = HEADS_MAX,
     ) -> None:
         check_placing(timeout_s, replicas, storage)
-        self._set_up(connection, check_namespace(namespace), timeout_s, (replicas, storage), "shard")
+        self._set_up(connection, check_namespace(namespace), timeout_s, replicas=replicas, storage=storage, guard="shard")
         self._fenced = self._fenced_writer(
             connection, self._events, namespace, heads_max, node=node, valid=valid, owner_of=owner_of, gate=gate
         )
-        self._writer = self._fenced
-        self._snapshots = self._keeper()
+        self._write_by(self._fenced)
 
     def __repr__(self) -> str:
         return f"<FencedEventStore {self._namespace!r} at {self._connection.url}>"
@@ -89,7 +88,7 @@ class FencedEventStore(JetStreamEventStore):
             NotOwnerError: this node may not act as an owner any more.
             DeadlineError: the deadline passed; try again.
         """
-        await self._open_to_write()
+        await self._opening.to_write()
         return (await self._fenced.take(shard, incarnation, deadline)).epoch
 
     def open_shard(self, shard: int) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
-from aether._native import EventFilter, check_actor_id, events_in
-from aether.errors import DeadlineError
+from aether._native import EventFilter, check_actor_id
 from aether.nats.connection import Connection
-from aether.nats.pauses import pause
 from aether.nats.stream_log import StreamLog
-from aether.nats.streams import StreamFacts, open_streams, wrong_mode
 from aether.nats.subjects import check_namespace, events_stream, snapshots_stream
 from aether.store.arguments import (
     check_after,
@@ -31,12 +27,12 @@ from aether.store.base import (
     PENDING_BYTES_MAX,
     PENDING_MAX,
     Appended,
-    StoreInfo,
 )
 from aether.store.commit_writer import CommitWriter
 from aether.store.guarded_write import AppendRequest, SaveRequest
+from aether.store.loading import ActorLoader
+from aether.store.opening import Opening
 from aether.store.pipeline import JetStreamPipeline
-from aether.store.reading import ActorReader
 from aether.store.replaying import Replaying
 from aether.store.snapshots import SnapshotKeeper
 
@@ -51,15 +47,12 @@ if TYPE_CHECKING:
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
-    from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict, PlacedBatch
+    from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict, PlacedBatch, StoreInfo
     from aether.store.commit_writer import Writer
-    from aether.store.reading import Tip
 
 __all__ = ["JetStreamEventStore"]
 
 HEADS_MAX = 100_000
-FIRST_WINDOW = 64
-"""How many commits a read in batches begins with, before it knows their size."""
 
 
 class JetStreamEventStore:
@@ -99,34 +92,36 @@ class JetStreamEventStore:
     ) -> None:
         check_placing(timeout_s, replicas, storage)
         check_namespace(namespace)
-        self._set_up(Connection(url_or_client, timeout_s, options), namespace, timeout_s, (replicas, storage), None)
-        self._writer: Writer = CommitWriter(self._connection, self._events, namespace, heads_max)
-        self._snapshots = self._keeper()
+        self._set_up(Connection(url_or_client, timeout_s, options), namespace, timeout_s, replicas=replicas, storage=storage)
+        self._write_by(CommitWriter(self._connection, self._events, namespace, heads_max))
 
     def _set_up(
         self,
         connection: Connection,
         namespace: str,
         timeout_s: float,
-        asked: tuple[int | None, Literal["file", "memory"] | None],
-        guard: Literal["shard"] | None,
+        *,
+        replicas: int | None,
+        storage: Literal["file", "memory"] | None,
+        guard: Literal["shard"] | None = None,
     ) -> None:
-        """Begin what a store on any connection has, whoever writes; the writer and the snapshots' keeper come after it."""
-        self._connection, self._namespace, self._timeout_s = connection, namespace, timeout_s
-        self._asked, self._guard = asked, guard
+        """Begin what a store on any connection has, whoever writes; `_write_by` comes after it."""
+        self._connection, self._namespace = connection, namespace
         self._events = StreamLog(connection, events_stream(namespace), timeout_s)
-        self._facts: StreamFacts | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Opening(connection, self._events, namespace, replicas=replicas, storage=storage, guard=guard)
 
     _pipeline: type[JetStreamPipeline] = JetStreamPipeline
 
-    def _keeper(self) -> SnapshotKeeper:
-        snapshots = StreamLog(self._connection, snapshots_stream(self._namespace), self._timeout_s)
-        return SnapshotKeeper(self._connection, snapshots, self._events, self._namespace, self._writer.heads)
+    def _write_by(self, writer: Writer) -> None:
+        """Begin what shares the writer's memory of actors."""
+        self._writer = writer
+        self._actors = ActorLoader(self._events, self._namespace, writer.heads, self._opening)
+        snapshots = StreamLog(self._connection, snapshots_stream(self._namespace), self._events.timeout_s)
+        self._snapshots = SnapshotKeeper(self._connection, snapshots, self._events, self._namespace, writer.heads)
 
     async def __aenter__(self) -> Self:
         try:
-            await self._open()
+            await self._opening.to_read()
         except BaseException:
             await self.aclose()
             raise
@@ -144,43 +139,13 @@ class JetStreamEventStore:
     def __repr__(self) -> str:
         return f"<JetStreamEventStore {self._namespace!r} at {self._connection.url}>"
 
-    async def _open(self) -> float:
-        """Open what is not open yet; return the deadline of this call."""
-        deadline = self._deadline()
-        if self._facts is None:
-            async with self._opening:
-                if self._facts is None:
-                    await self._connection.ready(deadline)
-                    replicas, storage = self._asked
-                    self._facts = await open_streams(
-                        self._connection,
-                        self._namespace,
-                        replicas=replicas,
-                        storage=storage,
-                        guard=self._guard,
-                        deadline=deadline,
-                        timeout_s=self._timeout_s,
-                    )
-                    self._events.reached = max(self._events.reached, self._facts.reached)
-        return deadline
-
-    async def _open_to_write(self) -> float:
-        """Open, and refuse to write to a namespace whose writers fence each other by shard; return the deadline of this call."""
-        deadline = await self._open()
-        if self._facts is not None and self._facts.guard != (self._guard or "actor"):
-            raise wrong_mode(self._namespace, self._facts.guard)
-        return deadline
-
-    def _reader(self, actor_id: str) -> ActorReader:
-        return ActorReader(self._events, self._namespace, actor_id)
-
     async def save_event(self, event: Event) -> int:
         """Store one event if its version is greater than the actor's latest; see `EventStore.save_event`."""
-        return (await self._writer.write(SaveRequest([event]), await self._open_to_write())).position
+        return (await self._writer.write(SaveRequest([event]), await self._opening.to_write())).position
 
     async def save_events(self, events: Iterable[Event]) -> int:
         """Store the events of one actor as one commit, all or nothing; see `EventStore.save_events`."""
-        return (await self._writer.write(SaveRequest(list(events)), await self._open_to_write())).position
+        return (await self._writer.write(SaveRequest(list(events)), await self._opening.to_write())).position
 
     async def append(
         self, actor_id: str, events: NewEvent | Sequence[NewEvent], *, expected_version: int | None = None
@@ -188,7 +153,7 @@ class JetStreamEventStore:
         """Number the events latest + 1, + 2, … and store them as one commit; see `EventStore.append`."""
         check_expected_version(expected_version)
         request = AppendRequest(actor_id, events, expected_version)
-        written = await self._writer.write(request, await self._open_to_write())
+        written = await self._writer.write(request, await self._opening.to_write())
         return Appended(written.version, written.position)
 
     def ingest(
@@ -224,7 +189,7 @@ class JetStreamEventStore:
             log=self._events,
             writer=self._writer,
             namespace=self._namespace,
-            opened=self._open_to_write,
+            opened=self._opening.to_write,
             bounds=bounds,
             linger_s=linger_s,
             skip_known=skip_known,
@@ -244,22 +209,8 @@ class JetStreamEventStore:
         check_from_version(from_version)
         check_limit(limit)
         if limit is not None:
-            return await self._limited(actor_id, from_version, limit)
-        reader = self._reader(actor_id)
-        deadline = await self._open()
-        tip = await self._tip(reader, actor_id, deadline)
-        if tip is None:
-            return []
-        return events_in(await reader.all(tip, from_version, deadline), from_version)
-
-    async def _limited(self, actor_id: str, from_version: int, limit: int) -> list[Event]:
-        events: list[Event] = []
-        async with aclosing(self._read(actor_id, from_version, limit)) as parts:
-            async for part in parts:
-                events += part
-                if len(events) >= limit:
-                    break
-        return events[:limit]
+            return await self._actors.first(actor_id, from_version, limit)
+        return await self._actors.all(actor_id, from_version)
 
     async def read_events(self, actor_id: str, from_version: int = 0, *, batch_size: int = 1000) -> AsyncIterator[list[Event]]:
         """Iterate over the actor's events in batches of at most `batch_size`; see `EventStore.read_events`.
@@ -268,16 +219,9 @@ class JetStreamEventStore:
         """
         check_from_version(from_version)
         check_batch_size(batch_size)
-        events: list[Event] = []
-        async with aclosing(self._read(actor_id, from_version, FIRST_WINDOW)) as parts:
-            async for part in parts:
-                events += part
-                whole = len(events) - len(events) % batch_size
-                for start in range(0, whole, batch_size):
-                    yield events[start : start + batch_size]
-                del events[:whole]
-        if events:
-            yield events
+        async with aclosing(self._actors.batches(actor_id, from_version, batch_size)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def read_all(
         self,
@@ -340,59 +284,25 @@ class JetStreamEventStore:
                 yield batch
 
     async def _replaying(self, wanted: EventFilter) -> Replaying:
-        await self._open()
-        return Replaying(self._events, self._namespace, wanted, self._deadline)
+        await self._opening.to_read()
+        return Replaying(self._events, self._namespace, wanted, self._opening.deadline)
 
     async def _last_position(self) -> int:
         """Return the namespace's last position, from the leader."""
-        return await self._events.last_position(await self._open())
-
-    async def _read(self, actor_id: str, from_version: int, window: int) -> AsyncGenerator[list[Event]]:
-        """Yield the actor's events in parts of bounded size; the first has the events of `window` commits."""
-        reader = self._reader(actor_id)
-        tip = await self._tip(reader, actor_id, await self._open())
-        if tip is None:
-            return
-        async with aclosing(reader.windows(tip, from_version, window, self._deadline)) as windows:
-            async for placed in windows:
-                yield events_in(placed, from_version)
-
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._timeout_s
+        return await self._events.last_position(await self._opening.to_read())
 
     async def get_latest_version(self, actor_id: str) -> int:
         """Return the actor's latest version, from the leader; 0 means it has no event yet."""
-        tip = await self._tip(self._reader(actor_id), actor_id, await self._open())
-        return 0 if tip is None else tip.commit.version
-
-    async def _tip(self, reader: ActorReader, actor_id: str, deadline: float) -> Tip | None:
-        """Return the actor's last commit, none in front of one that this store has seen; remember it for the next write.
-
-        A leader that was deposed behind a partition, or has just begun, may answer with an older one: it is asked again.
-        """
-        heads, attempt = self._writer.heads, 0
-        while True:
-            tip = await reader.tip(deadline)
-            known = heads.get(actor_id)
-            if tip is not None and (known is None or known.sequence < tip.position):
-                heads.put(actor_id, tip.commit.head(tip.position))
-            if known is None or (tip is not None and known.sequence <= tip.position):
-                return tip
-            attempt += 1
-            try:
-                await pause(attempt, deadline, f"reading {actor_id!r} up to its position {known.sequence}", self._timeout_s)
-            except DeadlineError:
-                heads.forget(actor_id)  # should the stream have been made anew, the next call starts without it
-                raise
+        return await self._actors.latest_version(actor_id)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep this snapshot if none of a later version is kept; see `SnapshotStore.save_snapshot`."""
-        await self._snapshots.save(snapshot, await self._open_to_write())
+        await self._snapshots.save(snapshot, await self._opening.to_write())
 
     async def get_latest_snapshot(self, actor_id: str) -> Snapshot | None:
         """Return the snapshot of the highest version, or None; see `SnapshotStore.get_latest_snapshot`."""
         check_actor_id(actor_id)
-        return await self._snapshots.latest(actor_id, await self._open())
+        return await self._snapshots.latest(actor_id, await self._opening.to_read())
 
     async def repair(self, actor_id: str) -> tuple[int, ...]:
         """Make readers of this actor step over its damaged or foreign messages.
@@ -406,23 +316,8 @@ class JetStreamEventStore:
             CorruptEventError: a later version of Aether wrote to this actor; upgrade, its events are whole.
         """
         check_actor_id(actor_id)
-        return await self._writer.repair(actor_id, await self._open_to_write())
+        return await self._writer.repair(actor_id, await self._opening.to_write())
 
     async def info(self) -> StoreInfo:
         """Say what an ack means here, and what server this is."""
-        await self._open()
-        transport = await self._connection.ready(asyncio.get_running_loop().time() + self._timeout_s)
-        facts = self._facts or StreamFacts("", 0, 0, "")
-        embedded = self._connection.embedded
-        return StoreInfo(
-            store="jetstream",
-            namespace=self._namespace,
-            transport=transport.name,
-            server_version=self._connection.server_version,
-            storage=facts.storage,
-            replicas=facts.replicas,
-            sync="unknown: the server does not tell (sync_interval is 2 minutes by default)"
-            if embedded is None
-            else embedded.sync,
-            commit_bytes_max=self._connection.max_payload,
-        )
+        return await self._opening.info()
