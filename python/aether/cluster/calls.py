@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aether.cluster.ending import end_tasks
+from aether.cluster.telling import Trouble
 from aether.errors import AetherError, RequestFailedError, ServerRefusedError
 from aether.nats.errors import NobodyListensError, NoRespondersError, UnansweredError
 from aether.nats.portable_inbox import subscribe, unsubscribe
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
     from aether.nats.connection import Connection
+    from aether.nats.transport import Transport
 
     Handler = Callable[[bytes], Awaitable[bytes]]
 
@@ -78,6 +80,8 @@ class NodeCalls:
         self._bytes: Counter[str] = Counter()  # of the requests that are handled
         self._heard: tuple[Client, Subscription] | None = None
         self._is_deaf = False
+        self._answering: Transport | None = None
+        self._trouble = Trouble()
 
     # Being asked.
 
@@ -172,12 +176,28 @@ class NodeCalls:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             transport = await self._connection.ready(deadline)
+            if transport is not self._answering:
+                self._answering, transport.on_denied = transport, self._on_denied
             try:
                 await transport.publish_reply(msg.reply, frame, deadline)
             except ServerRefusedError as error:  # it is too large, so whoever asked is told that instead
                 await transport.publish_reply(msg.reply, failure_frame(error), deadline)
         except (AetherError, NoRespondersError) as error:
             _LOG.warning("an answer to %s was not sent: %s", msg.subject, error)
+
+    def _on_denied(self, subject: str, error: Exception) -> None:
+        """Warn now and then that answers are denied: whoever asks sees only that none comes, and the connection stays up."""
+        prefix = subject.partition(".")[0]
+        if prefix.startswith(("$", "aether")):
+            return  # no answer; the connection has logged it
+        if self._trouble.is_news(f"answers to {prefix}", asyncio.get_running_loop().time()):
+            _LOG.warning(
+                "%s: this node's answers to others are denied, so whatever they ask it fails in the end; allow its account to "
+                "publish to %s.> (allow_responses is not enough, for answers take another connection than requests): %s",
+                self._own.removesuffix(".*"),
+                "_INBOX" if prefix == "_inbox" else prefix,
+                error,
+            )
 
     # Asking.
 
