@@ -54,7 +54,7 @@ def denials(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_nodes_hosts_and_commands_need_no_more_than_the_guide_says(caplog):
-    """Nodes, their hosts, snapshots, a drain and every `aether cluster` command work for the guide's account; nothing is denied."""
+    """Nodes, hosts, snapshots and every `aether cluster` command work for the guide's account, and nothing is denied."""
     caplog.set_level(logging.INFO, "aether")
     async with strict(node_may()) as server:
         url = as_user(server)
@@ -86,9 +86,9 @@ async def test_an_election_needs_no_more_than_the_guide_says(caplog):
     caplog.set_level(logging.INFO, "aether")
     async with strict(candidate_may()) as server:
         for candidate in ("one", "two"):
-            async with LeaderElection(as_user(server), group="g", namespace=NAMESPACE, candidate=candidate) as election:
-                async with election.leadership(timeout_s=20) as term:
-                    assert term.valid
+            election = LeaderElection(as_user(server), group="g", namespace=NAMESPACE, candidate=candidate)
+            async with election, election.leadership(timeout_s=20) as term:
+                assert term.valid
         assert denials(caplog) == []
 
 
@@ -97,18 +97,18 @@ async def test_a_node_that_may_not_answer_says_so(caplog, more):
     """Where the account may not publish to inboxes, the node that answers warns, once, and names what is missing."""
     may = node_may()
     may["publish"].remove("_INBOX.>")
-    async with strict({**may, **more}) as server:
-        async with (
-            join(as_user(server), NAMESPACE, "a", drain_s=1.0) as one,
-            join(as_user(server, "any"), NAMESPACE, "b", weight=0) as two,
-            ActorHost(one, Account),
-            ActorHost(two, Account) as host,
-        ):
-            await one.settled(timeout_s=20)
-            for _ in range(2):
-                with pytest.raises(CommandUnknownError):
-                    await host.ask("account-1", {"deposit": 1}, timeout_s=1)
-            told = [record.getMessage() for record in caplog.records if "answers to others are denied" in record.getMessage()]
-            assert len(told) == 1
-            assert "publish to _INBOX.>" in told[0]
-            assert "aether-node.shop.a" in told[0]
+    async with (
+        strict({**may, **more}) as server,
+        join(as_user(server), NAMESPACE, "a", drain_s=1.0) as one,
+        join(as_user(server, "any"), NAMESPACE, "b", weight=0) as two,
+        ActorHost(one, Account),
+        ActorHost(two, Account) as host,
+    ):
+        await one.settled(timeout_s=20)
+        for _ in range(2):
+            with pytest.raises(CommandUnknownError):
+                await host.ask("account-1", {"deposit": 1}, timeout_s=1)
+        told = [record.getMessage() for record in caplog.records if "answers to others are denied" in record.getMessage()]
+        assert len(told) == 1
+        assert "publish to _INBOX.>" in told[0]
+        assert "aether-node.shop.a" in told[0]
