@@ -58,17 +58,8 @@ from aether.errors import (
 from aether.event import Event, NewEvent, Snapshot
 from aether.nats.connect_options import ConnectOptions
 from aether.nats.server import EmbeddedServer
-from aether.store.base import (
-    Appended,
-    ArrowStream,
-    EventBatch,
-    EventStore,
-    IngestOutcome,
-    IngestPipeline,
-    IngestStats,
-    SnapshotStore,
-    StoreInfo,
-)
+from aether.store.base import Appended, ArrowStream, EventBatch, EventStore, SnapshotStore, StoreInfo
+from aether.store.ingest_base import IngestOutcome, IngestPipeline, IngestStats
 from aether.store.jetstream import JetStreamEventStore
 from aether.store.memory import InMemoryEventStore
 

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("aether.errors",),
     # The extension raises the errors and asks `payload` about typed values.
     ("aether._native", "aether.payload", "aether.event", "aether.codec"),
-    ("aether.store.base", "aether.bus.base"),
+    ("aether.store.base", "aether.store.ingest_base", "aether.bus.base"),
     ("aether.nats",),
     ("aether.store", "aether.bus", "aether.ingest", "aether.cluster", "aether.data"),
     # The package itself shows what is below; only what is above it may import from it.

@@ -13,12 +13,12 @@ import pytest
 
 import aether
 from aether import cluster, codec, errors, event, sync, testing
-from aether.store import base
+from aether.store import base, ingest_base
 
 if TYPE_CHECKING:
     import types
 
-LISTED = [aether, cluster, sync, testing, codec, errors, event, base]
+LISTED = [aether, cluster, sync, testing, codec, errors, event, base, ingest_base]
 
 
 def exported(module: types.ModuleType) -> set[str]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from aether.cli.audit import Audit
     from aether.event import Event
     from aether.nats.server import EmbeddedServer
-    from aether.store.base import IngestOutcome, StoreInfo
+    from aether.store.base import StoreInfo
+    from aether.store.ingest_base import IngestOutcome
     from aether.store.jetstream import JetStreamEventStore
 
 __all__ = ["Conflict", "DemoRun", "Ingestion", "Kill", "Replay"]

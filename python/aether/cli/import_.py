@@ -25,7 +25,7 @@ from aether.ingest.importer import Importer
 from aether.ingest.mapping import Mapping
 from aether.ingest.quarantine import Quarantine
 from aether.ingest.sources import FORMS, form_of, open_source
-from aether.store.base import KNOWN_IDS_MAX
+from aether.store.ingest_base import KNOWN_IDS_MAX
 from aether.store.memory import InMemoryEventStore
 
 if TYPE_CHECKING:

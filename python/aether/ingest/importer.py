@@ -17,7 +17,7 @@ from aether.errors import AetherError, IdConflictError, IngestError, VersionConf
 from aether.ingest.judging import judged
 from aether.ingest.records import BadRecordError
 from aether.ingest.reports import Fault, ImportReport
-from aether.store.base import KNOWN_IDS_MAX
+from aether.store.ingest_base import KNOWN_IDS_MAX
 from aether.store.ingesting import is_verdict
 
 if TYPE_CHECKING:

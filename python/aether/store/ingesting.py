@@ -23,7 +23,7 @@ from aether.errors import (
     VersionConflictError,
     VersionsUsedUpError,
 )
-from aether.store.base import IngestOutcome
+from aether.store.ingest_base import IngestOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from aether._native import Pending
     from aether.event import Event, NewEvent
-    from aether.store.base import IngestStats, OnConflict
+    from aether.store.ingest_base import IngestStats, OnConflict
 
     Putable = Event | tuple[str, NewEvent]
 

@@ -20,16 +20,10 @@ from aether.store.arguments import (
     check_placing,
 )
 from aether.store.arrow import ARROW_BATCH_SIZE, EventColumns
-from aether.store.base import (
-    COMMIT_EVENTS_MAX,
-    IN_FLIGHT_MAX,
-    KNOWN_IDS_MAX,
-    PENDING_BYTES_MAX,
-    PENDING_MAX,
-    Appended,
-)
+from aether.store.base import Appended
 from aether.store.commit_writer import CommitWriter
 from aether.store.guarded_write import AppendRequest, SaveRequest
+from aether.store.ingest_base import COMMIT_EVENTS_MAX, IN_FLIGHT_MAX, KNOWN_IDS_MAX, PENDING_BYTES_MAX, PENDING_MAX
 from aether.store.loading import ActorLoader
 from aether.store.opening import Opening
 from aether.store.pipeline import JetStreamPipeline
@@ -47,8 +41,9 @@ if TYPE_CHECKING:
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
     from aether.nats.connect_options import ConnectOptions
-    from aether.store.base import ArrowStream, EventBatch, IngestPipeline, OnConflict, PlacedBatch, StoreInfo
+    from aether.store.base import ArrowStream, EventBatch, PlacedBatch, StoreInfo
     from aether.store.commit_writer import Writer
+    from aether.store.ingest_base import IngestPipeline, OnConflict
 
 __all__ = ["JetStreamEventStore"]
 

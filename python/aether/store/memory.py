@@ -17,17 +17,8 @@ from aether.store.arguments import (
     check_limit,
 )
 from aether.store.arrow import ARROW_BATCH_SIZE, EventColumns
-from aether.store.base import (
-    COMMIT_EVENTS_MAX,
-    IN_FLIGHT_MAX,
-    KNOWN_IDS_MAX,
-    PENDING_BYTES_MAX,
-    PENDING_MAX,
-    Appended,
-    EventBatch,
-    PlacedBatch,
-    StoreInfo,
-)
+from aether.store.base import Appended, EventBatch, PlacedBatch, StoreInfo
+from aether.store.ingest_base import COMMIT_EVENTS_MAX, IN_FLIGHT_MAX, KNOWN_IDS_MAX, PENDING_BYTES_MAX, PENDING_MAX
 from aether.store.memory_pipeline import MemoryPipeline
 
 if TYPE_CHECKING:
@@ -37,7 +28,8 @@ if TYPE_CHECKING:
     from aether._native import ArrowRows
     from aether.errors import AetherError
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import ArrowStream, IngestPipeline, OnConflict
+    from aether.store.base import ArrowStream
+    from aether.store.ingest_base import IngestPipeline, OnConflict
 
 __all__ = ["InMemoryEventStore"]
 

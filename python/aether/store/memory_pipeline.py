@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aether._native import HeadCache, Pending
 from aether.errors import AetherError, VersionConflictError, VersionsUsedUpError
-from aether.store.base import IngestStats
+from aether.store.ingest_base import IngestStats
 from aether.store.ingesting import (
     CLOSED,
     FORKED,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from aether._native import MemoryLog
     from aether.event import Event, NewEvent
-    from aether.store.base import OnConflict
+    from aether.store.ingest_base import OnConflict
 
 __all__ = ["MemoryPipeline"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aether._native import Pending
 from aether.errors import AetherError
-from aether.store.base import IngestStats
 from aether.store.departing import Departures, Linger
+from aether.store.ingest_base import IngestStats
 from aether.store.ingesting import CLOSED, FORKED, OPENED_BEFORE, Ledger, Outcomes, caller, note
 from aether.store.troubles import Troubles
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.stream_log import StreamLog
     from aether.nats.transport import Outbox
-    from aether.store.base import OnConflict
     from aether.store.commit_writer import Writer
+    from aether.store.ingest_base import OnConflict
 
 __all__ = ["JetStreamPipeline"]
 

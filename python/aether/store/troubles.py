@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from aether._native import Pending
     from aether.nats.connection import Connection
     from aether.nats.stream_log import Message, StreamLog
-    from aether.store.base import OnConflict
     from aether.store.commit_writer import Writer
     from aether.store.doubts import Ending
+    from aether.store.ingest_base import OnConflict
     from aether.store.ingesting import Ledger
 
 __all__ = ["NOT_SENT", "Troubles"]

@@ -15,7 +15,7 @@ from aether.bus.subscription import BusSubscription, Reading
 from aether.cluster import election, host, node
 from aether.cluster.changes import ChangeFeed
 from aether.nats import server
-from aether.store import base, jetstream, memory, memory_pipeline, pipeline
+from aether.store import base, ingest_base, jetstream, memory, memory_pipeline, pipeline
 from aether.store.arrow import EventColumns
 from aether.store.fenced import FencedEventStore
 from aether.store.fenced_pipeline import FencedPipeline
@@ -34,7 +34,7 @@ STORE_PARTS: dict[str, type] = {"arrow": EventColumns, "outcomes": Outcomes}
 ArrowStream = blocking_protocol(base.ArrowStream)
 EventStore = blocking_protocol(base.EventStore)
 SnapshotStore = blocking_protocol(base.SnapshotStore)
-IngestPipeline = blocking_protocol(base.IngestPipeline)
+IngestPipeline = blocking_protocol(ingest_base.IngestPipeline)
 EventBus = blocking_protocol(bus_base.EventBus)
 Subscription = blocking_protocol(bus_base.Subscription)
 LocalEventBus = blocking(local.LocalEventBus, Portal, BUS_PARTS)

@@ -70,7 +70,7 @@ from aether import codec as codec
 from aether.bus.base import Handler, OnError, Policy, R, T
 from aether.cluster.node_parts import NodeParts
 from aether.nats.server_process import ServerProcess
-from aether.store.base import OnConflict
+from aether.store.ingest_base import OnConflict
 
 __all__ = [
     "AccessDeniedError",

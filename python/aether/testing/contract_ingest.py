@@ -16,7 +16,7 @@ from aether.testing.contract_base import StoreCase, events
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether.store.base import IngestPipeline, IngestStats
+    from aether.store.ingest_base import IngestPipeline, IngestStats
     from aether.testing.contract_base import StoreUnderTest
 
 __all__ = ["IngestContract"]

@@ -16,7 +16,7 @@ from aether.testing.contract_ingest import accounted, told
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aether.store.base import IngestOutcome, IngestStats
+    from aether.store.ingest_base import IngestOutcome, IngestStats
     from aether.testing.contract_base import StoreUnderTest
 
 __all__ = ["IngestWaysContract"]

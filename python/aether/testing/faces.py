@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from aether._native import ArrowBatch, ArrowTable
     from aether.event import Event, NewEvent, Snapshot
-    from aether.store.base import Appended, EventBatch, IngestOutcome, IngestStats
+    from aether.store.base import Appended, EventBatch
+    from aether.store.ingest_base import IngestOutcome, IngestStats
     from aether.sync import ArrowStream, EventStore, IngestPipeline, SnapshotStore
 
 __all__ = ["AsyncFace", "as_async"]
