@@ -281,3 +281,47 @@ def test_the_clock_of_leases_goes_on_while_the_machine_sleeps():
     assert times == sorted(times)
     if sys.platform == "linux":
         assert time.clock_gettime(time.CLOCK_BOOTTIME) - times[-1] < 5
+
+
+async def test_an_error_that_nobody_expected_ends_no_keeper(nats_server, namespace, monkeypatch, caplog):
+    """A write that fails in a way nobody thought of is tried again: the lease is had again, and the log tells of it once."""
+    async with candidates(nats_server.url, namespace, 1) as [one]:
+        keeper = one.keeper("a", ttl_s=1)
+        keeper.want()
+        await until(lambda: keeper.valid)
+        write, failing = one.coordination.write, True
+
+        async def fails(*args, **kwargs):
+            if failing:
+                raise KeyError("a bug")
+            return await write(*args, **kwargs)
+
+        monkeypatch.setattr(one.coordination, "write", fails)
+        await until(lambda: one.lost)
+        failing = False
+        await until(lambda: keeper.valid)
+        await until(lambda: keeper._lease.deadline > boot_time() + 0.5)
+        assert sum("an error that nobody expected" in record.getMessage() for record in caplog.records) == 1
+        assert "KeyError: 'a bug'" in caplog.text
+
+
+async def test_who_fails_to_hear_of_a_lease_ends_no_keeper(nats_server, namespace, caplog):
+    """A lease is renewed, and had again after it was lost, although whoever is told of it raises each time."""
+    async with candidates(nats_server.url, namespace, 1) as [one]:
+        told = []
+
+        def hear(*what):
+            told.append(what)
+            raise ValueError("deaf")
+
+        keeper = one.keeper("a", ttl_s=1)
+        keeper._on_held = keeper._on_lost = hear
+        keeper.want()
+        await until(lambda: keeper.valid)
+        position = keeper.position
+        await until(lambda: keeper.position > position)
+        await keeper.release(asyncio.get_running_loop().time() + TIMEOUT_S)
+        keeper.want()
+        await until(lambda: keeper.valid)
+        assert len(told) == 3
+        assert caplog.text.count("ValueError: deaf") == 3

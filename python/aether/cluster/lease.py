@@ -174,6 +174,10 @@ class Lease:
         """Say whether an unwanted lease lies on the subject no more, as far as is known, and nothing is in flight."""
         return not (self._flight or self._doubt) and (self._record is None or self._record.session != self.session)
 
+    def is_busy(self) -> bool:
+        """Say whether something was to be done whose outcome has not been told."""
+        return self._flight is not None
+
     def is_valid(self, now: float) -> bool:
         """Say whether it is held at this moment; once it is not, this term never is again. Any thread may ask."""
         return self.held(now) != 0

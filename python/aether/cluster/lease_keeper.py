@@ -242,7 +242,6 @@ class LeaseKeeper:
         self._tell_changes()
         if self._running is None and (action := self._lease.due(now)) is not None:
             self._running = asyncio.create_task(self._do(action), name="aether-lease")
-            self._running.add_done_callback(self._report)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -258,33 +257,25 @@ class LeaseKeeper:
                 self.failure = None
                 _LOG.info("%s: %s holds it, term %d", self.subject, self._name, change.term)
                 if self._on_held is not None:
-                    self._on_held(change.term)
+                    self._tell(self._on_held, change.term)
             else:
                 level = logging.INFO if change.reason == "released" else logging.WARNING
                 _LOG.log(level, "%s: %s lost it, term %d: %s", self.subject, self._name, change.term, change.reason)
                 entry = self._watch.entries.get(self.subject)
                 if self._on_lost is not None:
-                    self._on_lost(change.term, change.reason, None if entry is None else entry.body)
+                    self._tell(self._on_lost, change.term, change.reason, None if entry is None else entry.body)
+
+    def _tell(self, hear: Callable[..., object], *what: object) -> None:
+        """Tell of a change; one who fails to hear it must not keep the lease from being renewed, or let go of."""
+        try:
+            hear(*what)
+        except Exception:  # noqa: BLE001 - whatever they do, the lease is not theirs
+            _LOG.exception("%s: whoever hears of it failed; the lease goes on", self.subject)
 
     async def _do(self, action: Action) -> None:
-        """Do one thing, and take what became of it."""
-        deadline = asyncio.get_running_loop().time() + self._attempt_s
+        """Do one thing, and take what became of it; whatever goes wrong, it goes on."""
         try:
-            if action.what is What.READ:
-                entry = await self._coordination.read(self.subject, deadline)
-                # What was found to be over may lie there still, at the leader too.
-                over = entry is not None and self._watch.is_over(entry)
-                record = Record(entry.position) if entry is not None and over else self._record(entry)
-                self._watch.expect(record.position)
-                self._lease.read(self._clock(), record)
-            else:
-                body = self._body(action)
-                published = await self._coordination.write(self.subject, body, action.guard, deadline, ttl_s=self._ttl_s)
-                if published.refused:
-                    self._lease.refused(self._clock())
-                else:
-                    self._watch.expect(published.position)
-                    self._lease.acked(self._clock(), published.position)
+            await self._attempt(action, asyncio.get_running_loop().time() + self._attempt_s)
         except (NoRespondersError, UnansweredError, DeadlineError, ServerUnavailableError):
             self._lease.unanswered(self._clock())
         except AetherError as error:
@@ -292,15 +283,31 @@ class LeaseKeeper:
             _LOG.log(level, "%s: %s: %s", self.subject, action.what.value, error)
             self.failure = error
             self._lease.unanswered(self._clock())
+        except Exception as error:  # noqa: BLE001 - a lease that nobody keeps any more, and nobody knows of it, would be worse
+            level = logging.ERROR if self._trouble.is_news(repr(error), self._clock()) else logging.DEBUG
+            text = "%s: %s: an error that nobody expected; it is tried again, and the lease ends by its deadline"
+            _LOG.log(level, text, self.subject, action.what.value, exc_info=True)
+            if self._lease.is_busy():  # else its outcome was taken before that
+                self._lease.unanswered(self._clock())
         self._running = None
         self._go_on()
 
-    def _report(self, task: asyncio.Task[None]) -> None:
-        """Tell the loop's handler of an error that nobody expects: the lease then ends by its deadline."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            task.get_loop().call_exception_handler(
-                {"message": f"{self.subject}: a lease ended", "exception": error, "task": task}
-            )
+    async def _attempt(self, action: Action, deadline: float) -> None:
+        if action.what is What.READ:
+            entry = await self._coordination.read(self.subject, deadline)
+            # What was found to be over may lie there still, at the leader too.
+            over = entry is not None and self._watch.is_over(entry)
+            record = Record(entry.position) if entry is not None and over else self._record(entry)
+            self._watch.expect(record.position)
+            self._lease.read(self._clock(), record)
+            return
+        body = self._body(action)
+        published = await self._coordination.write(self.subject, body, action.guard, deadline, ttl_s=self._ttl_s)
+        if published.refused:
+            self._lease.refused(self._clock())
+        else:
+            self._watch.expect(published.position)
+            self._lease.acked(self._clock(), published.position)
 
     def _body(self, action: Action) -> bytes:
         released = action.what is What.RELEASE
