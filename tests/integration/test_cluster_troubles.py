@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 from clustering import balanced, join
 from faults.waiting import until
 
-from aether import AccessDeniedError, DeadlineError, EmbeddedServer, LeaderElection
+from aether import (
+    AccessDeniedError,
+    DeadlineError,
+    EmbeddedServer,
+    JetStreamEventStore,
+    LeaderElection,
+    UnsupportedServerError,
+)
 from aether.nats.subjects import coordination_stream
 
 
@@ -29,9 +37,27 @@ async def test_a_lease_that_cannot_be_kept_is_told_once(nats_server, namespace, 
         await asyncio.wait_for(term.lost.wait(), 10)
 
 
-async def test_a_table_that_cannot_be_written_is_told(namespace, caplog):
+@pytest.mark.parametrize("limit", [256, 1_024])
+async def test_a_server_that_takes_small_messages_only_is_refused_at_once(namespace, limit):
+    """Nodes, elections and stores name `max_payload`, what they need and the remedy, instead of waiting for an answer."""
+    async with EmbeddedServer(settings={"max_payload": limit}) as server:
+        began = time.monotonic()
+        with pytest.raises(
+            UnsupportedServerError, match=f"max_payload is {limit:,} bytes, and a cluster node needs at least 8,192"
+        ):
+            await join(server.url, namespace, "a").__aenter__()
+        with pytest.raises(UnsupportedServerError, match=f"max_payload is {limit:,} bytes, and a leader election needs .* raise"):
+            await LeaderElection(server.url, group="g", namespace=namespace).__aenter__()
+        if limit < 512:
+            with pytest.raises(UnsupportedServerError, match="max_payload is 256 bytes, too few for opening stream"):
+                await JetStreamEventStore(server.url, namespace=namespace).__aenter__()
+        assert time.monotonic() - began < 5
+
+
+async def test_a_table_that_cannot_be_written_is_told(namespace, caplog, monkeypatch):
     """Where the table of shards fits no message of the server, nothing is given to anybody, and the leader warns why."""
     caplog.set_level(logging.INFO, "aether.cluster")
+    monkeypatch.setattr("aether.cluster.node_parts.PAYLOAD_MIN", 1024)  # as if there were very many nodes
     async with EmbeddedServer(settings={"max_payload": 1024}) as server, join(server.url, namespace, "a") as node:
         with pytest.raises(DeadlineError, match="nobody has got any shard yet"):
             await node.settled(timeout_s=4)

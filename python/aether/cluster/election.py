@@ -39,6 +39,9 @@ _LOG = logging.getLogger("aether.cluster")
 
 NAME_BYTES_MAX = 255
 
+PAYLOAD_MIN = 4_096
+"""How large a message the server must take, in bytes: a lease with a long name, and what a stream is asked to be."""
+
 
 class Leader(NamedTuple):
     """Who leads.
@@ -178,6 +181,7 @@ class LeaderElection:
             if self._keeper is None:
                 deadline = asyncio.get_running_loop().time() + self._timeout_s
                 await self._connection.ready(deadline)
+                self._coordination.check_payload("a leader election", PAYLOAD_MIN)
                 await self._coordination.open(deadline, replicas=self._replicas)
                 await self._watch.start(deadline)
                 self._keeper = LeaseKeeper(

@@ -51,6 +51,11 @@ __all__ = ["NodeParts"]
 _LOG = logging.getLogger("aether.cluster")
 
 
+PAYLOAD_MIN = 8_192
+"""How large a message the server must take, in bytes: the table of shards of some dozens of nodes. One of more nodes takes more,
+and the leader says so then."""
+
+
 class NodeParts:
     """The parts of one node; each attribute is one.
 
@@ -155,6 +160,7 @@ class NodeParts:
     async def open(self, deadline: float) -> None:
         """Connect, see the cluster, hear others, and bid for membership; all of that goes on until the end."""
         await self.connection.ready(deadline)
+        self.coordination.check_payload("a cluster node", PAYLOAD_MIN)
         await self.store.__aenter__()
         await self.coordination.open(deadline, replicas=self.settings.replicas)
         self.calls.serve(PROGRESS, self.reporting.hear)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from aether.errors import NamespaceMismatchError
+from aether.errors import NamespaceMismatchError, UnsupportedServerError
 from aether.nats.stream_log import StreamLog
 from aether.nats.streams import find_stream, open_stream
 from aether.nats.subjects import coordination_filter, coordination_stream, events_stream
@@ -66,6 +66,17 @@ class Coordination:
         self.stream = coordination_stream(namespace)
         self._timeout_s = timeout_s
         self._log = StreamLog(connection, self.stream, timeout_s)
+
+    def check_payload(self, who: str, least: int) -> None:
+        """Check, once connected, that the server takes messages of at least so many bytes.
+
+        Raises:
+            UnsupportedServerError: it does not.
+        """
+        limit = self.connection.max_payload
+        if limit < least:
+            reason = f"its max_payload is {limit:,} bytes, and {who} needs at least {least:,}"
+            raise UnsupportedServerError(self.connection.url, f"{reason}; raise max_payload in the server's configuration")
 
     async def open(self, deadline: float, *, replicas: int | None = None) -> None:
         """Make the stream where it is missing, check it where it is there.

@@ -207,7 +207,7 @@ async def control(
     """Run a call of nats-py's JetStream API until it answers, through reconnects and elections.
 
     Raises:
-        UnsupportedServerError: nobody serves JetStream.
+        UnsupportedServerError: nobody serves JetStream, or the server takes no message as large as the call.
         AccessDeniedError: this account may not make the call.
         ServerUnavailableError: no server answered by the deadline.
     """
@@ -226,6 +226,11 @@ async def control(
                 ) from error
             if not silent and error.err_code not in TRY_AGAIN:
                 raise client_error(connection.url, error) from error
+        except nats.errors.MaxPayloadError as error:
+            limit = connection.max_payload
+            raise UnsupportedServerError(
+                connection.url, f"its max_payload is {limit:,} bytes, too few for {what}; raise it in the server's configuration"
+            ) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
             denied = connection.denied_since(started)
             if denied is not None:
