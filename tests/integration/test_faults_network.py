@@ -246,7 +246,7 @@ async def test_many_large_writes_into_a_mute_connection_end_in_time(nats_server:
 
 async def test_an_unknown_outcome_is_resolved_by_saving_again(nats_server: EmbeddedServer, namespace: str) -> None:
     """After `OutcomeUnknownError` the very same event can be saved again, and is there once."""
-    async with through_proxy(nats_server, namespace, timeout_s=0.6) as (proxy, store):
+    async with through_proxy(nats_server, namespace, timeout_s=1.5) as (proxy, store):
         await store.append("a", NewEvent("t"))
         event = Event("a", "t", 2)
         proxy.lose_from_server = lambda frame: frame.line.startswith((b"MSG", b"HMSG"))
@@ -260,13 +260,13 @@ async def test_an_unknown_outcome_is_resolved_by_saving_again(nats_server: Embed
 
 async def test_a_write_that_never_left_is_no_unknown(nats_server: EmbeddedServer, namespace: str) -> None:
     """With the connection lost and no server to be had, a write that was not sent says that nothing was stored."""
-    async with through_proxy(nats_server, namespace, timeout_s=0.5) as (proxy, store):
+    async with through_proxy(nats_server, namespace, timeout_s=1.5) as (proxy, store):
         await store.append("a", NewEvent("t"))
         proxy.silent = True
         proxy.cut()
         await until(lambda: not store._connection.is_up())
         with pytest.raises(ServerUnavailableError):
-            await in_time(store.append("a", NewEvent("t")), 0.5)
+            await in_time(store.append("a", NewEvent("t")), 1.5)
         proxy.silent = False
         async with asyncio.timeout(10):
             while True:

@@ -54,7 +54,7 @@ async def test_a_stream_made_anew_is_written_again_after_one_failure(fresh_nats_
 
 async def test_a_leader_that_lags_behind_our_own_writes_is_asked_again(nats_server: EmbeddedServer, namespace: str) -> None:
     """What this store has seen of an actor it never reads less of: a shorter answer is waited out, then told."""
-    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=0.3) as store:
+    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=1) as store:
         position = (await store.append("a", NewEvent("t"))).position
         store._writer.heads.put("a", Head().after(7, position + 1000))
         with pytest.raises(DeadlineError, match=f"up to its position {position + 1000}"):

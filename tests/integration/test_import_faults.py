@@ -141,7 +141,7 @@ async def test_a_failing_import_says_up_to_which_line_all_is_settled(
     reading, writing = os.pipe()
     async with (
         Proxy(nats_server.url) as proxy,
-        JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=0.6) as store,
+        JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=1.5) as store,
     ):
         importer = Importer(store, commit_bytes_max=(await store.info()).commit_bytes_max)
         lines = given.path.read_bytes().splitlines(keepends=True)

@@ -108,7 +108,7 @@ async def test_a_server_that_stays_away_is_told_and_what_failed_can_be_put_again
     """Past the deadline what was sent is unknown, what was not has failed, nobody hangs, and putting all again heals it."""
     accounts = Accounts()
     async with (
-        through_proxy(nats_server.url, namespace, timeout_s=0.6) as (proxy, store),
+        through_proxy(nats_server.url, namespace, timeout_s=1.5) as (proxy, store),
         store.ingest(on_failure=accounts.on_failure, in_flight_max=20) as pipeline,
     ):
         await accounts.offer(pipeline, feed(100))

@@ -128,7 +128,7 @@ async def test_a_leader_killed_doubles_no_new_event(nats_cluster: NatsCluster, n
 async def test_what_was_unknown_may_be_put_again_where_ids_are_known(nats_server, namespace) -> None:
     """Past the deadline new events are unknown or failed; all of them put again with `skip_known` are stored once."""
     put = feed(400)
-    async with through_proxy(nats_server.url, namespace, timeout_s=0.6) as (proxy, store):
+    async with through_proxy(nats_server.url, namespace, timeout_s=1.5) as (proxy, store):
         pipeline = store.ingest(in_flight_max=10, skip_known=True)
         outcomes = asyncio.ensure_future(_count(pipeline.outcomes()))
         async with pipeline:
@@ -187,7 +187,7 @@ async def test_a_flush_in_another_task_takes_no_halt_from_who_puts(nats_server, 
             except IngestError:
                 told.append((name, version))
 
-    async with through_proxy(nats_server.url, namespace, timeout_s=0.5) as (proxy, store), store.ingest() as pipeline:
+    async with through_proxy(nats_server.url, namespace, timeout_s=1.5) as (proxy, store), store.ingest() as pipeline:
         await pipeline.put(Event("x", "Measured", 1))
         await pipeline.flush()
         proxy.silent = True
