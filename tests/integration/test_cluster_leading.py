@@ -10,11 +10,14 @@ from clustering import balanced, crash, join
 from faults.proxy import Proxy
 from faults.waiting import until
 
+from aether.cli.cluster_state import reading_cluster
+from aether.cli.options import Settings
 from aether.cluster.lease import RENEWALS
 from aether.cluster.lease_body import LeaseBody
 from aether.cluster.members import Member
 from aether.nats.coordination import Entry
 from aether.nats.subjects import leader_subject, member_subject
+from aether.nats.watch import CoordinationWatch
 
 
 async def test_leader_that_sees_nothing_lets_others_lead(nats_server, namespace):
@@ -75,6 +78,25 @@ async def test_a_dead_member_that_a_servers_copy_still_has_is_found_dead(nats_se
         await until(lambda: "dead" not in one.members.keys() | two.members.keys(), "it is found dead")
         await balanced(one, two)
         assert "has ended, and the server that tells of it did not say so" in caplog.text
+
+
+async def test_what_is_shown_of_a_cluster_has_no_member_that_has_ended(nats_server, namespace, monkeypatch):
+    """What `aether cluster` shows at once has no member, and no leader, that only a server's own copy of the stream has."""
+    start = CoordinationWatch.start
+
+    async def haunted(watch, deadline):
+        await start(watch, deadline)
+        for subject, name in ((member_subject(namespace, "dead"), "dead"), (leader_subject(namespace), "dead")):
+            body = LeaseBody(name, "of another life", 0, 1, 3, False, Member(name="dead", incarnation=3).facts()).encode()
+            watch._hear(Entry(subject, 1, body, marker=False), 3.0, 0.0)
+
+    async with join(nats_server.url, namespace, "a") as node:
+        await node.settled()
+        monkeypatch.setattr(CoordinationWatch, "start", haunted)
+        settings = Settings(nats_server.url, namespace, 20.0, as_json=False, options=None)
+        async with reading_cluster(settings, nats_server.url) as state:
+            assert state.members.keys() == {"a"}
+            assert state.leader == "a"
 
 
 async def test_leaders_lease_ends_first(nats_server, namespace):

@@ -150,4 +150,5 @@ async def reading_cluster(settings: Settings, url: str) -> AsyncIterator[Cluster
             )
         stack.push_async_callback(watch.aclose)
         await watch.start(deadline)
+        await watch.confirm(deadline)  # a server's copy may still have members that have ended long ago
         yield ClusterState(connection, watch, settings.namespace)

@@ -70,6 +70,10 @@ class Overdue:
         """Return what is to be looked for, with the position where it lay."""
         return [(subject, life.position) for subject, life in self._lives.items() if life.look_at <= now]
 
+    def known(self) -> list[tuple[str, int]]:
+        """Return all leases that are taken for held, with the position where each lies."""
+        return [(subject, life.position) for subject, life in self._lives.items()]
+
     def unanswered(self, subject: str, now: float) -> None:
         """Take it that the leader did not answer: as long as there is none, nothing is known to have ended."""
         life = self._lives.get(subject)

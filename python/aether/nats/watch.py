@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether.nats.connection import Connection
+    from aether.nats.stream_log import Message
 
 __all__ = ["CoordinationWatch", "Listener"]
 
@@ -198,6 +199,25 @@ class CoordinationWatch:
     def _begin_to_look(self) -> asyncio.Task[None] | None:
         return asyncio.create_task(self._look(), name="aether-coordination-look") if self._overdue.due(self._clock()) else None
 
+    async def confirm(self, deadline: float) -> None:
+        """Ask the stream's leader for each lease that is known, so that none is shown as held that has ended, or passed on.
+
+        A watch finds that out by itself, a little later than it is begun.
+
+        Raises:
+            DeadlineError: the leader does not answer by the deadline.
+            ServerUnavailableError: there is no connection, or nobody who answers, by the deadline.
+        """
+        known = self._overdue.known()
+        log, asked_at = StreamLog(self._connection, self._stream, self._timeout_s), self._clock()
+        messages = await log.last_each([subject for subject, _ in known], deadline)
+        for (subject, position), message in zip(known, messages, strict=True):
+            # None is also what is not sure, and that is asked about by itself.
+            latest = message or await log.last(subject, deadline)
+            self._note(subject, position, latest, asked_at)
+            if latest is not None and latest.position > self.entries[subject].position:
+                self._take(Entry(subject, latest.position, latest.body, not latest.body))
+
     async def _look(self) -> None:
         """Look for leases that should have ended, at the stream's leader."""
         log = StreamLog(self._connection, self._stream, ATTEMPT_S)
@@ -209,13 +229,17 @@ class CoordinationWatch:
                 _LOG.info("%s, which should have ended, cannot be looked for at the moment: %s", subject, error)
                 self._overdue.unanswered(subject, self._clock())
                 continue
-            entry = None if message is None else Entry(subject, message.position, message.body, not message.body)
-            if entry is not None:
-                self.expect(entry.position)  # a newer one is on its way, or the watch is behind
-            marker = self._overdue.found(subject, position, entry, asked_at)
-            if marker is not None:
-                _LOG.warning("%s at position %d has ended, and the server that tells of it did not say so", subject, position)
-                self._take(marker)
+            self._note(subject, position, message, asked_at)
+
+    def _note(self, subject: str, position: int, message: Message | None, asked_at: float) -> None:
+        """Take what the stream's leader has of a lease that was heard of at a position."""
+        entry = None if message is None else Entry(subject, message.position, message.body, not message.body)
+        if entry is not None:
+            self.expect(entry.position)  # a newer one is on its way, or the watch is behind
+        marker = self._overdue.found(subject, position, entry, asked_at)
+        if marker is not None:
+            _LOG.warning("%s at position %d has ended, and the server that tells of it did not say so", subject, position)
+            self._take(marker)
 
     def _synced(self, seen: set[str]) -> None:
         """Take it that every subject there is has been seen; what else is known has expired, and its marker too."""
