@@ -9,9 +9,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import broken_arrow
-import broken_bus_answering
+import broken_bus_bounds
 import broken_bus_delivery
+import broken_bus_handlers
+import broken_bus_misuse
 import broken_bus_reading
+import broken_bus_requests
 import broken_filing
 import broken_ingesting
 import broken_reading
@@ -24,7 +27,12 @@ from aether.testing import BusContract, StoreContract
 
 FOLDER = Path(__file__).parent
 BROKEN_STORES = (broken_writing, broken_reading, broken_replay, broken_filing, broken_ingesting, broken_arrow)
-BROKEN_BUSES = (broken_bus_delivery, broken_bus_reading, broken_bus_answering)
+BROKEN_BUSES = (
+    (broken_bus_delivery,),
+    (broken_bus_reading, broken_bus_bounds),
+    (broken_bus_handlers, broken_bus_requests, broken_bus_misuse),
+)
+"""Each group is a run of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def outcomes(tmp_path_factory):
     Broken buses are waited for in vain, so they run at once, and beside the stores.
     """
     folder = tmp_path_factory.mktemp("planted")
-    together = [BROKEN_STORES, *((bus,) for bus in BROKEN_BUSES)]
+    together = [BROKEN_STORES, *BROKEN_BUSES]
     with ThreadPoolExecutor(len(together)) as pool:
         runs = pool.map(run_all, together, [folder / f"{number}.xml" for number in range(len(together))])
     return {key: outcome for found in runs for key, outcome in found.items()}

@@ -1,4 +1,4 @@
-"""Planted bugs of buses: handlers, requests, and what is to be refused."""
+"""Planted bugs of buses: how handlers run, and what comes of their errors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from plain_bus import PlainBus
 from planted import bus_caught_by
 
 from aether import Event, RequestFailedError
-from aether._native import EventFilter
 from aether.bus import abstract, handling
 from aether.bus.arguments import SubscribeOptions
-from aether.bus.requests import read_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from aether.bus.base import Handler
-    from aether.bus.intake import Intake
     from aether.bus.subscription import BusSubscription
 
 
@@ -231,157 +228,3 @@ class OneCallAtATime(PlainBus):
             return await super()._request(event, timeout_s)
         finally:
             self.busy = False
-
-
-# Requests.
-
-
-@bus_caught_by("test_many_at_once_get_their_own")
-class AnswersWhoeverWaits(PlainBus):
-    """Gives an answer to the request that waits longest."""
-
-    async def _reply(self, reply: str, body: bytes) -> None:
-        waiting = [key for key, answer in self._requests.items() if not answer.done()]
-        await super()._reply(waiting[0] if waiting else reply, body)
-
-
-@bus_caught_by("test_nobody_is_told_at_once")
-class WaitsForNobody(PlainBus):
-    """Sends a request to nobody, and waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        exchange = self._exchange
-        exchange.takers = lambda event: 1
-
-
-@bus_caught_by("test_what_a_handler_raises_is_told", "test_an_answer_is_plain_data", "test_an_answer_has_a_size")
-class FailuresAreNone(PlainBus):
-    """Answers None where the handler raised."""
-
-    async def _request(self, event: Event, timeout_s: float) -> Any:
-        with suppress(RequestFailedError):
-            return await super()._request(event, timeout_s)
-
-
-@bus_caught_by("test_the_first_answer_counts")
-class LastAnswerCounts(PlainBus):
-    """Waits for everybody."""
-
-    async def _request(self, event: Event, timeout_s: float) -> Any:
-        takers = self._exchange.takers(event)
-        bodies: list[bytes] = []
-        reply = self._reply
-
-        async def count(key: str, body: bytes) -> None:
-            bodies.append(body)
-            if len(bodies) == takers:
-                await reply(key, body)
-
-        self._reply = count
-        for lifetime in self._subscriptions.values():
-            if lifetime.handling is not None:
-                lifetime.handling._reply = count
-        await super()._request(event, timeout_s)
-        return read_answer(bodies[-1])
-
-
-@bus_caught_by("test_a_handlers_value_is_the_answer")
-class NothingIsNoAnswer(PlainBus):
-    """Takes a false answer for none."""
-
-    async def _request(self, event: Event, timeout_s: float) -> Any:
-        return await super()._request(event, timeout_s) or "no answer"
-
-
-@bus_caught_by("test_silence_ends", "test_readers_do_not_answer")
-class HasTimeOfItsOwn(PlainBus):
-    """Waits as long as it likes."""
-
-    async def _request(self, event: Event, timeout_s: float) -> Any:
-        return await super()._request(event, 5.0)
-
-
-@bus_caught_by("test_readers_do_not_answer", "test_a_request_is_an_event_to_others")
-class RequestsAreNoEvents(PlainBus):
-    """Sends a request to handlers only."""
-
-    async def _request(self, event: Event, timeout_s: float) -> Any:
-        members = self._exchange.members
-        handlers = {number: member for number, member in members.items() if member[0].options.handler is not None}
-        self._exchange.members = handlers
-        try:
-            return await super()._request(event, timeout_s)
-        finally:
-            self._exchange.members = members
-
-
-# What is to be refused.
-
-
-class Unchecked(SubscribeOptions):
-    """Options that nobody looked at."""
-
-    def __post_init__(self) -> None:
-        """Check nothing."""
-
-    @property
-    def filter(self) -> EventFilter:
-        """Return something."""
-        return EventFilter()
-
-
-@bus_caught_by("test_wrong_options_are_refused", "test_an_invalid_name_is_refused")
-class ChecksNothing(PlainBus):
-    """Subscribes to anything."""
-
-    async def subscribe(self, **options: Any) -> Any:
-        """Go on."""
-        await self.start()
-        with suppress(TypeError):
-            return await self._subscribe(Unchecked(**options))
-
-    async def _attach(self, intake: Intake, deadline: float) -> str:
-        return "process"
-
-
-@bus_caught_by("test_only_events_are_published")
-class PublishesAnything(PlainBus):
-    """Drops what is no event."""
-
-    async def publish(self, event: Event) -> None:
-        """Look the other way."""
-        if isinstance(event, Event):
-            await super().publish(event)
-
-    async def publish_many(self, events: Iterable[Event]) -> None:
-        """Look the other way."""
-        await super().publish_many([event for event in events if isinstance(event, Event)])
-
-
-@bus_caught_by("test_a_wrong_timeout_is_refused")
-class AnyTimeout(PlainBus):
-    """Takes any time to wait."""
-
-    async def request(self, event: Event, timeout: Any = None) -> Any:  # noqa: ASYNC109
-        """Wait as usual."""
-        return await super().request(event)
-
-
-@bus_caught_by("test_on_takes_a_type", "test_on_takes_the_same_options")
-class OnTakesAnything(PlainBus):
-    """Registers whatever it is given."""
-
-    def on(self, kind: Any, /, **options: Any) -> Callable[[Any], Any]:
-        """Look at nothing."""
-        return lambda handler: handler
-
-
-@bus_caught_by("test_they_are_what_they_should_be")
-class Nameless(PlainBus):
-    """Gives subscriptions that say nothing of themselves."""
-
-    async def subscribe(self, **options: Any) -> Any:
-        """Hide it."""
-        found = await super().subscribe(**options)
-        return type("Hidden", (), {name: getattr(found, name) for name in ("batches", "aclose", "__aenter__", "__aexit__")})
