@@ -358,14 +358,3 @@ async def test_what_is_denied_is_told(lacking, opens):
             with pytest.raises(aether.AccessDeniedError):
                 await one.leadership().__aenter__()
         await one.aclose()
-
-
-async def test_a_stream_that_is_deleted_is_told(nats_server, namespace):
-    """When somebody deletes the coordination stream, the leader loses its term in time, and waiting for another is refused."""
-    async with election(nats_server.url, namespace, "a", ttl=1, timeout_s=3) as one, asyncio.timeout(20):
-        async with one.leadership() as term:
-            await one._connection.client.jetstream().delete_stream(coordination_stream(namespace))
-            await term.lost.wait()
-        await until(lambda: one._watch.failure is not None)
-        with pytest.raises(aether.AetherError, match="stream not found"):
-            await one.leadership().__aenter__()

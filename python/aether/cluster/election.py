@@ -2,8 +2,8 @@
 
 Nobody else can lead at the same time, as far as clocks go: a leader counts its time from before it asked, gives away a tenth of
 it, and looks at the clock whenever it is asked whether it leads. What must hold whatever the clocks say needs the term's number:
-it only grows, unless somebody deletes the coordination stream, so whoever takes orders from a leader can refuse those of an
-older term (a fencing token).
+it only grows, unless somebody deletes the coordination stream while no candidate is there, so whoever takes orders from a leader
+can refuse those of an older term (a fencing token).
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class LeaderElection:
         self._subject = election_subject(check_namespace(namespace), group)
         self._connection = Connection(url_or_client, timeout_s, options)
         self._coordination = Coordination(self._connection, namespace, timeout_s)
-        self._watch = CoordinationWatch(self._connection, namespace, timeout_s, subject=self._subject)
+        self._watch = CoordinationWatch(
+            self._connection, namespace, timeout_s, subject=self._subject, restore=self._coordination.restore
+        )
         self._keeper: LeaseKeeper | None = None
         self._opening = asyncio.Lock()
         self._leadership: Leadership | None = None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MARGIN", "Action", "Change", "Lease", "Record", "What"]
+__all__ = ["MARGIN", "RELEASED", "Action", "Change", "Lease", "Record", "What"]
 
 MARGIN = 0.1
 """What a holder gives away of the time to live. Its clock may run slower than the server's by as much; clocks of machines differ
@@ -29,6 +29,9 @@ by one in ten thousand. The rest is for a server whose clock is set, or that ano
 
 RENEWALS = 3
 """How often a lease is renewed in its time to live."""
+
+RELEASED = "released"
+"""The reason of a term's end that its holder wanted."""
 
 BACKOFF_FIRST_S = 0.01
 BACKOFF_SHARE_MAX = 1 / 12
@@ -156,7 +159,7 @@ class Lease:
         self._expire(now)
         self.wanted = self._former = self._suspended = False
         if self.term:
-            self._lose("released")
+            self._lose(RELEASED)
 
     def suspend(self, now: float) -> None:
         """Bid no more for the moment, and leave what lies there: a term has ended, and its holder may want the next."""

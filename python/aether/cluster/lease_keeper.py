@@ -16,13 +16,14 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from aether.cluster.ending import end_tasks
-from aether.cluster.lease import Lease, Record, What
+from aether.cluster.lease import RELEASED, Lease, Record, What
 from aether.cluster.lease_body import LeaseBody, record_of
 from aether.cluster.pulse import Pulse
 from aether.cluster.telling import Trouble
 from aether.errors import AetherError, DeadlineError, DecodeError, ServerUnavailableError
 from aether.nats.boot_clock import boot_time
 from aether.nats.errors import NoRespondersError, UnansweredError
+from aether.nats.restoring import is_missing
 from aether.store.arguments import check_is_seconds
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class LeaseKeeper:
         self._attempt_s = min(ATTEMPT_S_MAX, max(ATTEMPT_S_MIN, ttl_s / ATTEMPTS))
         self.failure: AetherError | None = None
         self._trouble = Trouble()
+        self._lasting: AetherError | None = None  # what has kept writes from being stored since the last that was
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = Pulse()
@@ -259,11 +261,14 @@ class LeaseKeeper:
                 if self._on_held is not None:
                     self._tell(self._on_held, change.term)
             else:
-                level = logging.INFO if change.reason == "released" else logging.WARNING
-                _LOG.log(level, "%s: %s lost it, term %d: %s", self.subject, self._name, change.term, change.reason)
+                level = logging.INFO if change.reason == RELEASED else logging.WARNING
+                # Why it was not renewed, where that is known, is what whoever has lost it can do something about.
+                known = self._lasting if change.reason != RELEASED else None
+                reason = change.reason if known is None else f"{change.reason}: {known}"
+                _LOG.log(level, "%s: %s lost it, term %d: %s", self.subject, self._name, change.term, reason)
                 entry = self._watch.entries.get(self.subject)
                 if self._on_lost is not None:
-                    self._tell(self._on_lost, change.term, change.reason, None if entry is None else entry.body)
+                    self._tell(self._on_lost, change.term, reason, None if entry is None else entry.body)
 
     def _tell(self, hear: Callable[..., object], *what: object) -> None:
         """Tell of a change; one who fails to hear it must not keep the lease from being renewed, or let go of."""
@@ -281,7 +286,9 @@ class LeaseKeeper:
         except AetherError as error:
             level = logging.WARNING if self._trouble.is_news(str(error), self._clock()) else logging.DEBUG
             _LOG.log(level, "%s: %s: %s", self.subject, action.what.value, error)
-            self.failure = error
+            self._lasting = error
+            if not is_missing(error):  # else the watch makes the stream again, or says why not
+                self.failure = error
             self._lease.unanswered(self._clock())
         except Exception as error:  # noqa: BLE001 - a lease that nobody keeps any more, and nobody knows of it, would be worse
             level = logging.ERROR if self._trouble.is_news(repr(error), self._clock()) else logging.DEBUG
@@ -303,6 +310,7 @@ class LeaseKeeper:
             return
         body = self._body(action)
         published = await self._coordination.write(self.subject, body, action.guard, deadline, ttl_s=self._ttl_s)
+        self._lasting = None
         if published.refused:
             self._lease.refused(self._clock())
         else:

@@ -84,7 +84,7 @@ class NodeParts:
         self.pulse, self.changes = Pulse(), Changes()
         self.connection = Connection(url_or_client, timeout_s, options)
         self.coordination = Coordination(self.connection, namespace, timeout_s)
-        self.watch = CoordinationWatch(self.connection, namespace, timeout_s)
+        self.watch = CoordinationWatch(self.connection, namespace, timeout_s, restore=self.coordination.restore)
         self.view = ClusterView(
             self.watch, namespace, self.changes, on_table=self._on_table, on_change=self._on_change, clock=boot_time
         )

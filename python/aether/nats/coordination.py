@@ -25,6 +25,9 @@ __all__ = ["Coordination", "Entry"]
 MARKER_TTL_S = 10
 """How long the server keeps the marker of an expired lease."""
 
+GAP = 1_000_000
+"""How far behind the last known position a stream begins that is made again: further than anybody can have written meanwhile."""
+
 MUST_EQUAL = (
     "subjects",
     "retention",
@@ -66,6 +69,7 @@ class Coordination:
         self.stream = coordination_stream(namespace)
         self._timeout_s = timeout_s
         self._log = StreamLog(connection, self.stream, timeout_s)
+        self._replicas: int | None = None
 
     def check_payload(self, who: str, least: int) -> None:
         """Check, once connected, that the server takes messages of at least so many bytes.
@@ -90,6 +94,20 @@ class Coordination:
             UnsupportedServerError: JetStream is off.
             ServerUnavailableError: no server answers by the deadline.
         """
+        self._replicas = replicas
+        await self._open(deadline)
+
+    async def restore(self, reached: int, deadline: float) -> None:
+        """Make the stream again that was deleted while it was in use, if nobody else has by now; errors as `open`.
+
+        Args:
+            reached: the last position that is known of it; the new one's lie far behind.
+            deadline: on the loop's clock, in seconds.
+        """
+        await self._open(deadline, first_seq=reached + GAP)
+
+    async def _open(self, deadline: float, *, first_seq: int | None = None) -> None:
+        replicas = self._replicas
         wanted = StreamConfig(
             name=self.stream,
             description=f"Leases and shards of Aether's namespace {self.namespace}",
@@ -103,6 +121,7 @@ class Coordination:
             subject_delete_marker_ttl=MARKER_TTL_S,
             storage=StorageType.FILE,
             num_replicas=replicas or await self._replicas_of_events(deadline),
+            first_seq=first_seq,
         )
         found = (await open_stream(self.connection, wanted, deadline, self._timeout_s)).config
         names = MUST_EQUAL if replicas is None else (*MUST_EQUAL, "num_replicas")

@@ -23,12 +23,13 @@ from aether.nats.coordination import Entry
 from aether.nats.errors import NoRespondersError, UnansweredError, api_error
 from aether.nats.overdue import Overdue
 from aether.nats.pauses import backoff_s
+from aether.nats.restoring import Restoring, is_missing
 from aether.nats.stream_log import StreamLog
 from aether.nats.subjects import coordination_filter, coordination_stream
 from aether.nats.watch_consumer import ATTEMPT_S, WatchConsumer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aether.nats.connection import Connection
     from aether.nats.stream_log import Message
@@ -65,6 +66,8 @@ class CoordinationWatch:
         namespace: the namespace, whose coordination stream is there.
         timeout_s: what `start` may take, in seconds.
         subject: the only subject that is watched; None: all. Who cares for one lease need not hear each renewal of all others.
+        restore: makes the stream again where it is missing, so that its positions lie behind the given one, by a deadline; None:
+            nobody does, so the watch fails.
         clock: the clock of `unbroken_since`.
 
     Attributes:
@@ -80,6 +83,7 @@ class CoordinationWatch:
         timeout_s: float,
         *,
         subject: str | None = None,
+        restore: Callable[[int, float], Awaitable[None]] | None = None,
         clock: Callable[[], float] = boot_time,
     ) -> None:
         self._connection, self._timeout_s, self._clock = connection, timeout_s, clock
@@ -93,6 +97,8 @@ class CoordinationWatch:
         self._news = asyncio.Event()
         self._consumer: WatchConsumer | None = None
         self._overdue = Overdue()
+        self._restoring = None if restore is None else Restoring(self._stream, restore)
+        self._reached = 0  # the last position that is known
 
     def listen(self, listener: Listener) -> None:
         """Tell a listener from now on what is seen; what was seen before stands in `entries`."""
@@ -105,6 +111,7 @@ class CoordinationWatch:
 
     def expect(self, position: int) -> None:
         """Take it that what is watched has a message at this position, or had one: the watch must come to it, or past it."""
+        self._reached = max(self._reached, position)
         if self._consumer is not None:
             self._consumer.expect(position)
 
@@ -160,13 +167,25 @@ class CoordinationWatch:
             except ServerUnavailableError as error:
                 reason, attempt = str(error), attempt + 1
             except AetherError as error:
-                reason, attempt, self.failure = str(error), attempt + 1, error
+                reason, attempt, self.failure = str(error), attempt + 1, await self._hopeless(error)
                 self._news.set()
             except Exception as error:  # noqa: BLE001 - a watch that ends in silence would seem to see everything
                 _LOG.exception("the watch on %s: an error that nobody expected; it begins anew", self._stream)
                 reason, attempt = repr(error), attempt + 1
             self._tell_broken(reason)
             await asyncio.sleep(backoff_s(attempt))
+
+    async def _hopeless(self, error: AetherError) -> AetherError | None:
+        """Return why it cannot go on; None: it may, for the stream is missing, and is made again, once it had been seen."""
+        if self._restoring is None or not self._reached or not is_missing(error):
+            return error
+        try:
+            await self._restoring.missing(self._reached)
+        except ServerUnavailableError:
+            pass  # it was told; a server that cannot be asked now may be asked later
+        except AetherError as failure:
+            return failure
+        return None
 
     def _tell_broken(self, reason: str) -> None:
         if self.unbroken_since is not None:
@@ -182,6 +201,7 @@ class CoordinationWatch:
         self._take(entry)
 
     def _take(self, entry: Entry) -> None:
+        self._reached = max(self._reached, entry.position)
         self.entries[entry.subject] = entry
         self._markers.pop(entry.subject, None)
         if entry.marker:
@@ -215,7 +235,8 @@ class CoordinationWatch:
             # None is also what is not sure, and that is asked about by itself.
             latest = message or await log.last(subject, deadline)
             self._note(subject, position, latest, asked_at)
-            if latest is not None and latest.position > self.entries[subject].position:
+            heard = self.entries.get(subject)
+            if latest is not None and heard is not None and latest.position > heard.position:
                 self._take(Entry(subject, latest.position, latest.body, not latest.body))
 
     async def _look(self) -> None:
@@ -246,6 +267,8 @@ class CoordinationWatch:
         for subject in self.entries.keys() - seen:
             self._forget(subject)
         self._overdue.begun(self._clock())
+        if self._restoring is not None:
+            self._restoring.found()
         self.unbroken_since, self.failure = self._clock(), None
         self._news.set()
         for listener in [*self._listeners]:
