@@ -49,30 +49,24 @@ def test_owner_that_just_exits():
         wait_until_gone(owner.server, owner.watchdog)
 
 
-def test_forked_child_outlives_the_owner():
-    """A forked child of the owner does not keep the server alive when the owner is killed."""
-    body = """
-        child = os.fork()
-        if child == 0:
-            while True:
-                signal.pause()
-        print(child, flush=True)
-        await asyncio.Event().wait()
-    """
-    with owner_process(body=body) as owner:
-        child = int(owner.read_line())
-        owner.end()
-        wait_until_gone(owner.server, owner.watchdog)
-        assert not is_gone(child)
+FORKED = """
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+    print(child, flush=True)
+    await asyncio.Event().wait()
+"""
+COPIED = """
+    child = subprocess.Popen(["sleep", "60"], pass_fds=[server.process._pipe])
+    print(child.pid, flush=True)
+    await asyncio.Event().wait()
+"""
 
 
-def test_stray_copy_of_the_pipe():
-    """Even with a copy of its pipe open in another process the server ends with its owner."""
-    body = """
-        child = subprocess.Popen(["sleep", "60"], pass_fds=[server.process._pipe])
-        print(child.pid, flush=True)
-        await asyncio.Event().wait()
-    """
+@pytest.mark.parametrize("body", [FORKED, COPIED], ids=["a fork of the owner", "a stray copy of the pipe"])
+def test_child_outlives_the_owner(body):
+    """A child of a killed owner does not keep the server alive, be it a fork or a program with a copy of the server's pipe."""
     with owner_process(body=body) as owner:
         child = int(owner.read_line())
         owner.end()
