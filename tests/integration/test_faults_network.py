@@ -32,6 +32,18 @@ async def through_proxy(
         yield proxy, store
 
 
+@asynccontextmanager
+async def with_another_way(
+    server: EmbeddedServer, namespace: str, timeout_s: float
+) -> AsyncIterator[tuple[Proxy, JetStreamEventStore]]:
+    """A store that has written one event through the proxy given here, and knows another to the same server."""
+    async with Proxy(server.url) as first, Proxy(server.url) as second:
+        urls = f"{first.url},{second.url}"
+        async with JetStreamEventStore(urls, namespace=namespace, timeout_s=timeout_s) as store:
+            await store.append("a", NewEvent("t"))
+            yield first if store._connection.client.connected_url.port == urlsplit(first.url).port else second, store
+
+
 async def append_many(store: JetStreamEventStore, history: History, actors: int, each: int) -> None:
     """Let one writer an actor append, one event after another, and load now and then."""
 
@@ -196,30 +208,22 @@ async def test_many_writers_of_one_actor_end_in_time(nats_server: EmbeddedServer
 
 async def test_a_mute_server_is_left_for_another_within_a_call(nats_server: EmbeddedServer, namespace: str) -> None:
     """A connection that goes mute is given up by its silence, and the call goes on through another server in its own time."""
-    async with Proxy(nats_server.url) as first, Proxy(nats_server.url) as second:
-        urls = f"{first.url},{second.url}"
-        async with JetStreamEventStore(urls, namespace=namespace, timeout_s=6) as store:
-            await store.append("a", NewEvent("t"))
-            used = first if store._connection.client.connected_url.port == urlsplit(first.url).port else second
-            used.silent = True
-            assert (await store.append("a", NewEvent("t"))).version == 2
-            assert [event.version for event in await store.get_events("a")] == [1, 2]
+    async with with_another_way(nats_server, namespace, timeout_s=6) as (used, store):
+        used.silent = True
+        assert (await store.append("a", NewEvent("t"))).version == 2
+        assert [event.version for event in await store.get_events("a")] == [1, 2]
 
 
 async def test_a_mute_server_that_takes_no_more_bytes_is_left_too(nats_server: EmbeddedServer, namespace: str) -> None:
     """A mute connection whose buffers are full is given up as well, though nothing can be flushed into it, and can be closed."""
-    async with Proxy(nats_server.url) as first, Proxy(nats_server.url) as second:
-        urls = f"{first.url},{second.url}"
-        async with JetStreamEventStore(urls, namespace=namespace, timeout_s=10) as store:
-            await store.append("a", NewEvent("t"))
-            used = first if store._connection.client.connected_url.port == urlsplit(first.url).port else second
-            used.silent = True
-            large = NewEvent("t", "x" * 900_000)
-            calls = [asyncio.ensure_future(store.append(f"large-{number}", large)) for number in range(24)]
-            await asyncio.sleep(0)
-            assert (await store.append("a", NewEvent("t"))).version == 2
-            told = await asyncio.gather(*calls, return_exceptions=True)
-            assert not [error for error in told if isinstance(error, BaseException) and not isinstance(error, AetherError)]
+    async with with_another_way(nats_server, namespace, timeout_s=10) as (used, store):
+        used.silent = True
+        large = NewEvent("t", "x" * 900_000)
+        calls = [asyncio.ensure_future(store.append(f"large-{number}", large)) for number in range(24)]
+        await asyncio.sleep(0)
+        assert (await store.append("a", NewEvent("t"))).version == 2
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        assert not [error for error in told if isinstance(error, BaseException) and not isinstance(error, AetherError)]
 
 
 async def test_a_first_call_to_a_mute_server_ends_in_time(nats_server: EmbeddedServer, namespace: str) -> None:
