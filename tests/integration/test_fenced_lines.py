@@ -14,13 +14,12 @@ from owning import Lease, fenced_store, own, own_actor
 
 from aether import DeadlineError, Event, IngestError, NewEvent, NotOwnerError, ShardUnavailableError
 from aether._native import shard_of
-from aether.nats.connection import Connection
-from aether.store.fenced import FencedEventStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aether import EmbeddedServer
+    from aether.store.fenced import FencedEventStore
 
 STUCK = 7
 MANY = 400
@@ -51,15 +50,8 @@ async def gated_store(url: str, namespace: str, timeout_s: float) -> AsyncIterat
             what, waited = "it is being moved to 'n2'", round(deadline - began, 3)
             raise ShardUnavailableError(shard, what, waited) from error
 
-    connection = Connection(url, timeout_s, None)
-    store = FencedEventStore(
-        connection, namespace, node="n1", valid=Lease(), owner_of=lambda _: None, gate=gate, timeout_s=timeout_s
-    )
-    try:
-        async with store:
-            yield store
-    finally:
-        await connection.aclose()
+    async with fenced_store(url, namespace, gate=gate, timeout_s=timeout_s) as store:
+        yield store
 
 
 async def test_a_shard_that_never_comes_holds_up_no_other(nats_server: EmbeddedServer, namespace: str) -> None:
