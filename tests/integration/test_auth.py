@@ -13,6 +13,7 @@ from faults.reloading import reload
 from faults.waiting import until
 from key_users import Key, Operator, credentials
 from nats.aio.client import RawCredentials
+from restarting import write_restart_write
 
 from aether import AccessDeniedError, ConnectOptions, EmbeddedServer, JetStreamEventStore, NewEvent
 from aether.testing.servers import running_cluster, running_server
@@ -106,12 +107,7 @@ async def test_who_is_known_is_let_in_and_again_after_a_restart(way: Way, tmp_pa
     with running_server(way.settings) as server:
         url = server.url.replace("//", f"//{way.url(SECRET)}")
         async with JetStreamEventStore(url, options=options_of(way, USER, SECRET, tmp_path)) as store:
-            await store.append("a", NewEvent("t"))
-            assert (await store.info()).transport == "lane"
-            await server.restart()
-            await store.append("a", NewEvent("t"))
-            assert [event.version for event in await store.get_events("a")] == [1, 2]
-            assert (await store.info()).transport == "lane"
+            await write_restart_write(server, store)
 
 
 def chain(error: BaseException | None, seen: tuple[BaseException, ...] = ()) -> Iterator[BaseException]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from certificates import Authority, server_tls
 from faults.waiting import until
+from restarting import write_restart_write
 
 from aether import (
     AccessDeniedError,
@@ -57,15 +58,10 @@ def address(server: EmbeddedServer, scheme: str = "nats", who: str = "me:s3cret@
     return f"{scheme}://{who}127.0.0.1:{server.port}"
 
 
-async def write_restart_write(server: EmbeddedServer, url: str, options: ConnectOptions | None) -> None:
-    """Save and read over the lane, before and after a restart."""
+async def write_encrypted(server: EmbeddedServer, url: str, options: ConnectOptions | None) -> None:
+    """Save and read over an encrypted lane, before and after a restart."""
     async with JetStreamEventStore(url, options=options) as store:
-        await store.append("a", NewEvent("t"))
-        assert (await store.info()).transport == "lane"
-        await server.restart()
-        await store.append("a", NewEvent("t"))
-        assert [event.version for event in await store.get_events("a")] == [1, 2]
-        assert (await store.info()).transport == "lane"
+        await write_restart_write(server, store)
         assert is_encrypted(store)
 
 
@@ -89,7 +85,7 @@ async def test_tls_is_spoken_on_both_connections(kit: Kit, kind: str, scheme: st
         "other-name": (server_tls(kit.named), {**trusted, "tls_hostname": "nats.example"}),
     }[kind]
     with running_server({**PASSWORD, **settings}) as server:
-        await write_restart_write(server, address(server, scheme), ConnectOptions(**given))
+        await write_encrypted(server, address(server, scheme), ConnectOptions(**given))
 
 
 async def test_a_certificate_may_say_who_we_are(kit: Kit) -> None:
@@ -98,14 +94,14 @@ async def test_a_certificate_may_say_who_we_are(kit: Kit) -> None:
     settings |= {"authorization": {"users": [{"user": "CN=client"}]}}
     with running_server(settings) as server:
         options = ConnectOptions(tls=kit.authority.trusted(kit.client))
-        await write_restart_write(server, address(server, who=""), options)
+        await write_encrypted(server, address(server, who=""), options)
 
 
 async def test_the_systems_authorities_are_trusted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a context of ours the system's certificate authorities count, on both connections."""
     monkeypatch.setenv("SSL_CERT_FILE", str(kit.authority.file))
     with running_server({**PASSWORD, **server_tls(kit.server)}) as server:
-        await write_restart_write(server, address(server, "tls"), None)
+        await write_encrypted(server, address(server, "tls"), None)
 
 
 @pytest.mark.parametrize(
