@@ -1,10 +1,13 @@
-"""A cluster: appends and ingestion of owners, asks, shards that move, and owners that die. Its pure computing is in `shard`."""
+"""A cluster: appends and ingestion of owners, asks, shards that move, owners that die, and many nodes.
+
+Its pure computing is in `shard`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.bench import cluster_append, cluster_asks, cluster_failover, cluster_ingest, cluster_moves
+from aether.bench import cluster_append, cluster_asks, cluster_failover, cluster_ingest, cluster_many, cluster_moves
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +23,7 @@ PARTS: Sequence[Callable[[Setting], Awaitable[list[Line]]]] = (
     cluster_asks.lines,
     cluster_moves.lines,
     cluster_failover.lines,
+    cluster_many.lines,
 )
 
 
