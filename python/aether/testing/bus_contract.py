@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aether.testing.bus_contract_bounds import BoundsContract
 from aether.testing.bus_contract_draining import DrainingContract
+from aether.testing.bus_contract_failures import FailuresContract
 from aether.testing.bus_contract_groups import GroupsContract
 from aether.testing.bus_contract_handlers import HandlersContract
 from aether.testing.bus_contract_misuse import MisuseContract
@@ -21,6 +22,7 @@ class BusContract(
     ReadingContract,
     BoundsContract,
     HandlersContract,
+    FailuresContract,
     GroupsContract,
     DrainingContract,
     RequestsContract,
