@@ -209,6 +209,15 @@ async def test_another_stream_is_refused(nats_server, namespace):
         with pytest.raises(NamespaceMismatchError, match="max_msgs_per_subject is -1, not 1"):
             await other.start()
         await other.aclose()
+        config = (await js.stream_info(coordination_stream(namespace))).config
+        await js.update_stream(config.evolve(max_bytes=10_000, max_msgs=60))
+        other = Candidate(nats_server.url, namespace)
+        with pytest.raises(
+            NamespaceMismatchError, match=r"max_msgs is 60, and must be .*max_bytes is 10000, and must be"
+        ) as caught:
+            await other.start()
+        assert len(caught.value.differences) == 2
+        await other.aclose()
 
 
 async def test_a_message_that_is_lost_on_the_way_is_noticed(nats_server, namespace):

@@ -13,7 +13,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from aether.errors import NamespaceMismatchError, UnsupportedServerError
 from aether.nats.stream_log import StreamLog
-from aether.nats.streams import find_stream, open_stream
+from aether.nats.streams import find_stream, limit_of, open_stream
 from aether.nats.subjects import coordination_filter, coordination_stream, events_stream
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ __all__ = ["Coordination", "Entry"]
 MARKER_TTL_S = 10
 """How long the server keeps the marker of an expired lease."""
 
-GAP = 1_000_000
-"""How far behind the last known position a stream begins that is made again: further than anybody can have written meanwhile."""
+GAP = 1_000_000_000
+"""How far behind the last known position a stream begins that is made again: further than anybody can have written since. A
+candidate of a group without a leader may have heard of no position for hours."""
 
 MUST_EQUAL = (
     "subjects",
@@ -37,6 +38,8 @@ MUST_EQUAL = (
     "allow_msg_ttl",
     "subject_delete_marker_ttl",
 )
+LIMITS = ("max_msgs", "max_bytes", "max_age", "max_msg_size")
+"""What must be without a limit: the oldest message, which would be dropped, is who owns what."""
 
 
 class Entry(NamedTuple):
@@ -129,6 +132,10 @@ class Coordination:
             f"{self.stream}: {name} is {getattr(found, name)}, not {getattr(wanted, name)}"
             for name in names
             if getattr(found, name) != getattr(wanted, name)
+        ) + tuple(
+            f"{self.stream}: {name} is {limit_of(found, name):g}, and must be without a limit (-1)"
+            for name in LIMITS
+            if limit_of(found, name) != -1
         )
         if differences:
             raise NamespaceMismatchError(self.namespace, differences)

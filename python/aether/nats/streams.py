@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aether.nats.connection import Connection
 
-__all__ = ["StreamFacts", "control", "find_stream", "namespace_mode", "open_stream", "open_streams", "wrong_mode"]
+__all__ = ["StreamFacts", "control", "find_stream", "limit_of", "namespace_mode", "open_stream", "open_streams", "wrong_mode"]
 
 T = TypeVar("T")
 
@@ -248,8 +248,8 @@ def _differences(wanted: StreamConfig, found: StreamConfig, asked: list[str]) ->
         if getattr(found, name) != getattr(wanted, name):
             yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}"
     for name in LIMITS:
-        if _limit(found, name) != _limit(wanted, name):
-            yield f"{wanted.name}: {name} is {_limit(found, name):g}, not {_limit(wanted, name):g} (-1: no limit)"
+        if limit_of(found, name) != limit_of(wanted, name):
+            yield f"{wanted.name}: {name} is {limit_of(found, name):g}, not {limit_of(wanted, name):g} (-1: no limit)"
     for name in MUST_BE_OFF:
         if getattr(found, name) not in OFF:
             yield f"{wanted.name}: {name} is {_shown(getattr(found, name))}, it must be off"
@@ -259,7 +259,7 @@ def _differences(wanted: StreamConfig, found: StreamConfig, asked: list[str]) ->
             yield f"{wanted.name}: metadata {key} is {there.get(key)!r}, not {value!r}"
 
 
-def _limit(config: StreamConfig, name: str) -> float:
+def limit_of(config: StreamConfig, name: str) -> float:
     """Return a limit, -1 for the several ways to say that there is none."""
     value: float | None = getattr(config, name)
     return value if value and value > 0 else -1
