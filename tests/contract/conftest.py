@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
-PARTS = {
-    "contract": ("appending", "arrow", "concurrency", "ingest", "reading", "replay", "saving", "snapshots", "values"),
-    "bus_contract": ("base", "bounds", "groups", "handlers", "misuse", "order", "publishing", "reading", "requests"),
-}
+FOLDER = Path(find_spec("aether.testing").origin).parent
 
-pytest.register_assert_rewrite(*(f"aether.testing.{suite}_{part}" for suite, parts in PARTS.items() for part in parts))
+pytest.register_assert_rewrite(*(f"aether.testing.{path.stem}" for path in sorted(FOLDER.glob("*contract_*.py"))))
