@@ -12,7 +12,16 @@ import pytest
 from faults.stopping import stop, wake
 from faults.waiting import until
 
-from aether import AccessDeniedError, AetherError, DeadlineError, Event, NATSEventBus, ServerUnavailableError
+from aether import (
+    AccessDeniedError,
+    AetherError,
+    ConnectOptions,
+    DeadlineError,
+    Event,
+    NATSEventBus,
+    ServerUnavailableError,
+    SubscriptionInterruptedError,
+)
 from aether.testing.servers import running_server
 
 if TYPE_CHECKING:
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from aether import EmbeddedServer
 
 NAMESPACE = "shop"
+TOLD_S = 20.0
 
 USERS = [
     {"user": "all", "password": "p"},
@@ -28,6 +38,11 @@ USERS = [
         "user": "mute",
         "password": "p",
         "permissions": {"publish": ["aether-bus.>"], "subscribe": ["aether-bus.>", "_INBOX.>"]},
+    },
+    {
+        "user": "some",
+        "password": "p",
+        "permissions": {"subscribe": {"deny": ["aether-bus.*.secret.>"]}, "publish": {"deny": ["aether-bus.*.fixed.>"]}},
     },
     {
         "user": "one",
@@ -137,3 +152,52 @@ async def test_publishing_to_a_server_that_sleeps_says_how_many_were_sent(
         wake(fresh_nats_server.pid)
         with contextlib.suppress(AetherError):  # what it could not send
             await bus.aclose()
+
+
+async def test_a_denied_subscription_is_an_error_and_the_others_live_on(strict: EmbeddedServer) -> None:
+    """Subscribing to what the server denies raises `AccessDeniedError` at once, and costs no other subscription anything."""
+    async with bus_of(strict, "some") as bus:
+        allowed = await bus.subscribe(actor_id="open")
+        for group in (None, "g"):
+            with pytest.raises(AccessDeniedError):
+                await bus.subscribe(actor_id="secret", group=group)
+        await bus.publish(Event("open", "t", 1))
+        assert (await asyncio.wait_for(anext(allowed), TOLD_S)).version == 1
+        assert len(bus._feeds) == 1
+
+
+async def test_a_denied_publish_is_told_by_flush(strict: EmbeddedServer) -> None:
+    """A publish that the server denies is told by `flush`, or by what is published next, and other events still go out."""
+    async with bus_of(strict, "some") as bus:
+        subscription = await bus.subscribe(actor_id="open")
+        await bus.publish(Event("fixed", "t", 1))
+        with pytest.raises(AccessDeniedError):
+            await bus.flush()
+        await bus.publish(Event("open", "t", 1))
+        await bus.flush()
+        assert (await asyncio.wait_for(anext(subscription), TOLD_S)).version == 1
+
+
+async def test_credentials_that_are_revoked_end_the_subscriptions(namespace: str) -> None:
+    """When the login is refused for good, subscriptions raise `AccessDeniedError` and end, handlers are told, calls say so."""
+    password = "right"
+    with running_server({"authorization": {"user": "me", "password": "right"}}) as server:
+        options = ConnectOptions(user="me", password=lambda: password)
+        bus = NATSEventBus(server.url, namespace=namespace, options=options, timeout_s=3)
+        complaints: list[Exception] = []
+        subscription = await bus.subscribe()
+        handled = await bus.subscribe(handler=lambda event: None, on_error=lambda error, event: complaints.append(error))
+        password = "wrong"
+        await server.restart()
+        async with asyncio.timeout(TOLD_S):
+            with pytest.raises(SubscriptionInterruptedError):
+                await anext(subscription)
+            with pytest.raises(AccessDeniedError):
+                await anext(subscription)
+            with pytest.raises(AccessDeniedError):
+                await handled.wait_closed()
+            with pytest.raises(AccessDeniedError):
+                await bus.publish(Event("p", "t", 1))
+            assert [event async for event in subscription] == []
+        assert any(isinstance(error, AccessDeniedError) for error in complaints)
+        await bus.aclose()

@@ -1,4 +1,4 @@
-"""A server that goes, hangs up, or takes permissions back: what may be missing is told, once, and the bus goes on."""
+"""A server that goes or hangs up: what may be missing is told, once, and the bus goes on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from faults.waiting import until
 from listening import Heard, counted, end, hear, judge, listen, wrong_in
 
 from aether import (
-    AccessDeniedError,
     AetherError,
-    ConnectOptions,
     Event,
     NATSEventBus,
     PublishInterruptedError,
@@ -236,69 +234,6 @@ def test_the_judge_finds_a_gap_that_nobody_was_told() -> None:
     assert judge([("p", 2), ("p", 1), ("p", 3)], three, quiet) != []
     assert judge([("p", 1), ("p", 2), ("p", 2), ("p", 3)], three, told) != []
     assert judge([("p", 1), "interrupted", ("p", 3), ("p", 2), ("p", 2)], three, told) != []
-
-
-# Permissions and logins.
-
-USERS = [
-    {"user": "all", "password": "p"},
-    {
-        "user": "some",
-        "password": "p",
-        "permissions": {"subscribe": {"deny": ["aether-bus.*.secret.>"]}, "publish": {"deny": ["aether-bus.*.fixed.>"]}},
-    },
-]
-
-
-async def test_a_denied_subscription_is_an_error_and_the_others_live_on(namespace: str) -> None:
-    """Subscribing to what the server denies raises `AccessDeniedError` at once, and costs no other subscription anything."""
-    with running_server({"authorization": {"users": USERS}}) as server:
-        async with NATSEventBus(server.url, namespace=namespace, options=ConnectOptions(user="some", password="p")) as bus:
-            allowed = await bus.subscribe(actor_id="open")
-            for group in (None, "g"):
-                with pytest.raises(AccessDeniedError):
-                    await bus.subscribe(actor_id="secret", group=group)
-            await bus.publish(Event("open", "t", 1))
-            assert (await asyncio.wait_for(anext(allowed), TOLD_S)).version == 1
-            assert len(bus._feeds) == 1
-
-
-async def test_a_denied_publish_is_told_by_flush(namespace: str) -> None:
-    """A publish that the server denies is told by `flush`, or by what is published next, and other events still go out."""
-    with running_server({"authorization": {"users": USERS}}) as server:
-        async with NATSEventBus(server.url, namespace=namespace, options=ConnectOptions(user="some", password="p")) as bus:
-            subscription = await bus.subscribe(actor_id="open")
-            await bus.publish(Event("fixed", "t", 1))
-            with pytest.raises(AccessDeniedError):
-                await bus.flush()
-            await bus.publish(Event("open", "t", 1))
-            await bus.flush()
-            assert (await asyncio.wait_for(anext(subscription), TOLD_S)).version == 1
-
-
-async def test_credentials_that_are_revoked_end_the_subscriptions(namespace: str) -> None:
-    """When the login is refused for good, subscriptions raise `AccessDeniedError` and end, handlers are told, calls say so."""
-    password = "right"
-    with running_server({"authorization": {"user": "me", "password": "right"}}) as server:
-        options = ConnectOptions(user="me", password=lambda: password)
-        bus = NATSEventBus(server.url, namespace=namespace, options=options, timeout_s=3)
-        complaints: list[Exception] = []
-        subscription = await bus.subscribe()
-        handled = await bus.subscribe(handler=lambda event: None, on_error=lambda error, event: complaints.append(error))
-        password = "wrong"
-        await server.restart()
-        async with asyncio.timeout(TOLD_S):
-            with pytest.raises(SubscriptionInterruptedError):
-                await anext(subscription)
-            with pytest.raises(AccessDeniedError):
-                await anext(subscription)
-            with pytest.raises(AccessDeniedError):
-                await handled.wait_closed()
-            with pytest.raises(AccessDeniedError):
-                await bus.publish(Event("p", "t", 1))
-            assert [event async for event in subscription] == []
-        assert any(isinstance(error, AccessDeniedError) for error in complaints)
-        await bus.aclose()
 
 
 async def test_a_borrowed_client_that_reconnects_is_an_interruption(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
