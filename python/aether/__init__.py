@@ -14,8 +14,9 @@ from aether.bus.nats import NATSEventBus
 from aether.bus.publishing import PublishingEventStore
 from aether.cluster.actors import Behaviour
 from aether.cluster.changes import ClusterChange
-from aether.cluster.election import Leader, LeaderElection, Leadership, LossSignal
+from aether.cluster.election import LeaderElection
 from aether.cluster.host import ActorHost, HostStats
+from aether.cluster.leadership import Leader, Leadership, LossSignal
 from aether.cluster.members import Member
 from aether.cluster.node import ClusterNode
 from aether.errors import (

@@ -13,12 +13,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aether.cluster.lease import Lease, Record, What
+from aether.cluster.lease import Lease
+from aether.cluster.lease_words import Record, What
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether.cluster.lease import Action
+    from aether.cluster.lease_words import Action
 
 TTL_S = 3
 CANDIDATES = 3

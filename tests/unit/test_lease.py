@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aether.cluster.lease import Action, Change, Lease, Record, What
+from aether.cluster.lease import Lease
+from aether.cluster.lease_words import Action, Change, Record, What
 
 TTL_S = 3.0
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from lease_simulation import TTL_S, OverlapError, World
 
-from aether.cluster.lease import Lease, What
+from aether.cluster.lease import Lease
+from aether.cluster.lease_words import What
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import decode
-from aether.cluster.actors import OF_ITS_CODE, Actor, RefusedError, UnfitSnapshotError, reply_of
+from aether.cluster.actor_records import ActorRecords
+from aether.cluster.actors import RefusedError
 from aether.cluster.commands import FRAME_BYTES_MAX, Command, Outcome
 from aether.cluster.ending import end_tasks
 from aether.cluster.pulse import until
@@ -32,7 +33,7 @@ from aether.nats.pauses import pause
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether.cluster.actors import Behaviour, Decision
+    from aether.cluster.actors import Actor, Behaviour, Decision
     from aether.cluster.host_node import HostNode
     from aether.cluster.pulse import Pulse
     from aether.cluster.residents import Resident, Residents
@@ -115,9 +116,10 @@ class ActorRunner:
         snapshots: Callable[[Snapshot], bool] | None,
         snapshot_every: int,
     ) -> None:
-        self._node, self._factory, self._residents = node, factory, residents
-        self._remembered_max, self._moved = remembered_max, moved
-        self._snapshots, self._snapshot_every = snapshots, snapshot_every
+        self._node, self._residents, self._moved = node, residents, moved
+        self._records = ActorRecords(
+            node.store, factory, remembered_max=remembered_max, snapshots=snapshots, snapshot_every=snapshot_every
+        )
         self._jobs: dict[tuple[str, str], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slow: dict[tuple[str, str], str] = {}
@@ -245,10 +247,12 @@ class ActorRunner:
             return epoch
         actor = resident.actor
         if actor is None or resident.epoch != epoch:
-            actor = await self._load(resident, epoch)
+            actor = await self._records.load(resident, epoch)
+            self.stats.loads += 1
         version = actor.commands.get(command.command_id)
         if version is not None:
-            return await self._answer_again(command, version)
+            self.stats.repeated += 1
+            return await self._records.answered(command, version)
         decision = self._decide(actor, command, epoch)
         if decision is None:
             return None
@@ -256,7 +260,7 @@ class ActorRunner:
         if decision.events:
             await self._node.store.save_events(decision.events)
             actor.accept(decision, command.command_id)
-            self._take_snapshot(resident, actor)
+            self._records.take_snapshot(resident, actor)
         elif self._node.epoch_of(command.actor_id) != epoch:
             return None  # what was looked at may be old; a write would have been refused
         self.stats.handled += 1
@@ -305,48 +309,6 @@ class ActorRunner:
             if self._is_closing or (owner is not None and owner.name != self._node.node_id):
                 return Outcome("moved", owner=None if owner is None else owner.name)
             await until(beat, min(job.deadline, loop.time() + LOOK_AGAIN_S))
-
-    async def _load(self, resident: Resident, epoch: int) -> Actor:
-        """Load the actor: from its snapshot, if there is one that fits, and the events behind it."""
-        resident.actor = None
-        actor_id, store = resident.actor_id, self._node.store
-        try:
-            behaviour = self._factory(actor_id)
-            actor = Actor(actor_id, behaviour, self._remembered_max)
-        except OF_ITS_CODE as error:
-            raise RefusedError(error) from error
-        snapshot = None if self._snapshots is None else await store.get_latest_snapshot(actor_id)
-        if snapshot is not None:
-            try:
-                actor.restore(snapshot)
-            except UnfitSnapshotError as error:
-                _LOG.warning("the snapshot of %a at version %d is not used: %s", actor_id, snapshot.version, error)
-        resident.snapshot_at = actor.version
-        async for events in store.read_events(actor_id, actor.version + 1):
-            actor.fold(events)
-        self.stats.loads += 1
-        resident.actor, resident.epoch = actor, epoch
-        return actor
-
-    async def _answer_again(self, command: Command, version: int) -> Outcome:
-        """Answer a command that was done before, as it was answered then."""
-        self.stats.repeated += 1
-        events = await self._node.store.get_events(command.actor_id, version, limit=1)
-        if not events or events[0].command_id != command.command_id:
-            raise AetherError(f"{command.actor_id!a} has no event {version} of the command {command.command_id!a} any more")
-        return Outcome("replied", reply=reply_of(events[0]))
-
-    def _take_snapshot(self, resident: Resident, actor: Actor) -> None:
-        if self._snapshots is None or actor.version - resident.snapshot_at < self._snapshot_every:
-            return
-        resident.snapshot_at = actor.version  # taken or not, the next is tried as many events later
-        try:
-            snapshot = actor.snapshot()
-        except RefusedError as error:
-            _LOG.warning("no snapshot of %a: its code raised %r", actor.actor_id, error.error)
-            return
-        if snapshot is not None and not self._snapshots(snapshot):
-            _LOG.info("no snapshot of %a at version %d: too many wait to be saved", actor.actor_id, actor.version)
 
 
 def _failed(error: BaseException) -> Outcome:

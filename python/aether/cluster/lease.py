@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from aether.cluster.lease_words import RELEASED, Action, Change, Record, What
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MARGIN", "RELEASED", "Action", "Change", "Lease", "Record", "What"]
+__all__ = ["MARGIN", "Lease"]
 
 MARGIN = 0.1
 """What a holder gives away of the time to live. Its clock may run slower than the server's by as much; clocks of machines differ
@@ -30,71 +31,9 @@ by one in ten thousand. The rest is for a server whose clock is set, or that ano
 RENEWALS = 3
 """How often a lease is renewed in its time to live."""
 
-RELEASED = "released"
-"""The reason of a term's end that its holder wanted."""
-
 BACKOFF_FIRST_S = 0.01
 BACKOFF_SHARE_MAX = 1 / 12
 """What is tried again waits longer each time, at most this share of the time to live."""
-
-
-class What(Enum):
-    """What a lease wants done."""
-
-    ACQUIRE = "acquire"
-    RENEW = "renew"
-    RELEASE = "release"
-    READ = "read"
-
-
-class Action(NamedTuple):
-    """One thing to do now; its outcome must be told before there is another.
-
-    Attributes:
-        what: the kind.
-        guard: for a write: the position that the subject's last message must have.
-        term: for a write: the term it belongs to; 0 when it begins one, whose number is then its own position.
-        beat: for a write: its number in this session.
-    """
-
-    what: What
-    guard: int = 0
-    term: int = 0
-    beat: int = 0
-
-
-class Record(NamedTuple):
-    """What lies on the subject.
-
-    Attributes:
-        position: where; 0: nothing is there.
-        session: whose it is; None: nobody's, because nothing is there, or it has expired, or was released.
-        term: the term, 0 where the record begins one.
-        beat: the session's number for this write.
-        released: the last holder let go of it, so nobody needs to wait.
-        ttl_s: the holder's time to live.
-    """
-
-    position: int = 0
-    session: str | None = None
-    term: int = 0
-    beat: int = 0
-    released: bool = False
-    ttl_s: float = 0.0
-
-
-class Change(NamedTuple):
-    """What became of the lease.
-
-    Attributes:
-        held: whether it is held now.
-        term: the number of the term that began or ended.
-        reason: why it ended; "" where it began.
-    """
-
-    held: bool
-    term: int
-    reason: str = ""
 
 
 class Lease:

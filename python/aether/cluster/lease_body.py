@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aether.cluster.lease import Record
+from aether.cluster.lease_words import Record
 from aether.errors import DecodeError
 
 if TYPE_CHECKING:

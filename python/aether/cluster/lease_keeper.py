@@ -16,8 +16,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from aether.cluster.ending import end_tasks
-from aether.cluster.lease import RELEASED, Lease, Record, What
+from aether.cluster.lease import Lease
 from aether.cluster.lease_body import LeaseBody, record_of
+from aether.cluster.lease_words import RELEASED, Record, What
 from aether.cluster.pulse import Pulse
 from aether.cluster.telling import Trouble
 from aether.errors import AetherError, DeadlineError, DecodeError, ServerUnavailableError
@@ -29,7 +30,7 @@ from aether.store.arguments import check_is_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aether.cluster.lease import Action
+    from aether.cluster.lease_words import Action
     from aether.nats.coordination import Coordination, Entry
     from aether.nats.watch import CoordinationWatch
 

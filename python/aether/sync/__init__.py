@@ -12,7 +12,7 @@ from aether.bus import base as bus_base
 from aether.bus import local, publishing
 from aether.bus import nats as bus_nats
 from aether.bus.subscription import BusSubscription, Reading
-from aether.cluster import election, host, node
+from aether.cluster import election, host, leadership, node
 from aether.cluster.changes import ChangeFeed
 from aether.nats import server
 from aether.store import base, ingest_base, jetstream, memory, memory_pipeline, pipeline
@@ -42,9 +42,9 @@ NATSEventBus = blocking(bus_nats.NATSEventBus, Portal, BUS_PARTS)
 InMemoryEventStore = blocking(memory.InMemoryEventStore, Direct, {**STORE_PARTS, "ingest": memory_pipeline.MemoryPipeline})
 JetStreamEventStore = blocking(jetstream.JetStreamEventStore, Portal, {**STORE_PARTS, "ingest": pipeline.JetStreamPipeline})
 PublishingEventStore = blocking(publishing.PublishingEventStore, Portal)
-Leadership = blocking(election.Leadership, Portal)
-LossSignal = blocking(election.LossSignal, Portal)
-LeaderElection = blocking(election.LeaderElection, Portal, {"leadership": election.Leadership, "lost": election.LossSignal})
+Leadership = blocking(leadership.Leadership, Portal)
+LossSignal = blocking(leadership.LossSignal, Portal)
+LeaderElection = blocking(election.LeaderElection, Portal, {"leadership": leadership.Leadership, "lost": leadership.LossSignal})
 NODE_PARTS = {**STORE_PARTS, "changes": ChangeFeed, "store": FencedEventStore, "ingest": FencedPipeline}
 ClusterNode = blocking(node.ClusterNode, Portal, NODE_PARTS)
 ActorHost = blocking(host.ActorHost, Portal)
