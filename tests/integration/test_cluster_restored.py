@@ -64,6 +64,14 @@ async def test_candidates_make_a_deleted_stream_again(nats_server, namespace, ca
         assert told(caplog, "is made again") == 1
 
 
+async def test_who_has_led_nothing_yet_makes_a_deleted_stream_again(nats_server, namespace):
+    """A candidate that heard of no lease yet leads, although somebody deleted the stream before anybody did."""
+    async with LeaderElection(nats_server.url, group="g", namespace=namespace) as election:
+        await delete(nats_server.url, namespace)
+        async with election.leadership(timeout_s=20) as term:
+            assert term.valid
+
+
 async def test_who_may_make_no_stream_says_so(caplog):
     """A candidate whose account may make no stream says so once, and leads again when somebody else has made it."""
     may = candidate_may()

@@ -99,6 +99,7 @@ class CoordinationWatch:
         self._overdue = Overdue()
         self._restoring = None if restore is None else Restoring(self._stream, restore)
         self._reached = 0  # the last position that is known
+        self._was_there = False
 
     def listen(self, listener: Listener) -> None:
         """Tell a listener from now on what is seen; what was seen before stands in `entries`."""
@@ -177,7 +178,7 @@ class CoordinationWatch:
 
     async def _hopeless(self, error: AetherError) -> AetherError | None:
         """Return why it cannot go on; None: it may, for the stream is missing, and is made again, once it had been seen."""
-        if self._restoring is None or not self._reached or not is_missing(error):
+        if self._restoring is None or not self._was_there or not is_missing(error):
             return error
         try:
             await self._restoring.missing(self._reached)
@@ -267,6 +268,7 @@ class CoordinationWatch:
         for subject in self.entries.keys() - seen:
             self._forget(subject)
         self._overdue.begun(self._clock())
+        self._was_there = True
         if self._restoring is not None:
             self._restoring.found()
         self.unbroken_since, self.failure = self._clock(), None
