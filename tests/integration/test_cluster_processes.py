@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,14 +127,15 @@ def all_write(workers: list[Worker], shards: set[int], since: float) -> None:
 
 
 async def nothing_moves(url: str, namespace: str, count: int) -> None:
-    """Wait until the table names so many nodes and moves nothing, and what was written meanwhile has been told."""
+    """Wait until so many nodes share the table evenly and it moves nothing, and what was written meanwhile has been told."""
     client = await nats.connect(url)
     deadline = time.monotonic() + PATIENCE_S
     try:
         while True:
             message = await client.jetstream().get_last_msg(f"AETHER-COORD-{namespace}", f"aether-coord.{namespace}.table")
             table = json.loads(message.data or b"{}")
-            if len(table["nodes"]) == count and not table["moving"]:
+            shares = Counter(table["owners"]).values()
+            if len(shares) == count and max(shares) - min(shares) <= 1 and not table["moving"]:
                 break
             assert time.monotonic() < deadline, "shards still move"
             await asyncio.sleep(0.05)

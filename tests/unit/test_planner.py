@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cluster_world import DRAIN_S, TTL_S
 
 from aether.cluster.members import Member, Members
-from aether.cluster.planner import TAKE_S, Planner, Situation, to_follow
+from aether.cluster.planner import PACE_S, TAKE_S, TOGETHER_S, Planner, Situation, to_follow
 from aether.cluster.progress import Progress
 from aether.cluster.table import SHARDS, Table
 
@@ -96,6 +96,26 @@ def test_no_more_stand_still_than_may():
 def test_counting_only_until_the_release_is_found():
     """A planner that takes a shard for moved as soon as it was given lets many stand still at a time."""
     assert standing_still(ForgetsGifts) > 8
+
+
+def test_moves_begin_at_a_pace():
+    """The next moves begin no sooner than the pace says, with half of them ended; with fewer, some time later."""
+    leader = Leader("ab", moves_max=8)
+    moving = leader.plan(100.0, ALL_A, 10).table
+    first = [*moving.moving]
+    leader.brain.learn(moving, 11, 100.0)
+    leader.hear("a", 11, first, [])
+    given = leader.plan(100.01, moving, 11).table
+    leader.brain.learn(given, 12, 100.01)
+    leader.hear("b", 12, [], first[:4])
+    assert leader.plan(100.02, given, 12) == (None, 100.0 + PACE_S)
+    began = 100.0 + PACE_S
+    moving = leader.plan(began, given, 12).table
+    assert len(moving.moving) == 4
+    leader.brain.learn(moving, 13, began)
+    leader.hear("b", 13, [], first[4:7])
+    assert leader.plan(began + 2 * PACE_S, moving, 13) == (None, began + TOGETHER_S)
+    assert len(leader.plan(began + TOGETHER_S, moving, 13).table.moving) == 7
 
 
 def test_a_target_that_says_nothing_holds_up_nobody_for_long():

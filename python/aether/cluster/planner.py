@@ -36,8 +36,11 @@ GATHER_S = 0.2
 TAKE_S = 1.0
 """How long a node may take to say that a shard that was moved to it takes writes, before the next one is moved all the same."""
 
+PACE_S = 0.05
+"""How long after moves began the next ones begin at the earliest, in seconds, so that nodes have time for writes meanwhile."""
+
 TOGETHER_S = 0.25
-"""How long moves wait for others, to begin in one table."""
+"""How long moves wait for others that have not ended, to begin in one table."""
 
 
 class Situation(NamedTuple):
@@ -246,10 +249,11 @@ class Planner:
         """Return how many more shards may begin to move.
 
         None until half of those that may have room, for a while: every node reads every table, so a few moves in each are better
-        than a table for each.
+        than a table for each. And none ahead of the pace, so that nodes have time for what they are there for.
         """
         room = max(0, self._moves_max - len(draft.moving) - len(self._gifts) - draft.gifts)
-        return room if 2 * room >= self._moves_max or draft.at.now >= self._began_at + TOGETHER_S else 0
+        due_at = self._began_at + (PACE_S if 2 * room >= self._moves_max else TOGETHER_S)
+        return room if draft.at.now >= due_at else 0
 
     def _wake_at(self, draft: _Draft, settle_at: float | None) -> float | None:
         at = draft.at
@@ -260,6 +264,7 @@ class Planner:
             move = self._moves.get(shard)
             times.append((at.now if move is None else move.since) + self._drain_s)
         times += [gift.since + TAKE_S for gift in self._gifts.values()]
+        times.append(self._began_at + PACE_S)
         if draft.moving or self._gifts:
             times.append(self._began_at + TOGETHER_S)
         return min((time for time in times if time > at.now), default=None)

@@ -64,6 +64,7 @@ class ClusterView:
         self.tables = TableView(self._take_table)
         self.leader: str | None = None
         self.owners = ShardTable([], [-1] * SHARDS)
+        self._owners: tuple[str | None, ...] = ()  # by name, as `owners` was made of
 
     def start(self) -> None:
         """Listen, and take what the watch knows already."""
@@ -153,7 +154,8 @@ class ClusterView:
             self._tell(ClusterChange(kind="leader", node=leader))
 
     def _take_table(self, table: Table, position: int) -> None:
-        self._rebuild()
+        if table.owners != self._owners:  # many a table only says what is to be let go
+            self._rebuild()
         self._on_table(table, position)
         self._tell(ClusterChange(kind="assignment"))
 
@@ -164,6 +166,7 @@ class ClusterView:
             return
         places = {name: place for place, name in enumerate(sorted(present))}
         owners = [present[name].member for name in places]
+        self._owners = table.owners
         self.owners = ShardTable(owners, [-1 if owner is None else places.get(owner, -1) for owner in table.owners])
 
     def _tell(self, change: ClusterChange) -> None:
