@@ -13,6 +13,7 @@ from test_cluster_permissions import NAMESPACE, as_user, candidate_may, strict
 
 from aether import LeaderElection, NewEvent
 from aether.nats.subjects import coordination_stream
+from aether.testing.servers import running_cluster
 
 if TYPE_CHECKING:
     import pytest
@@ -51,6 +52,25 @@ async def test_nodes_make_a_deleted_stream_again_and_keep_their_shards(nats_serv
         assert 1 <= told(caplog, "is made again") <= 2  # by each of the nodes at most once
     messages = await dump(url, namespace)
     assert not interleaved(messages)
+
+
+async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_stream(caplog):
+    """While three servers that were killed at once begin anew nobody makes the stream again, and nodes own what they owned."""
+    with running_cluster() as servers:
+        url = ",".join(servers.urls)
+        async with (
+            join(url, "killed", "a", replicas=3, timeout_s=40.0) as one,
+            join(url, "killed", "b", replicas=3, timeout_s=40.0) as two,
+        ):
+            await balanced(one, two, limit_s=40)
+            before = {node: (node.incarnation, node.shards) for node in (one, two)}
+            await asyncio.gather(*(servers.kill(number) for number in range(3)))
+            await until(lambda: not one.incarnation and not two.incarnation, "both have lost their leases")
+            await asyncio.gather(*(servers.restart(number) for number in range(3)))
+            for node, (incarnation, shards) in before.items():
+                await until(lambda node=node, shards=shards: node.shards == shards, f"{node} owns what it owned", limit_s=60)
+                assert incarnation < node.incarnation < 1_000_000
+        assert not told(caplog, "is gone")
 
 
 async def test_candidates_make_a_deleted_stream_again(nats_server, namespace, caplog):
