@@ -30,6 +30,7 @@ __all__ = [
     "Pending",
     "Records",
     "Replay",
+    "RosterBudget",
     "ShardTable",
     "Snapshot",
     "SpineSearch",
@@ -703,8 +704,29 @@ class HeadCache:
     def __len__(self, /) -> int: ...
 
 @final
+class RosterBudget:
+    """What the rosters of a node's shards may take together. Safe from many threads.
+
+    Args:
+        bytes_max: so many bytes. A roster that passes it is dropped, and none should be begun before others
+            have gone and half of it is free.
+    """
+
+    def __new__(cls, bytes_max: int, /) -> Self: ...
+    @property
+    def bytes(self) -> int:
+        """What they take now."""
+
+    @property
+    def is_spent(self) -> bool:
+        """No roster should be begun."""
+
+@final
 class FenceMark:
     """Where a shard's fence stands, shared by the owner's writer and its pipelines. Safe from many threads.
+
+    It may have a *roster*, of who is in the shard. That is dropped where `last` or `key` is set, and where `is_open` is set to
+    False: it holds only as long as nothing comes to the shard but through `pass_to`, and pipelines that hold this.
 
     Attributes:
         last: the position of the shard's last message, as the owner knows it.
@@ -716,6 +738,30 @@ class FenceMark:
     key: int
     is_open: bool
     def __new__(cls, last: int, key: int) -> Self: ...
+    @property
+    def has_roster(self) -> bool:
+        """A roster was begun, and holds."""
+
+    def pass_to(self, position: int, subject: str, /) -> None:
+        """Sets `last` to the position of a message on this subject, whose actor is in the shard from now on."""
+
+    def begin_roster(self, budget: RosterBudget, /) -> int:
+        """Begins a roster, and returns its serial number: who comes to the shard from now on is in it."""
+
+    def fill_roster(self, serial: int, subjects: list[str], /) -> bool:
+        """Makes the roster of this serial number whole with all subjects that the shard had when it was begun, or later.
+
+        Returns whether it holds; False: it was dropped meanwhile, or there is no room for it.
+
+        Raises:
+            TypeError: an item is no str; the roster is as it was.
+        """
+
+    def end_roster(self, serial: int, /) -> None:
+        """Drops the roster of this serial number, where it is there still."""
+
+    def is_new(self, actor_id: str, /) -> bool:
+        """Whether the actor surely has no message in the shard up to `last`, as its roster tells; without one: False."""
 
 # ingestion
 

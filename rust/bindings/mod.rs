@@ -103,7 +103,7 @@ mod _native {
     #[pymodule_export]
     use super::exchange::Exchange;
     #[pymodule_export]
-    use super::fence_mark::FenceMark;
+    use super::fence_mark::{FenceMark, RosterBudget};
     #[pymodule_export]
     use super::filter::EventFilter;
     #[pymodule_export]

@@ -3,6 +3,7 @@
 use super::sending::fenced_name;
 use super::{End, Flight, HeadSource, PLACE_BITS, Pending, Status, Why};
 use crate::acks::{acked, error_code};
+use crate::token as tokens;
 
 impl Pending {
     /// Takes the answer to a commit; one that is settled or in trouble already is beyond it.
@@ -37,7 +38,7 @@ impl Pending {
             known.stored(&actor.name, head.version, position);
         }
         if let Some(lent) = &flight.lent {
-            lent.mark.set_last(position);
+            lent.mark.pass(position, &tokens::encode(&actor.name));
             heads.keep_seen(&actor.name, head.clone());
             heads.keep(&fenced_name(lent, &actor.name), head);
             self.release(slot, None);

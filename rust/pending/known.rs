@@ -84,6 +84,12 @@ impl Known {
         }
     }
 
+    /// The actor holds nothing.
+    pub fn learn_new(&mut self, actor: &Arc<str>) {
+        self.begin(actor);
+        self.finish(actor, Some(0));
+    }
+
     /// What is held under the event's id.
     pub fn find(&mut self, actor: &str, event: &EventData) -> Option<Match> {
         let key = self.key(event);

@@ -7,47 +7,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::Pending;
+use super::{Mark, Pending};
 use crate::shard::SHARDS;
-
-/// What the owner's writer and pipelines share of a shard's fence.
-#[derive(Debug, Default)]
-pub struct Mark {
-    last: AtomicU64,
-    key: AtomicU64,
-    open: AtomicBool,
-}
-
-impl Mark {
-    /// The position of the shard's last message, as its owner knows it.
-    pub fn last(&self) -> u64 {
-        self.last.load(Ordering::SeqCst)
-    }
-
-    pub fn set_last(&self, position: u64) {
-        self.last.store(position, Ordering::SeqCst);
-    }
-
-    /// Under which name heads are remembered that may be written on.
-    pub fn key(&self) -> u64 {
-        self.key.load(Ordering::SeqCst)
-    }
-
-    pub fn set_key(&self, key: u64) {
-        self.key.store(key, Ordering::SeqCst);
-    }
-
-    /// Whether writes are taken.
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::SeqCst)
-    }
-
-    pub fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::SeqCst);
-    }
-}
 
 /// A shard's fence while this may write under it.
 #[derive(Debug, Clone)]

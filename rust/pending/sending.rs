@@ -139,6 +139,12 @@ impl Pending {
         }
         let name = &self.actors[slot].name;
         let mut head = heads.later(&fenced_name(lent, name), None);
+        if head.is_none() && lent.mark.is_new(name) {
+            head = Some(Head::new_actor());
+            if let Some(known) = &mut self.known {
+                known.learn_new(name);
+            }
+        }
         if let Some(known) = &mut self.known {
             head = head.filter(|head| known.is_complete(name, head.sequence));
         }

@@ -5,6 +5,7 @@
 mod commits;
 mod driver;
 mod lines;
+mod roster;
 mod storm;
 mod world;
 

@@ -47,6 +47,26 @@ class OneKeyForEver(ShardFence):
         self.key = 0
 
 
+class AnyListingIsProof(FencedWriteModel):
+    """Takes whoever a server names for all who are in the shard."""
+
+    is_proven = staticmethod(lambda *_: True)
+
+
+class ListingBeginsLate(FencedWriteModel):
+    """Adds to a roster from when it is filled, not from when it was asked for."""
+
+    is_begun_late = True
+
+
+class ComersAreNotListed(ShardFence):
+    """Adds nobody to a roster."""
+
+    def pass_to(self, position: int, subject: str) -> None:
+        """Add another."""
+        super().pass_to(position, subject + "x")
+
+
 class SilenceIsLoss(Delivery):
     """Takes silence for "not stored", whatever the log says."""
 
@@ -104,11 +124,11 @@ class OwnCommitIsPassed(FencedWrite):
 
 
 PLANTED: dict[str, type[FencedWriteModel]] = {
-    "NoGuard": NoGuard,
+    **{bug.__name__: bug for bug in (NoGuard, AnyListingIsProof, ListingBeginsLate)},
     **{
         bug.__name__: type(bug.__name__, (FencedWriteModel,), {place: bug})
         for place, bugs in {
-            "fence_class": (AnyReadIsProof, OwnershipIsRemembered, OneKeyForEver),
+            "fence_class": (AnyReadIsProof, OwnershipIsRemembered, OneKeyForEver, ComersAreNotListed),
             "delivery_class": (SilenceIsLoss, SilenceIsNothing, RefusalIsNothing, SilenceIsSuccess, SubjectIsEnough),
             "write_class": (OwnCommitIsPassed,),
         }.items()

@@ -1,8 +1,9 @@
 """A model of all that can befall the writes of a shard's owners.
 
 Several processes at once believe to own the shard, the network loses, delays and doubles, replicas lag. Each owner is a real
-`ShardFence` with real `FencedWrite`s on real commits, and no lease: whoever was deposed does not know. A seed chooses what
-happens, so each run can be had again; the checks here say what must hold whatever happens.
+`ShardFence` with real `FencedWrite`s on real commits, and no lease: whoever was deposed does not know. Owners forget heads, and
+list who is in the shard. A seed chooses what happens, so each run can be had again; the checks here say what must hold whatever
+happens.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from aether import Event, NewEvent
-from aether._native import Commit, Head, encode_commit, encode_epoch, position_of
-from aether.nats.stream_log import Message
+from aether._native import Commit, Head, RosterBudget, encode_commit, encode_epoch, position_of
+from aether.nats.stream_log import Message, Subjects
 from aether.store.fence import Delivery, Passage, ShardFence
 from aether.store.fenced_write import FencedStep, FencedWrite
 from aether.store.guarded_write import AppendRequest, SaveRequest
+from aether.store.rosters import is_whole
 
 ACTORS = ("a", "b")
 SHARD = 7
@@ -68,6 +70,8 @@ class Owner:
     again: bool = False
     """Another call had this event before, and may have stored it."""
     version_read: int = 0
+    listing: tuple[ShardFence, int, int] | None = None
+    """A roster that was begun: of which fence, its serial number, and what an answer must hold."""
 
 
 class FencedWriteModel:
@@ -81,6 +85,8 @@ class FencedWriteModel:
     fence_class: type[ShardFence] = ShardFence
     delivery_class: type[Delivery] = Delivery
     is_guarded = True
+    is_proven = staticmethod(is_whole)
+    is_begun_late = False
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -90,12 +96,14 @@ class FencedWriteModel:
         self.never: list[frozenset[str]] = []
         self.unknown: list[Event] = []
         self.count = 0
+        self.budget = RosterBudget(2**20)
         self.trouble = self.random.choice((0.0, 0.1, 0.3, 0.6))
 
     def run(self) -> None:
         """Let things happen, and end in a calm."""
         what = [self.take, self.take_again, self.append, self.append, self.save, self.save_again]
         what += [self.go_on, self.go_on, self.go_on, self.deliver_late, self.time_out]
+        what += [self.forget_heads, self.begin_roster, self.fill_roster]
         for _ in range(STEPS):
             self.random.choice(what)()
             self.check()
@@ -154,6 +162,8 @@ class FencedWriteModel:
 
     def _begin(self, owner: Owner, request: SaveRequest | AppendRequest, ids: frozenset[str], *, again: bool = False) -> None:
         head = owner.heads.get((owner.fence.key, request.actor_id))
+        if head is None and owner.fence.mark.is_new(request.actor_id):
+            head = Head()
         owner.write = self.write_class(request, owner.fence, head)
         owner.ids, owner.again = ids, again
         self._judge(owner)
@@ -187,6 +197,34 @@ class FencedWriteModel:
         if owner is not None and stored + self.unknown:
             event = self.random.choice(stored + self.unknown)
             self._begin(owner, SaveRequest([event]), frozenset([event.id]), again=True)
+
+    # What they know.
+
+    def forget_heads(self) -> None:
+        """A memory that is too small drops what it had."""
+        if self.owners:
+            self.random.choice(self.owners).heads.clear()
+
+    def begin_roster(self) -> None:
+        """An owner asks who is in the shard, whatever it is writing."""
+        fitting = [owner for owner in self.owners if owner.listing is None and not owner.fence.mark.has_roster]
+        if fitting:
+            owner = self.random.choice(fitting)
+            owner.listing = (owner.fence, owner.fence.mark.begin_roster(self.budget), owner.fence.last)
+
+    def fill_roster(self) -> None:
+        """It gets an answer, of a server that may lag; one that proves nothing ends it."""
+        fitting = [owner for owner in self.owners if owner.listing is not None]
+        if not fitting:
+            return
+        owner = self.random.choice(fitting)
+        (fence, serial, through), owner.listing = owner.listing or (owner.fence, 0, 0), None
+        prefix = self._prefix(self._lag())
+        found = Subjects([*{message.subject for message in prefix}], prefix[-1].position if prefix else 0, is_all=True)
+        if self.is_begun_late:
+            serial = fence.mark.begin_roster(self.budget)
+        if not self.is_proven(found, fence, through) or not fence.mark.fill_roster(serial, found.names):
+            fence.mark.end_roster(serial)
 
     # What happens to them.
 

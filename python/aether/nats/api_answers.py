@@ -45,15 +45,17 @@ class Got(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """How far a stream reaches."""
+    """How far a stream reaches, and its subjects with their numbers of messages where those were asked for."""
 
     last_seq: int = 0
+    subjects: dict[str, int] | None = None
 
 
 class Info(msgspec.Struct):
     """What a question for a stream is answered."""
 
     state: State | None = None
+    total: int = 0
     error: ApiError | None = None
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
 
-__all__ = ["GONE", "Message", "Newest", "Published", "StreamLog"]
+__all__ = ["GONE", "Message", "Newest", "Published", "StreamLog", "Subjects"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,20 @@ class Newest(NamedTuple):
 
     messages: dict[str, Message]
     reached: int
+
+
+class Subjects(NamedTuple):
+    """The subjects of a stream that match a filter, as its leader has them.
+
+    Attributes:
+        names: those that the answer names.
+        reached: the position up to which the leader had the stream, or further.
+        is_all: there are no others.
+    """
+
+    names: list[str]
+    reached: int
+    is_all: bool
 
 
 class Published(NamedTuple):
@@ -186,6 +200,24 @@ class StreamLog:
             except DeadlineError:
                 self.reached = 0  # should the stream have been made anew, the next call starts without it
                 raise
+
+    async def subjects(self, matching: str, deadline: float) -> Subjects:
+        """Return the subjects that match a filter, from the leader; it names 100,000 at most.
+
+        A leader that was deposed behind a partition may know less than was written: who needs to know that it does not compares
+        `reached` with what must be in it. (The server takes the stream's state first, and its subjects after that.)
+        """
+        payload = msgspec.json.encode({"subjects_filter": matching})
+        attempt = 0
+        while True:
+            info = await self._ask("a read", lambda transport, until: self._told(transport, until, payload), deadline)
+            if info.state is not None:
+                names = list(info.state.subjects or ())
+                return Subjects(names, info.state.last_seq, info.total <= len(names))
+            if info.error is not None and info.error.err_code not in TRY_AGAIN:
+                raise self._error(info.error)
+            attempt += 1
+            await pause(attempt, deadline, f"listing subjects of {self.stream}", self.timeout_s)
 
     async def get(self, position: int, deadline: float) -> Message | None:
         """Return the message at this position, from the leader; None where it has none."""
@@ -323,8 +355,8 @@ class StreamLog:
             attempt += 1
             await pause(attempt, deadline, f"reading {self.stream}", self.timeout_s)
 
-    async def _told(self, transport: Transport, until: float) -> Info:
-        return info_in((await transport.request(self._info, b"", until)).data)
+    async def _told(self, transport: Transport, until: float, payload: bytes = b"") -> Info:
+        return info_in((await transport.request(self._info, payload, until)).data)
 
     async def _got(self, transport: Transport, payload: bytes, until: float) -> Got:
         return got_in((await transport.request(self._get, payload, until)).data)

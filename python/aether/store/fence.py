@@ -45,7 +45,8 @@ class ShardFence:
         is_open: writes are taken.
         closed: lost or given back, for ever.
         owner: who has taken the shard since, where that is known.
-        mark: `last`, `key` and `is_open` where pipelines that write under the fence have them too.
+        mark: `last`, `key`, `is_open` and the roster where pipelines that write under the fence have them too.
+        absent: how many answers said that an actor is not there, since a roster was begun last.
     """
 
     def __init__(self, shard: int, epoch: int, epoch_subject: str, valid: Callable[[], bool]) -> None:
@@ -54,6 +55,7 @@ class ShardFence:
         self._valid = valid
         self.closed = False
         self.owner: str | None = None
+        self.absent = 0
         self.mark = FenceMark(epoch, next(_KEYS))
 
     def __repr__(self) -> str:
@@ -68,6 +70,10 @@ class ShardFence:
     @last.setter
     def last(self, position: int) -> None:
         self.mark.last = position
+
+    def pass_to(self, position: int, subject: str) -> None:
+        """Take it that the shard's last message is this one, of a writer under this fence."""
+        self.mark.pass_to(position, subject)
 
     @property
     def key(self) -> int:
@@ -135,9 +141,10 @@ class ShardFence:
         if commit is not None and commit.epoch is not None and commit.epoch > self.epoch:
             self.close()
             return None
-        self.last = message.position
         if commit is not None and commit.epoch == self.epoch:
+            self.pass_to(message.position, message.subject)
             return commit
+        self.last = message.position
         self.forget()
         return None
 

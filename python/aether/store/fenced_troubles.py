@@ -121,7 +121,9 @@ class FencedTroubles(Troubles):
     async def _read_heads(self, actors: dict[str, int], deadline: float) -> None:
         """Read the heads of these actors with their proof; where known ids are skipped, their events too, from these versions."""
         try:
+            await self._owner.rosters.list_due({fence for fence in map(self._fence, actors) if fence is not None})
             for attempt in range(1, PROOFS_MAX + 1):
+                self._tell_new(actors)
                 await asyncio.gather(*(self._prove(names, actors, deadline) for names in self._questions(actors)))
                 if not actors:
                     return
@@ -135,9 +137,19 @@ class FencedTroubles(Troubles):
             for name in actors:
                 self._pending.found(name, None)  # each by itself: it is damaged, or cannot be read now
 
+    def _fence(self, name: str) -> ShardFence | None:
+        return self._owner.fence(shard_of(name))
+
+    def _tell_new(self, actors: dict[str, int]) -> None:
+        """Take out of `actors` those of whom their shards' rosters tell that they are new."""
+        for name in [*actors]:
+            fence = self._fence(name)
+            if fence is not None and fence.mark.is_new(name):
+                self._tell(actors, name, Head())
+
     def _questions(self, actors: dict[str, int]) -> list[dict[str, str]]:
         """Return the actors with their subjects, in parts that one question takes."""
-        parts: list[dict[str, str]] = [{}]
+        parts: list[dict[str, str]] = [{}] if actors else []
         size = 0
         for name in actors:
             subject = actor_subject(self._namespace, name)
@@ -167,6 +179,7 @@ class FencedTroubles(Troubles):
             forgetful = self._owner.exact.dropped != dropped
             if each.is_proven(newest, forgetful=forgetful) and firsts.get(name) is None:
                 head = Head() if message is None else _head(name, message)
+                each.fence.absent += message is None
                 if head is not None:
                     self._owner.remember(each.key, name, head)
                 if message is not None and head is not None and self._skip_known:
@@ -180,7 +193,7 @@ class FencedTroubles(Troubles):
 
     def _see(self, subjects: dict[str, str]) -> dict[str, _Seen]:
         """Return how the shards of these actors stand now, where they are ours."""
-        fences = ((name, self._owner.fence(shard_of(name))) for name in subjects)
+        fences = ((name, self._fence(name)) for name in subjects)
         return {name: _Seen(fence, fence.key, fence.last) for name, fence in fences if fence is not None}
 
     async def _learn_all(self, stored: dict[str, Message], actors: dict[str, int]) -> None:

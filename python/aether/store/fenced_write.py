@@ -126,7 +126,8 @@ class FencedWrite:
         if delivery is None or head is None:
             raise AssertionError("what was delivered was made on top of a head")
         if delivery.step is Passage.STORED:
-            self.fence.last = self.position = delivery.position
+            self.position = delivery.position
+            self.fence.pass_to(delivery.position, delivery.subject)
             self.version = self.events[-1].version
             self.head = head.after(self.version, self.position)
             # Found behind the guard, and no copy was met with silence: most likely an earlier call wrote the same.

@@ -24,6 +24,7 @@ from aether.store.fence import Delivery, Passage, ShardFence
 from aether.store.fenced_write import FencedStep, FencedWrite
 from aether.store.guarded_write import SaveRequest
 from aether.store.reading import ActorReader
+from aether.store.rosters import Rosters
 from aether.store.shard_gate import ShardGate
 from aether.store.turns import Turns
 
@@ -74,6 +75,8 @@ class FencedWriter:
         """What was seen of actors, whoever reads: good enough to read on, not to write on."""
         self.exact = HeadCache(heads_max)
         """What may be written on: made or proven under a fence, and kept under its key, so that no other fence finds it."""
+        self.rosters = Rosters(log, namespace)
+        """Who is in the shards, so that who is not is known to be new."""
         self._fences: dict[int, ShardFence] = {}
         self._turns = Turns[int](log.timeout_s)
         self._takes = Turns[int](log.timeout_s)
@@ -162,7 +165,7 @@ class FencedWriter:
         await self._take_turn(shard, deadline)
         try:
             fence = self._owned(shard)
-            write = FencedWrite(request, fence, self.exact.get(_key(fence.key, actor_id)))
+            write = FencedWrite(request, fence, self._known(fence, actor_id))
             await self._drive(write, deadline)
         finally:
             self._turns.give_back(shard)
@@ -172,6 +175,10 @@ class FencedWriter:
             case FencedStep.CONFLICT:
                 raise VersionConflictError(actor_id, request.expected, write.actual)
         return Written(write.version, write.position, write.found)
+
+    def _known(self, fence: ShardFence, actor_id: str) -> Head | None:
+        head = self.exact.get(_key(fence.key, actor_id))
+        return Head() if head is None and fence.mark.is_new(actor_id) else head
 
     async def _take_turn(self, shard: int, deadline: float, recall: Callable[[int], None] | None = None) -> None:
         try:
@@ -226,7 +233,7 @@ class FencedWriter:
         """
         await self._gate(fence).deliver(delivery, f"writing to shard {fence.shard}", deadline)
         if delivery.step is Passage.STORED:
-            fence.last = delivery.position
+            fence.pass_to(delivery.position, delivery.subject)
         elif delivery.other is not None:
             commit = fence.follow(delivery.other)
             if commit is None:
@@ -398,7 +405,7 @@ class FencedWriter:
             deliveries.append(delivery)
             await gate.deliver(delivery, f"repairing {actor_id!r}", deadline)
             if delivery.step is Passage.STORED:
-                fence.last = delivery.position
+                fence.pass_to(delivery.position, delivery.subject)
                 return tuple(damaged)
             if delivery.other is not None and fence.follow(delivery.other) is None:
                 self._warn(fence, delivery)
