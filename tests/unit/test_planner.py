@@ -108,13 +108,13 @@ def test_moves_begin_at_a_pace():
     given = leader.plan(100.01, moving, 11).table
     leader.brain.learn(given, 12, 100.01)
     leader.hear("b", 12, [], first[:4])
-    assert leader.plan(100.02, given, 12) == (None, 100.0 + PACE_S)
-    began = 100.0 + PACE_S
+    assert leader.plan(100.02, given, 12) == (None, 100.0 + 8 * PACE_S)
+    began = 100.0 + 8 * PACE_S
     moving = leader.plan(began, given, 12).table
     assert len(moving.moving) == 4
     leader.brain.learn(moving, 13, began)
     leader.hear("b", 13, [], first[4:7])
-    assert leader.plan(began + 2 * PACE_S, moving, 13) == (None, began + TOGETHER_S)
+    assert leader.plan(began + 8 * PACE_S, moving, 13) == (None, began + TOGETHER_S)
     assert len(leader.plan(began + TOGETHER_S, moving, 13).table.moving) == 7
 
 
@@ -136,7 +136,7 @@ def old_words(planner: type[Planner]) -> bool:
 
     def decide(position: int) -> None:
         nonlocal table, table_at, now
-        now += 0.1
+        now += 64 * PACE_S
         table, table_at = leader.plan(now, table, table_at).table or table, position
         leader.brain.learn(table, position, now)
 

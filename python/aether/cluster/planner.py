@@ -36,8 +36,8 @@ GATHER_S = 0.2
 TAKE_S = 1.0
 """How long a node may take to say that a shard that was moved to it takes writes, before the next one is moved all the same."""
 
-PACE_S = 0.05
-"""How long after moves began the next ones begin at the earliest, in seconds, so that nodes have time for writes meanwhile."""
+PACE_S = 0.006
+"""For how long nodes are left in peace for each move that began, in seconds: so they have time for writes, too."""
 
 TOGETHER_S = 0.25
 """How long moves wait for others that have not ended, to begin in one table."""
@@ -129,6 +129,7 @@ class Planner:
         self._gifts: dict[int, _Gift] = {}
         self._position = 0
         self._began_at = 0.0
+        self._begun = 0
 
     def learn(self, table: Table, position: int, now: float) -> None:
         """Take it that this is the last table, at this position: our own, whether or not an ack told of it, or another's."""
@@ -224,12 +225,12 @@ class Planner:
         room = self._room(draft)
         if not eligible or (not room and None not in draft.owners):
             return
-        at = draft.at
         index: dict[str | None, int] = {name: place for place, (name, _) in enumerate(eligible)}
         wanted = draft.owners.copy()
         for shard, target in draft.moving.items():
             wanted[shard] = target
         current = [index.get(name, -1) for name in wanted]
+        left = room
         # As long as somebody may come back there is no telling who has too many.
         missed = any(draft.is_missed(name) for name in {*wanted, *draft.owners} if name is not None)
         for shard, (place, now) in enumerate(zip(self._assign(current, eligible), current, strict=True)):
@@ -240,10 +241,11 @@ class Planner:
             if owner is None:
                 draft.owners[shard] = target
                 draft.moving.pop(shard, None)
-            elif not missed and shard not in draft.moving and target != owner and room:
+            elif not missed and shard not in draft.moving and target != owner and left:
                 draft.moving[shard] = target
-                room -= 1
-                self._began_at = at.now
+                left -= 1
+        if left < room:
+            self._began_at, self._begun = draft.at.now, room - left
 
     def _room(self, draft: _Draft) -> int:
         """Return how many more shards may begin to move.
@@ -252,8 +254,12 @@ class Planner:
         than a table for each. And none ahead of the pace, so that nodes have time for what they are there for.
         """
         room = max(0, self._moves_max - len(draft.moving) - len(self._gifts) - draft.gifts)
-        due_at = self._began_at + (PACE_S if 2 * room >= self._moves_max else TOGETHER_S)
+        due_at = self._paced_at() if 2 * room >= self._moves_max else self._began_at + TOGETHER_S
         return room if draft.at.now >= due_at else 0
+
+    def _paced_at(self) -> float:
+        """Return when more may begin to move."""
+        return self._began_at + PACE_S * self._begun
 
     def _wake_at(self, draft: _Draft, settle_at: float | None) -> float | None:
         at = draft.at
@@ -264,7 +270,7 @@ class Planner:
             move = self._moves.get(shard)
             times.append((at.now if move is None else move.since) + self._drain_s)
         times += [gift.since + TAKE_S for gift in self._gifts.values()]
-        times.append(self._began_at + PACE_S)
+        times.append(self._paced_at())
         if draft.moving or self._gifts:
             times.append(self._began_at + TOGETHER_S)
         return min((time for time in times if time > at.now), default=None)
