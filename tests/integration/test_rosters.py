@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from aether import EmbeddedServer
     from aether.nats.transport import Reply, Transport
+    from aether.testing import NatsCluster
 
 SHARD = 7
 NAMES = [name for name in (f"meter-{number}" for number in range(100_000)) if shard_of(name) == SHARD]
@@ -130,6 +131,26 @@ async def test_new_actors_of_a_listed_shard_cost_no_question(nats_server: Embedd
         assert listener.heads > asked, "the memory holds one head, and who is there is not new"
         for names in (FIRST, [NEXT], LATER, NAMES[-1:]):
             assert await versions(store, names) == [1, 2] * len(names)
+
+
+async def test_rosters_hold_on_three_servers(nats_cluster: NatsCluster, namespace: str) -> None:
+    """The owner is connected to a server that does not lead the stream, and its roster is exact while it writes on."""
+    async with fenced_store(nats_cluster.urls[0], namespace, replicas=3):
+        leader = await nats_cluster.leader_of(f"AETHER-EVENTS-{namespace}")
+    url = next(url for number, url in enumerate(nats_cluster.urls) if number != leader)
+    async with listening(url, namespace, heads_max=1, replicas=3) as (store, listener):
+        assert await ingest(store, FIRST) == []
+        await asyncio.gather(
+            ingest(store, [NEXT, *LATER]), ingest(store, LATER), *(store.append(NEXT, NewEvent("t")) for _ in "ab")
+        )
+        assert has_roster(store)
+        asked = listener.heads
+        assert await ingest(store, NAMES[-ABSENT_MIN:]) == []
+        assert listener.heads == asked
+        assert await versions(store, [*FIRST, *NAMES[-ABSENT_MIN:]]) == [1] * 2 * ABSENT_MIN
+        assert await versions(store, [NEXT]) == [1, 2, 3]
+        assert await versions(store, LATER) == [1, 2] * len(LATER)
+        assert epoch_violations(await dump(url, namespace), []) == []
 
 
 async def test_an_import_that_skips_what_is_known_asks_nothing_about_new_actors(
