@@ -31,8 +31,10 @@ impl Mark {
 
     /// The shard's last message is this one, on the subject of an actor with this token.
     pub fn pass(&self, position: u64, token: &str) {
-        self.change(|roster| roster.add(token));
+        let mut roster = self.roster();
+        // Under the lock: a roster that begins has the actor, or begins at this position or behind it.
         self.last.store(position, Ordering::SeqCst);
+        roster.take_if(|roster| !roster.add(token));
     }
 
     /// Under which name heads are remembered that may be written on.
@@ -70,14 +72,16 @@ impl Mark {
 
     /// Makes the roster of this serial number whole with all who were there before; false: it is gone, or there is no room.
     pub fn fill_roster<'a>(&self, serial: u64, tokens: impl IntoIterator<Item = &'a str>) -> bool {
-        if self.roster().as_ref().is_none_or(|roster| roster.serial != serial) {
+        let mut roster = self.roster();
+        let Some(filled) = roster.as_mut().filter(|roster| roster.serial == serial) else {
             return false;
+        };
+        let fits = tokens.into_iter().all(|token| filled.add(token));
+        filled.finish();
+        if !fits {
+            *roster = None;
         }
-        self.change(|roster| {
-            let fits = tokens.into_iter().all(|token| roster.add(token));
-            roster.finish();
-            fits
-        })
+        fits
     }
 
     /// Drops what was begun with this serial number, if it is there still.
@@ -97,16 +101,6 @@ impl Mark {
     /// Whether the actor surely has no message in the shard up to its last one.
     pub fn is_new(&self, actor: &str) -> bool {
         self.roster().as_ref().is_some_and(|roster| roster.lacks(&token::encode(actor)))
-    }
-
-    /// Changes the roster, and drops it if that could not be done; says whether there is one.
-    fn change(&self, change: impl FnOnce(&mut Roster) -> bool) -> bool {
-        let mut roster = self.roster();
-        let holds = roster.as_mut().is_some_and(change);
-        if !holds {
-            drop(roster.take());
-        }
-        holds
     }
 
     fn roster(&self) -> MutexGuard<'_, Option<Roster>> {

@@ -84,6 +84,23 @@ async def test_candidates_make_a_deleted_stream_again(nats_server, namespace, ca
         assert told(caplog, "is made again") == 1
 
 
+async def test_whoever_led_when_the_stream_was_deleted_leads_alone(nats_server, namespace):
+    """Nobody else leads for as long as the lease that went with the stream may be held: it did not expire."""
+    url = nats_server.url
+    async with (
+        LeaderElection(url, group="g", namespace=namespace, ttl=60) as one,
+        LeaderElection(url, group="g", namespace=namespace, ttl=60) as other,
+        one.leadership() as term,
+    ):
+        waiting = asyncio.create_task(other.leadership(timeout_s=300).__aenter__())
+        await delete(url, namespace)
+        await until(lambda: other._watch.unbroken_since is None, "the watch is broken")
+        await until(lambda: other._watch.unbroken_since is not None, "the watch goes on")
+        assert (await asyncio.wait([waiting], timeout=1.0))[1]
+        assert term.valid
+        waiting.cancel()
+
+
 async def test_who_has_led_nothing_yet_makes_a_deleted_stream_again(nats_server, namespace):
     """A candidate that heard of no lease yet leads, although somebody deleted the stream before anybody did."""
     async with LeaderElection(nats_server.url, group="g", namespace=namespace) as election:
