@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cluster_world import DRAIN_S, TTL_S
 
 from aether.cluster.members import Member, Members
-from aether.cluster.planner import PACE_S, TAKE_S, TOGETHER_S, Planner, Situation, to_follow
+from aether.cluster.planner import BATCH, PACE_S, TAKE_S, TOGETHER_S, Planner, Situation, to_follow
 from aether.cluster.progress import Progress
 from aether.cluster.table import SHARDS, Table
 
@@ -54,18 +54,18 @@ class HearsOldWords(Planner):
 
 def test_moves_are_known_without_an_ack():
     """What a table says that was stored and never acked is known: what its owners let go is given, and no old word counts."""
-    leader = Leader("ab", moves_max=64)
+    leader = Leader("ab", moves_max=BATCH)
     moving = leader.plan(100.0, ALL_A, 10).table
     assert leader.plan(100.1, moving, 11).table is None  # as it is read again, since no ack came
     leader.hear("a", 11, [*moving.moving], [])
     given = leader.plan(100.2, moving, 11).table
-    assert given.owners.count("b") == 64
+    assert given.owners.count("b") == BATCH
     assert leader.plan(100.3, given, 12).table is None
     leader.hear("b", 12, [], [*moving.moving])
     moving = leader.plan(100.4, given, 12).table
     assert leader.plan(100.5, moving, 13).table is None
     later = leader.plan(100.5 + DRAIN_S, moving, 13).table
-    assert later.owners.count("b") == 128  # the next ones were not let go in time
+    assert later.owners.count("b") == 2 * BATCH  # the next ones were not let go in time
 
 
 def standing_still(planner: type[Planner]) -> int:
@@ -99,44 +99,39 @@ def test_counting_only_until_the_release_is_found():
 
 
 def test_moves_begin_at_a_pace():
-    """The next moves begin no sooner than the pace says, with half of them ended; with fewer, some time later."""
-    leader = Leader("ab", moves_max=8)
-    moving = leader.plan(100.0, ALL_A, 10).table
-    first = [*moving.moving]
-    leader.brain.learn(moving, 11, 100.0)
-    leader.hear("a", 11, first, [])
-    given = leader.plan(100.01, moving, 11).table
-    leader.brain.learn(given, 12, 100.01)
-    leader.hear("b", 12, [], first[:4])
-    assert leader.plan(100.02, given, 12) == (None, 100.0 + 8 * PACE_S)
-    began = 100.0 + 8 * PACE_S
-    moving = leader.plan(began, given, 12).table
-    assert len(moving.moving) == 4
-    leader.brain.learn(moving, 13, began)
-    leader.hear("b", 13, [], first[4:7])
-    assert leader.plan(began + 8 * PACE_S, moving, 13) == (None, began + TOGETHER_S)
-    assert len(leader.plan(began + TOGETHER_S, moving, 13).table.moving) == 7
+    """A batch begins when the one before it has had its time, and one that has not room enough some time later."""
+    leader = Leader("ab", moves_max=2 * BATCH + 1)
+    first = leader.plan(100.0, ALL_A, 10).table
+    assert len(first.moving) == BATCH
+    leader.brain.learn(first, 11, 100.0)
+    began = 100.0 + BATCH * PACE_S
+    assert leader.plan(100.001, first, 11) == (None, began)
+    second = leader.plan(began, first, 11).table
+    assert len(second.moving) == 2 * BATCH
+    leader.brain.learn(second, 12, began)
+    assert leader.plan(began + BATCH * PACE_S, second, 12) == (None, began + TOGETHER_S)
+    assert len(leader.plan(began + TOGETHER_S, second, 12).table.moving) == 2 * BATCH + 1
 
 
 def test_a_target_that_says_nothing_holds_up_nobody_for_long():
     """A shard that its new owner never says to have taken counts as moving for a while only."""
-    leader = Leader("ab", moves_max=8)
+    leader = Leader("ab", moves_max=BATCH)
     moving = leader.plan(100.0, ALL_A, 10).table
     assert leader.plan(100.1, moving, 11).table is None
     leader.hear("a", 11, [*moving.moving], [])
     given = leader.plan(100.2, moving, 11).table
     assert leader.plan(100.3, given, 12) == (None, 100.3 + TAKE_S)
-    assert len(leader.plan(100.3 + TAKE_S, given, 12).table.moving) == 8
+    assert len(leader.plan(100.3 + TAKE_S, given, 12).table.moving) == BATCH
 
 
 def old_words(planner: type[Planner]) -> bool:
     """Say whether a shard is given on for what its owner said of an earlier move of it."""
-    leader = Leader("a", planner, moves_max=64)
+    leader = Leader("a", planner, moves_max=BATCH)
     table, table_at, now = ALL_A, 1, 100.0
 
     def decide(position: int) -> None:
         nonlocal table, table_at, now
-        now += 64 * PACE_S
+        now += 0.1
         table, table_at = leader.plan(now, table, table_at).table or table, position
         leader.brain.learn(table, position, now)
 

@@ -36,8 +36,12 @@ GATHER_S = 0.2
 TAKE_S = 1.0
 """How long a node may take to say that a shard that was moved to it takes writes, before the next one is moved all the same."""
 
-PACE_S = 0.006
-"""For how long nodes are left in peace for each move that began, in seconds: so they have time for writes, too."""
+BATCH = 3
+"""How many moves begin together: every node reads every table, so a few in each are better than a table for each, and many at
+once would take the processor from everybody's writes for as long as they take."""
+
+PACE_S = 0.008
+"""For how long nodes are left in peace for each move that began, in seconds."""
 
 TOGETHER_S = 0.25
 """How long moves wait for others that have not ended, to begin in one table."""
@@ -250,12 +254,11 @@ class Planner:
     def _room(self, draft: _Draft) -> int:
         """Return how many more shards may begin to move.
 
-        None until half of those that may have room, for a while: every node reads every table, so a few moves in each are better
-        than a table for each. And none ahead of the pace, so that nodes have time for what they are there for.
+        None ahead of the pace, and none until a batch may, for a while.
         """
         room = max(0, self._moves_max - len(draft.moving) - len(self._gifts) - draft.gifts)
-        due_at = self._paced_at() if 2 * room >= self._moves_max else self._began_at + TOGETHER_S
-        return room if draft.at.now >= due_at else 0
+        due_at = self._paced_at() if room >= min(BATCH, self._moves_max) else self._began_at + TOGETHER_S
+        return min(room, BATCH) if draft.at.now >= due_at else 0
 
     def _paced_at(self) -> float:
         """Return when more may begin to move."""
