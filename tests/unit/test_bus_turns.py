@@ -72,7 +72,7 @@ async def test_a_handler_that_waits_for_nothing_misses_nothing(concurrency):
         async def handler(event):
             nonlocal count
             count += 1
-            if event.event_type == "End":
+            if count == CHUNKS * CHUNK + 1:  # the last event may be handled before others, of other actors
                 done.set()
 
         subscription = await bus.subscribe(handler=handler, concurrency=concurrency)
