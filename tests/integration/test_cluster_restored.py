@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 import nats
+import pytest
 from clustering import balanced, dump, interleaved, join
 from faults.waiting import until
 from test_cluster_permissions import NAMESPACE, as_user, candidate_may, strict
@@ -14,9 +14,6 @@ from test_cluster_permissions import NAMESPACE, as_user, candidate_may, strict
 from aether import LeaderElection, NewEvent
 from aether.nats.subjects import coordination_stream
 from aether.testing.servers import running_cluster
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def told(caplog: pytest.LogCaptureFixture, words: str, level: int = logging.ERROR) -> int:
@@ -54,8 +51,10 @@ async def test_nodes_make_a_deleted_stream_again_and_keep_their_shards(nats_serv
     assert not interleaved(messages)
 
 
-async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_stream(caplog):
+async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_stream(caplog, size):
     """While three servers that were killed at once begin anew nobody makes the stream again, and nodes own what they owned."""
+    if size.name == "quick":
+        pytest.skip("with --size=ci, and longer")
     with running_cluster() as servers:
         url = ",".join(servers.urls)
         async with (
