@@ -1,4 +1,4 @@
-"""Where tests are quick, commands start fast."""
+"""Where tests are quick, commands start fast, and the longer tests are left out."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def _commands_start_fast(size: Size) -> Iterator[None]:
 
     with warm_commands():
         yield
+
+
+@pytest.fixture
+def longer(size: Size) -> None:
+    """Leave a test out of the quick ones: groups of processes and of servers take their seconds to begin."""
+    if size.name == "quick":
+        pytest.skip("with --size=ci, and longer")

@@ -51,10 +51,9 @@ async def test_nodes_make_a_deleted_stream_again_and_keep_their_shards(nats_serv
     assert not interleaved(messages)
 
 
-async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_stream(caplog, size):
+@pytest.mark.usefixtures("longer")
+async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_stream(caplog):
     """While three servers that were killed at once begin anew nobody makes the stream again, and nodes own what they owned."""
-    if size.name == "quick":
-        pytest.skip("with --size=ci, and longer")
     with running_cluster() as servers:
         url = ",".join(servers.urls)
         async with (

@@ -64,13 +64,6 @@ def run(namespace: str, tmp_path: Path, size: Size) -> Run:
     return Run(namespace, tmp_path, random.Random(seed), size)
 
 
-@pytest.fixture
-def longer(size: Size) -> None:
-    """Leave a test out of the quick ones: each group of processes takes its seconds to begin."""
-    if size.name == "quick":
-        pytest.skip("with --size=ci, and longer")
-
-
 def number(name: str, otherwise: int) -> int:
     """Return a number from the environment."""
     return int(os.environ.get(name, otherwise))
