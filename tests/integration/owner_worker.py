@@ -35,7 +35,7 @@ from aether.cluster.lease_keeper import LeaseKeeper
 from aether.nats.boot_clock import boot_time
 
 LOOK_S = 0.25
-INGEST_EVERY, INGEST_EVENTS = 4, 3
+INGEST_EVERY, INGEST_EVENTS = 2, 3
 """After how many pauses of a writer something is ingested, and how many events of each actor."""
 
 STEP_S_MAX = 0.5

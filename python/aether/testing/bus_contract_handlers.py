@@ -72,15 +72,18 @@ class HandlersContract(BusCase):
             nonlocal running, most
             running += 1
             most = max(most, running)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            if most == concurrency:
+                all_run.set()
+            async with asyncio.timeout(20):
+                await all_run.wait()
+            await asyncio.sleep(0)  # one more that may not run would now
             seen.append(event)
             running -= 1
 
         sent = [event for version in range(1, 6) for index in range(10) for event in events(f"{actor}-{index}", [version])]
         for concurrency in (3, 1):
             seen.clear()
-            most = 0
+            most, all_run = 0, asyncio.Event()
             async with await bus.subscribe(actor_prefix=f"{actor}-", handler=handler, concurrency=concurrency):
                 await peer.publish_many(sent)
                 await until(lambda: len(seen) == 50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from aether.store.fence import Delivery
 
 __all__ = ["PLANTED"]
+
+
+BETWEEN_S = 0.02
+"""For how long an owner that reads first does something else then, as any may: whenever it is stopped, it has likely read."""
 
 
 def _is_commit(subject: str) -> bool:
@@ -51,6 +56,7 @@ def ownership_from_a_read() -> None:
                 delivery.on_refused()
                 delivery.on_behind(record)
                 return
+            await asyncio.sleep(BETWEEN_S)
         await deliver(self, delivery, what, deadline)
 
     async def taking(self: ShardGate, node: str, incarnation: int, deadline: float) -> int:
