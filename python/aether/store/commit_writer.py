@@ -16,9 +16,9 @@ from aether.store.turns import Turns
 
 if TYPE_CHECKING:
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import StreamLog
+    from aether.nats.stream_log import Message, StreamLog
     from aether.store.guarded_write import WriteRequest
-    from aether.store.reading import Placed, Tip
+    from aether.store.reading import Placed
 
 __all__ = ["CommitWriter", "Writer", "Written", "find_stored"]
 
@@ -120,7 +120,7 @@ class CommitWriter:
                 case Step.LOOK_BEHIND:
                     write.on_behind(await self._log.next(subject, _head(write).sequence + 1, deadline))
                 case Step.FIND_STORED:
-                    write.on_stored(await self._find(write, deadline))
+                    write.on_stored(await find_stored(self._log, self._namespace, write.request, write.latest, deadline))
         except DecodeError as error:
             position = write.latest.position if write.latest is not None else 0
             raise CorruptEventError(self._log.stream, position, write.request.actor_id, str(error)) from error
@@ -147,14 +147,6 @@ class CommitWriter:
                 write.on_refused()
             else:
                 write.on_ack(published.position)
-
-    async def _find(self, write: GuardedWrite, deadline: float) -> int | None:
-        """Return the position of the last of the very same events, if all of them are stored."""
-        request, latest = write.request, write.latest
-        if not isinstance(request, SaveRequest) or latest is None:
-            return None
-        reader = ActorReader(self._log, self._namespace, request.actor_id)
-        return await find_stored(reader, reader.tip_at(latest), request, deadline)
 
     async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
         """Make readers of this actor step over what is damaged; return those positions, none where nothing is.
@@ -202,8 +194,14 @@ def _head(write: GuardedWrite) -> Head:
     return write.head
 
 
-async def find_stored(reader: ActorReader, tip: Tip, request: SaveRequest, deadline: float) -> int | None:
-    """Return the position of the last of the very same events up to `tip`, if all of them are stored."""
+async def find_stored(
+    log: StreamLog, namespace: str, request: WriteRequest, latest: Message | None, deadline: float
+) -> int | None:
+    """Return the position of the last of the very same events up to the actor's `latest` message, if all of them are stored."""
+    if not isinstance(request, SaveRequest) or latest is None:
+        return None
+    reader = ActorReader(log, namespace, request.actor_id)
+    tip = reader.tip_at(latest)
     stored: Placed = []
     async with aclosing(reader.windows(tip, request.first, len(request.events), lambda: deadline)) as windows:
         async for placed in windows:

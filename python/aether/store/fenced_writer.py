@@ -12,7 +12,6 @@ from aether.nats.stream_log import guard_bytes
 from aether.store.commit_writer import Written, find_stored
 from aether.store.fence import Delivery, Passage
 from aether.store.fenced_write import FencedStep, FencedWrite
-from aether.store.guarded_write import SaveRequest
 from aether.store.reading import ActorReader
 from aether.store.rosters import Rosters
 from aether.store.shard_fences import ShardFences
@@ -153,7 +152,7 @@ class FencedWriter(ShardFences):
             case FencedStep.DELIVER:
                 await self._deliver(write, subject, deadline)
             case FencedStep.FIND_STORED:
-                write.on_stored(await self._find(write, deadline))
+                write.on_stored(await find_stored(self._log, self._namespace, write.request, write.latest, deadline))
 
     async def _read(self, fence: ShardFence, subject: str, deadline: float) -> tuple[Message | None, Message | None, int]:
         """Return an actor's last message and its shard's epoch record as one replica has them, and how far that had got."""
@@ -212,14 +211,6 @@ class FencedWriter(ShardFences):
                 other.subject,
                 fence.shard,
             )
-
-    async def _find(self, write: FencedWrite, deadline: float) -> int | None:
-        """Return the position of the last of the very same events, if all of them are stored."""
-        request, latest = write.request, write.latest
-        if not isinstance(request, SaveRequest) or latest is None:
-            return None
-        reader = ActorReader(self._log, self._namespace, request.actor_id)
-        return await find_stored(reader, reader.tip_at(latest), request, deadline)
 
     async def repair(self, actor_id: str, deadline: float) -> tuple[int, ...]:
         """Make readers of this actor step over what is damaged; return those positions, none where nothing is.
