@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fenced_write_model import FencedWriteModel
 
-from aether.nats.stream_log import Message
+from aether.nats.messages import Message
 from aether.store.fence import Delivery, Passage, ShardFence
 from aether.store.fenced_write import FencedWrite
 

@@ -13,7 +13,7 @@ from random import Random
 
 from aether import Event, NewEvent
 from aether._native import Commit, Head, RosterBudget, encode_commit, encode_epoch, position_of
-from aether.nats.stream_log import Message, Subjects
+from aether.nats.messages import Message, Subjects
 from aether.store.fence import Delivery, Passage, ShardFence
 from aether.store.fenced_write import FencedStep, FencedWrite
 from aether.store.guarded_write import AppendRequest, SaveRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aether._native import Commit
-from aether.nats.stream_log import Message
+from aether.nats.messages import Message
 from aether.store.guarded_write import GuardedWrite, Step
 
 

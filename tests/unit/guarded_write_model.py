@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from aether import Event, NewEvent
 from aether._native import Commit, encode_commit, position_of
-from aether.nats.stream_log import Message
+from aether.nats.messages import Message
 from aether.store.guarded_write import AppendRequest, GuardedWrite, SaveRequest, Step
 
 ACTOR = "a"

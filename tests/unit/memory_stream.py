@@ -11,7 +11,8 @@ import msgpack
 
 from aether import Event
 from aether._native import Head, actor_subject, encode_commit
-from aether.nats.stream_log import Message, StreamLog
+from aether.nats.messages import Message
+from aether.nats.stream_log import StreamLog
 from aether.nats.transport import Reply
 
 if TYPE_CHECKING:

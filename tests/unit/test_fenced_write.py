@@ -10,7 +10,7 @@ from fenced_write_model import RECORDS, SHARD, FencedWriteModel, subject_of
 
 from aether import DecodeError, Event, NewEvent
 from aether._native import Commit, Head, encode_commit, encode_epoch
-from aether.nats.stream_log import Message
+from aether.nats.messages import Message
 from aether.store.fence import Delivery, Passage, ShardFence
 from aether.store.fenced_write import FencedStep, FencedWrite
 from aether.store.guarded_write import AppendRequest, SaveRequest

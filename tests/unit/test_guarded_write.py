@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from aether import DecodeError, Event, NewEvent
 from aether._native import Commit, Head, encode_commit, position_of
-from aether.nats.stream_log import Message
+from aether.nats.messages import Message
 from aether.store.guarded_write import AppendRequest, GuardedWrite, SaveRequest, Step
 
 if TYPE_CHECKING:

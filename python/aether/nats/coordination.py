@@ -18,7 +18,7 @@ from aether.nats.subjects import coordination_filter, coordination_stream, event
 
 if TYPE_CHECKING:
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import Published
+    from aether.nats.messages import Published
 
 __all__ = ["Coordination", "Entry"]
 

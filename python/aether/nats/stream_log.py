@@ -7,13 +7,14 @@ changes, so `at` takes it from any replica and asks the leader only where a repl
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from aether.errors import AetherError, CorruptEventError, DeadlineError, ServerUnavailableError
 from aether.nats.api_answers import ApiError, ack_in, found_in, got_in, info_in, is_none
 from aether.nats.errors import ALL_SENT, CONFLICT, NO_MESSAGE, TRY_AGAIN, NoRespondersError, UnansweredError, api_error
+from aether.nats.messages import GONE, Message, Newest, Published, Subjects
 from aether.nats.pauses import pause
 from aether.nats.stream_feed import StreamFeed
 from aether.nats.transport import GUARD, GUARD_SUBJECT, TTL, header_bytes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from aether.nats.connection import Connection
     from aether.nats.transport import Reply, Transport
 
-__all__ = ["GONE", "Message", "Newest", "Published", "StreamLog", "Subjects"]
+__all__ = ["StreamLog", "guard_bytes"]
 
 T = TypeVar("T")
 
@@ -36,61 +37,6 @@ FETCH_BYTES = 8 * 2**20
 """What is asked for at once, so that answers take bounded memory whatever the size of a message."""
 FETCH_MIN, FETCH_MAX = 8, 512
 SCAN_BATCH = 256
-
-
-GONE = "the message is gone, though nothing may delete it: the server's disk is damaged, or the stream was copied in part"
-
-
-class Message(NamedTuple):
-    """A stored message.
-
-    Attributes:
-        position: its place in the stream, the stream sequence.
-        subject: where it was published.
-        body: its bytes.
-    """
-
-    position: int
-    subject: str
-    body: bytes
-
-
-class Newest(NamedTuple):
-    """The last messages of some subjects, as one replica has them.
-
-    Attributes:
-        messages: by their subjects; one without a message is missing.
-        reached: the position up to which the replica had the stream; 0: it does not say, as where it has none of them.
-    """
-
-    messages: dict[str, Message]
-    reached: int
-
-
-class Subjects(NamedTuple):
-    """The subjects of a stream that match a filter, as its leader has them.
-
-    Attributes:
-        names: those that the answer names.
-        reached: the position up to which the leader had the stream, or further.
-        is_all: there are no others.
-    """
-
-    names: list[str]
-    reached: int
-    is_all: bool
-
-
-class Published(NamedTuple):
-    """What became of a guarded publish that was answered.
-
-    Attributes:
-        position: where it lies; 0 where it was not stored.
-        refused: the guard did not hold, or another write to the subject is in flight.
-    """
-
-    position: int
-    refused: bool
 
 
 def guard_bytes(guard: int, guarded: str | None = None) -> int:

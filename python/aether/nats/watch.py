@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import Message
+    from aether.nats.messages import Message
 
 __all__ = ["CoordinationWatch", "Listener"]
 

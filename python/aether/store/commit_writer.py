@@ -16,7 +16,8 @@ from aether.store.turns import Turns
 
 if TYPE_CHECKING:
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import Message, StreamLog
+    from aether.nats.messages import Message
+    from aether.nats.stream_log import StreamLog
     from aether.store.guarded_write import WriteRequest
     from aether.store.reading import Placed
 

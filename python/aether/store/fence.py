@@ -23,7 +23,7 @@ from aether.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether.nats.stream_log import Message
+    from aether.nats.messages import Message
 
 __all__ = ["Delivery", "Passage", "ShardFence"]
 

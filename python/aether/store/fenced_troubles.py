@@ -25,7 +25,7 @@ from aether.store.fence import Delivery, Passage
 from aether.store.troubles import READS_AT_ONCE, Troubles
 
 if TYPE_CHECKING:
-    from aether.nats.stream_log import Message, Newest
+    from aether.nats.messages import Message, Newest
     from aether.store.doubts import Doubt
     from aether.store.fence import ShardFence
     from aether.store.fenced_writer import FencedWriter

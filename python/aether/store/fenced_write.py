@@ -17,7 +17,7 @@ from aether.store.fence import Delivery, Passage
 
 if TYPE_CHECKING:
     from aether._native import Event
-    from aether.nats.stream_log import Message
+    from aether.nats.messages import Message
     from aether.store.fence import ShardFence
     from aether.store.guarded_write import WriteRequest
 

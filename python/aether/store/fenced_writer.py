@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import Message, Newest, StreamLog
+    from aether.nats.messages import Message, Newest
+    from aether.nats.stream_log import StreamLog
     from aether.store.fence import ShardFence
     from aether.store.guarded_write import WriteRequest
 

@@ -28,7 +28,7 @@ from aether.store.arguments import VERSION_MAX
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aether.nats.stream_log import Message
+    from aether.nats.messages import Message
 
 __all__ = ["AppendRequest", "GuardedWrite", "SaveRequest", "Step", "WriteRequest"]
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aether._native import Commit, Head, SpineSearch, SpineWalk, actor_subject, commit_count
 from aether.errors import CorruptEventError, DecodeError, UnknownFormatError
-from aether.nats.stream_log import GONE
+from aether.nats.messages import GONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from aether.nats.stream_log import Message, StreamLog
+    from aether.nats.messages import Message
+    from aether.nats.stream_log import StreamLog
 
 __all__ = ["ActorReader", "Placed", "Tip"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aether._native import Replay, actor_subject
 from aether.errors import CorruptEventError, DeadlineError
-from aether.nats.stream_log import GONE
+from aether.nats.messages import GONE
 from aether.store.base import EventBatch, PlacedBatch
 from aether.store.reading import ActorReader
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from aether._native import ArrowRows, EventFilter
-    from aether.nats.stream_log import Message, StreamLog
+    from aether.nats.messages import Message
+    from aether.nats.stream_log import StreamLog
 
 __all__ = ["Replaying"]
 

@@ -24,7 +24,8 @@ from aether.nats.subjects import shard_filter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aether.nats.stream_log import StreamLog, Subjects
+    from aether.nats.messages import Subjects
+    from aether.nats.stream_log import StreamLog
     from aether.store.fence import ShardFence
 
 __all__ = ["ROSTERS_BYTES_MAX", "Rosters", "is_whole"]

@@ -16,7 +16,8 @@ from aether.store.reading import ActorReader
 if TYPE_CHECKING:
     from aether._native import HeadCache
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import Message, StreamLog
+    from aether.nats.messages import Message
+    from aether.nats.stream_log import StreamLog
 
 __all__ = ["SnapshotKeeper"]
 

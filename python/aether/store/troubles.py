@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from aether._native import Pending
     from aether.nats.connection import Connection
-    from aether.nats.stream_log import Message, StreamLog
+    from aether.nats.messages import Message
+    from aether.nats.stream_log import StreamLog
     from aether.store.commit_writer import Writer
     from aether.store.doubts import Ending
     from aether.store.ingest_base import OnConflict

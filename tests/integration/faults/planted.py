@@ -6,7 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from aether.nats.stream_log import Published, StreamLog
+from aether.nats.messages import Published
+from aether.nats.stream_log import StreamLog
 from aether.store import fence
 from aether.store.shard_gate import ShardGate
 
