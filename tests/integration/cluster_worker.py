@@ -17,7 +17,7 @@ from aether import AetherError, NewEvent
 from aether._native import shard_of
 from aether.cluster import ClusterNode
 
-PAUSE_S = 0.05
+PAUSE_S = 0.15
 LOOK_S = 0.02
 
 
@@ -54,7 +54,7 @@ async def main() -> None:
     url, namespace, name, ttl, actors = sys.argv[1:]
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
-    async with ClusterNode.join(url, namespace=namespace, node_id=name, ttl=float(ttl)) as node:
+    async with ClusterNode.join(url, namespace=namespace, node_id=name, ttl=float(ttl), timeout_s=30) as node:
         say(joined=node.incarnation, at=time.monotonic())
         tasks = [asyncio.create_task(write(node, actor)) for actor in actors.split(",") if actor]
         tasks.append(asyncio.create_task(tell(node)))

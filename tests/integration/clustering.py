@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TIMEOUT_S = 20.0
+LIMIT_S = 60.0
+TTL_S = 60.0
+"""So long that no node of a busy machine loses its lease, and that nothing that waits for one to expire comes in time."""
 
 
 def join(url: Any, namespace: str, name: str, **options: Any) -> ClusterNode:
-    """A node with patience for a busy machine."""
-    return ClusterNode.join(url, namespace=namespace, node_id=name, **{"timeout_s": TIMEOUT_S, **options})
+    """A node with patience for a busy machine; `ttl` is for those whose lease shall expire."""
+    return ClusterNode.join(url, namespace=namespace, node_id=name, **{"timeout_s": TIMEOUT_S, "ttl": TTL_S, **options})
 
 
-async def balanced(*nodes: ClusterNode, limit_s: float = TIMEOUT_S) -> None:
+async def balanced(*nodes: ClusterNode, limit_s: float = LIMIT_S) -> None:
     """Wait until these share all shards, and nobody else has one."""
 
     def is_so() -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-import time
 from typing import TYPE_CHECKING
 
 from clustering import Writer, actors_of, balanced, crash, dump, interleaved, join
@@ -29,11 +28,9 @@ async def test_moves_hurt_no_writer(nats_server, namespace):
         writers = [Writer(nodes, actor, 0.05) for actor in actors.values()]
         running = [asyncio.create_task(writer.run(over)) for writer in writers]
         try:
-            joined_at = time.monotonic()
             async with join(nats_server.url, namespace, "d") as late:
                 nodes["d"] = late
                 await balanced(*nodes.values())
-                assert time.monotonic() - joined_at < 15
                 owners = {actor: late.owner_of(actor) for actor in actors.values()}
             del nodes["d"]
             await balanced(*nodes.values())
@@ -75,7 +72,7 @@ async def test_churn_stays_right(nats_server, namespace, size: Size):
                 node = nodes.pop(chance.choice([*nodes]))
                 await (node.aclose() if kind == "leave" else crash(node))
             await asyncio.sleep(1.0)
-        await balanced(*nodes.values(), limit_s=40)
+        await balanced(*nodes.values())
     finally:
         over.set()
         await asyncio.gather(*running)
@@ -95,8 +92,8 @@ async def test_three_servers_lose_their_leader(nats_cluster, namespace):
     async with contextlib.AsyncExitStack() as stack:
         nodes = {}
         for name in "abc":
-            nodes[name] = await stack.enter_async_context(join(url, namespace, name, replicas=3, timeout_s=40.0))
-        await balanced(*nodes.values(), limit_s=60)
+            nodes[name] = await stack.enter_async_context(join(url, namespace, name, ttl=3.0, replicas=3, timeout_s=40.0))
+        await balanced(*nodes.values())
         before = {name: node.shards for name, node in nodes.items()}
         writers = [Writer(nodes, actor, 0.1) for actor in actors_of(random.Random(1).sample(range(1021), 6)).values()]
         over = asyncio.Event()
@@ -106,7 +103,7 @@ async def test_three_servers_lose_their_leader(nats_cluster, namespace):
             await nats_cluster.kill(leader)
             # An election of the servers' own takes 4.8 to 7.4 s: longer than a lease lives, or not, as it happens.
             await asyncio.sleep(9.0)
-            await balanced(*nodes.values(), limit_s=60)
+            await balanced(*nodes.values())
             assert {name: node.shards for name, node in nodes.items()} == before
         finally:
             over.set()

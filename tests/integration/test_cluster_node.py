@@ -6,7 +6,7 @@ import asyncio
 
 import nats
 import pytest
-from clustering import actors_of, balanced, join
+from clustering import LIMIT_S, actors_of, balanced, join
 from faults.waiting import until
 
 from aether import Event, JetStreamEventStore, NamespaceMismatchError, NewEvent, NotOwnerError
@@ -65,7 +65,7 @@ async def test_hooks_tell_of_every_shard(nats_server, namespace):
         assert epochs[7] == node._parts.store.epoch_of(7)
         seen = set()
         while len(seen) < 1021:
-            change = await asyncio.wait_for(anext(feed), 10)
+            change = await asyncio.wait_for(anext(feed), LIMIT_S)
             if change.kind == "acquired":
                 assert change.epoch == epochs[change.shard]
                 seen.add(change.shard)
@@ -125,7 +125,7 @@ async def test_nodes_ask_each_other(nats_server, namespace):
     """A node answers what another asks; a failing handler, one that is not there, and a node that is not there are told apart."""
 
     def soon():
-        return asyncio.get_running_loop().time() + 5
+        return asyncio.get_running_loop().time() + LIMIT_S
 
     async def handler(body):
         if body == b"fail":

@@ -7,7 +7,7 @@ import logging
 
 import nats
 import pytest
-from clustering import balanced, dump, interleaved, join
+from clustering import LIMIT_S, balanced, dump, interleaved, join
 from faults.waiting import until
 from test_cluster_permissions import NAMESPACE, as_user, candidate_may, strict
 
@@ -31,7 +31,7 @@ async def delete(url: str, namespace: str) -> None:
 async def test_nodes_make_a_deleted_stream_again_and_keep_their_shards(nats_server, namespace, caplog):
     """Nodes make the stream again, as new incarnations with larger numbers, own what they owned, and no epochs interleave."""
     url = nats_server.url
-    async with join(url, namespace, "a") as one, join(url, namespace, "b") as two:
+    async with join(url, namespace, "a", ttl=3.0) as one, join(url, namespace, "b", ttl=3.0) as two:
         await balanced(one, two)
         for number in range(40):
             owner = one if one.owner_of(f"actor-{number}").name == "a" else two
@@ -40,7 +40,7 @@ async def test_nodes_make_a_deleted_stream_again_and_keep_their_shards(nats_serv
         await delete(url, namespace)
         await until(lambda: not one.incarnation and not two.incarnation, "both have lost their leases")
         for node, (incarnation, shards) in before.items():
-            await until(lambda node=node, shards=shards: node.shards == shards, f"{node} owns what it owned", limit_s=30)
+            await until(lambda node=node, shards=shards: node.shards == shards, f"{node} owns what it owned")
             assert node.incarnation > incarnation + 900_000
             await node.settled(timeout_s=20)
         for number in range(40):
@@ -57,16 +57,16 @@ async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_str
     with running_cluster() as servers:
         url = ",".join(servers.urls)
         async with (
-            join(url, "killed", "a", replicas=3, timeout_s=40.0) as one,
-            join(url, "killed", "b", replicas=3, timeout_s=40.0) as two,
+            join(url, "killed", "a", ttl=3.0, replicas=3, timeout_s=40.0) as one,
+            join(url, "killed", "b", ttl=3.0, replicas=3, timeout_s=40.0) as two,
         ):
-            await balanced(one, two, limit_s=40)
+            await balanced(one, two)
             before = {node: (node.incarnation, node.shards) for node in (one, two)}
             await asyncio.gather(*(servers.kill(number) for number in range(3)))
             await until(lambda: not one.incarnation and not two.incarnation, "both have lost their leases")
             await asyncio.gather(*(servers.restart(number) for number in range(3)))
             for node, (incarnation, shards) in before.items():
-                await until(lambda node=node, shards=shards: node.shards == shards, f"{node} owns what it owned", limit_s=60)
+                await until(lambda node=node, shards=shards: node.shards == shards, f"{node} owns what it owned")
                 assert incarnation < node.incarnation < 1_000_000
         assert not told(caplog, "is gone")
 
@@ -74,10 +74,10 @@ async def test_servers_that_all_begin_anew_are_not_taken_for_having_lost_the_str
 async def test_candidates_make_a_deleted_stream_again(nats_server, namespace, caplog):
     """An election goes on after its stream was deleted, and the next term has a larger number than any before."""
     async with LeaderElection(nats_server.url, group="g", namespace=namespace, ttl=1) as election:
-        async with election.leadership(timeout_s=20) as term:
+        async with election.leadership(timeout_s=LIMIT_S) as term:
             await delete(nats_server.url, namespace)
-            assert await term.lost.wait(20)
-        async with election.leadership(timeout_s=20) as following:
+            assert await term.lost.wait(LIMIT_S)
+        async with election.leadership(timeout_s=LIMIT_S) as following:
             assert following.number > term.number
         assert told(caplog, "is made again") == 1
 
@@ -103,7 +103,7 @@ async def test_who_has_led_nothing_yet_makes_a_deleted_stream_again(nats_server,
     """A candidate that heard of no lease yet leads, although somebody deleted the stream before anybody did."""
     async with LeaderElection(nats_server.url, group="g", namespace=namespace) as election:
         await delete(nats_server.url, namespace)
-        async with election.leadership(timeout_s=20) as term:
+        async with election.leadership(timeout_s=LIMIT_S) as term:
             assert term.valid
 
 
@@ -115,22 +115,22 @@ async def test_who_may_make_no_stream_says_so(caplog):
         async with LeaderElection(as_user(server, "any"), group="g", namespace=NAMESPACE):
             """It makes the stream."""
         async with LeaderElection(as_user(server), group="g", namespace=NAMESPACE, ttl=1) as election:
-            async with election.leadership(timeout_s=20) as term:
+            async with election.leadership(timeout_s=LIMIT_S) as term:
                 await delete(as_user(server, "any"), NAMESPACE)
-                assert await term.lost.wait(20)
+                assert await term.lost.wait(LIMIT_S)
             await until(lambda: told(caplog, "it cannot be made again") == 1)
             assert "stream.create" in caplog.text.lower()
             async with LeaderElection(as_user(server, "any"), group="g", namespace=NAMESPACE):
                 """It makes the stream again."""
             await until(lambda: election._watch.unbroken_since is not None)
-            async with election.leadership(timeout_s=20) as following:
+            async with election.leadership(timeout_s=LIMIT_S) as following:
                 assert following.valid
 
 
 async def test_a_full_stream_costs_leases_says_so_and_gives_them_back_with_room(nats_server, namespace, caplog):
     """Where a lease is not stored for want of room, its end says what is full and what to do, and with room all comes back."""
     url = nats_server.url
-    async with join(url, namespace, "a") as one, join(url, namespace, "b") as two:
+    async with join(url, namespace, "a", ttl=3.0) as one, join(url, namespace, "b", ttl=3.0) as two:
         await balanced(one, two)
         feed = one.changes()
         client = await nats.connect(url)
@@ -139,7 +139,7 @@ async def test_a_full_stream_costs_leases_says_so_and_gives_them_back_with_room(
         config.max_bytes, config.discard = 64, "new"  # as an account, or a disk, that has no more room
         await js.update_stream(config)
         await until(lambda: not one.incarnation and not two.incarnation, "both have lost their leases")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             reason = await anext(change.reason async for change in feed if change.kind == "membership_lost")
         assert "is full" in reason
         assert "free disk space or raise the limit" in reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,14 @@ if TYPE_CHECKING:
     from aether.nats.coordination import Entry
 
 
-def election(url: str, namespace: str, candidate: str, *, ttl: float = 60, **options: object) -> LeaderElection:
+LIMIT_S = 60.0
+"""What must happen at all may take this long, on a machine that is busy with other things."""
+
+TTL_S, SOON_S = 120.0, 40.0
+"""How long leases live that are not to expire, and how long what must not wait for that may take."""
+
+
+def election(url: str, namespace: str, candidate: str, *, ttl: float = TTL_S, **options: object) -> LeaderElection:
     """Make a candidate of the group that all tests use."""
     return LeaderElection(url, group="billing", namespace=namespace, candidate=candidate, ttl=ttl, **options)
 
@@ -39,7 +45,7 @@ async def test_a_term_has_a_number_and_is_valid_until_the_block_ends(nats_server
             waiting = asyncio.create_task(other.leadership().__aenter__())
         assert not term.valid
         assert term.lost.is_set()
-        following = await waiting
+        following = await asyncio.wait_for(waiting, SOON_S)
         assert following.number > term.number
         await until(lambda: one.leader == Leader("b", following.number))
         with pytest.raises(NotLeaderError) as caught:
@@ -60,7 +66,7 @@ async def test_a_candidate_hears_of_its_own_group_only(nats_server, namespace):
     """What other groups of the namespace do is not sent to a candidate, however often they renew."""
     async with (
         election(nats_server.url, namespace, "a") as one,
-        LeaderElection(nats_server.url, group="other", namespace=namespace, candidate="x", ttl=1) as other,
+        LeaderElection(nats_server.url, group="other", namespace=namespace, candidate="x", ttl=3) as other,
         one.leadership(),
         other.leadership() as term,
     ):
@@ -109,7 +115,7 @@ async def test_changes_are_told_from_the_first_on(nats_server, namespace):
         await until(lambda: seen)
         await stream.aclose()
         await watcher.aclose()
-        await asyncio.wait_for(looking, 10)
+        await asyncio.wait_for(looking, LIMIT_S)
         assert seen == [None]
 
 
@@ -121,7 +127,7 @@ async def test_waiting_ends_with_its_time(nats_server, namespace):
                 await other.leadership(timeout_s=0.2).__aenter__()
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(other.leadership().__aenter__(), 0.2)
-        async with one.leadership(timeout_s=5) as term:
+        async with one.leadership(timeout_s=LIMIT_S) as term:
             assert term.valid
 
 
@@ -143,12 +149,10 @@ async def test_closing_gives_leadership_back(nats_server, namespace):
     async with election(nats_server.url, namespace, "b") as other:
         waiting = asyncio.create_task(other.leadership().__aenter__())
         await until(lambda: other.leader == Leader("a", term.number))
-        began = time.monotonic()
         await one.aclose()
         assert not term.valid
         assert term.lost.is_set()
-        assert (await waiting).number > term.number
-        assert time.monotonic() - began < 5
+        assert (await asyncio.wait_for(waiting, SOON_S)).number > term.number
     with pytest.raises(aether.AetherError, match="was closed"):
         await one.leadership().__aenter__()
 
@@ -161,7 +165,7 @@ async def test_a_waiting_candidate_that_is_closed_is_told(nats_server, namespace
         await until(lambda: other.leader is not None)
         await other.aclose()
         with pytest.raises(aether.AetherError, match="was closed"):
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, SOON_S)
 
 
 async def test_a_borrowed_client_stays_open(nats_server, namespace):
@@ -177,8 +181,8 @@ async def test_a_connection_that_is_cut_keeps_its_term(nats_server, namespace):
     """Cut or reset again and again, a leader reconnects and renews within its time to live: nobody notices."""
     async with (
         Proxy(nats_server.url) as proxy,
-        election(proxy.url, namespace, "a", ttl=10) as one,
-        election(nats_server.url, namespace, "b", ttl=10) as other,
+        election(proxy.url, namespace, "a") as one,
+        election(nats_server.url, namespace, "b") as other,
         one.leadership() as term,
     ):
         waiting = asyncio.create_task(other.leadership().__aenter__())
@@ -196,16 +200,20 @@ async def test_a_half_open_connection_costs_the_term_in_time(nats_server, namesp
     """A leader whose connection says nothing any more has lost by its own clock before another leads."""
     async with (
         Proxy(nats_server.url) as proxy,
-        election(proxy.url, namespace, "a", ttl=1, timeout_s=3) as one,
-        election(nats_server.url, namespace, "b", ttl=1) as other,
+        election(proxy.url, namespace, "a", ttl=2) as one,
+        election(nats_server.url, namespace, "b", ttl=2) as other,
     ):
         term = await one.leadership().__aenter__()
-        waiting = asyncio.create_task(other.leadership().__aenter__())
+
+        async def follow():
+            return await other.leadership(timeout_s=LIMIT_S).__aenter__(), term.valid
+
+        waiting = asyncio.create_task(follow())
         await until(lambda: other.leader == Leader("a", term.number))
         proxy.silent = True
-        await asyncio.wait_for(term.lost.wait(), 10)
-        assert not waiting.done()
-        following = await asyncio.wait_for(waiting, 10)
+        assert await term.lost.wait(LIMIT_S)
+        following, is_valid = await waiting
+        assert not is_valid
         proxy.silent = False
         with pytest.raises(NotLeaderError):
             term.check()
@@ -215,26 +223,27 @@ async def test_a_half_open_connection_costs_the_term_in_time(nats_server, namesp
 
 async def test_a_term_that_is_left_is_over_at_once_for_whoever_waits(nats_server, namespace):
     """Where giving leadership back gets no answer, and also where it is cancelled, whoever waits for the term's end is told."""
-    async with Proxy(nats_server.url) as proxy, election(proxy.url, namespace, "a", ttl=3, timeout_s=3) as one:
+    async with Proxy(nats_server.url) as proxy, election(proxy.url, namespace, "a", ttl=20, timeout_s=20) as one:
         term = await one.leadership().__aenter__()
         waiting = asyncio.create_task(term.lost.wait())
         proxy.silent = True
         leaving = asyncio.create_task(term.__aexit__(None, None, None))
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 10)  # which is half of what leaving may take
         assert not leaving.done()
         leaving.cancel()
-        await asyncio.wait([leaving], timeout=1)
+        await asyncio.wait([leaving], timeout=LIMIT_S)
         assert leaving.cancelled()
         assert not term.valid
         proxy.silent = False
-        async with one.leadership(timeout_s=20) as following:
+        async with one.leadership(timeout_s=LIMIT_S) as following:
             assert following.number > term.number
 
 
 async def test_an_outage_moves_no_leadership(fresh_nats_server, namespace):
     """After an outage longer than the time to live the same candidate leads again, though others wait."""
     url = fresh_nats_server.url
-    async with election(url, namespace, "a", ttl=2) as one, election(url, namespace, "b", ttl=2) as other:
+    # Who waits gives the former leader a third of his own time to live, so that a busy machine makes no difference.
+    async with election(url, namespace, "a", ttl=1) as one, election(url, namespace, "b") as other:
         term = await one.leadership().__aenter__()
         waiting = asyncio.create_task(other.leadership().__aenter__())
         await until(lambda: other.leader == Leader("a", term.number))
@@ -244,7 +253,7 @@ async def test_an_outage_moves_no_leadership(fresh_nats_server, namespace):
         again = asyncio.create_task(one.leadership().__aenter__())
         await until(lambda: other._watch.unbroken_since is None)
         await fresh_nats_server.restart()
-        assert (await asyncio.wait_for(again, 20)).number > term.number
+        assert (await asyncio.wait_for(again, LIMIT_S)).number > term.number
         assert not waiting.done()
         waiting.cancel()
 
@@ -254,7 +263,7 @@ async def test_servers_without_a_leader_move_no_leadership(nats_cluster, namespa
     url = ",".join(nats_cluster.urls)
     async with (
         election(url, namespace, "a", ttl=2, replicas=3, timeout_s=30) as one,
-        election(url, namespace, "b", ttl=2, replicas=3, timeout_s=30) as other,
+        election(url, namespace, "b", replicas=3, timeout_s=30) as other,
     ):
         term = await one.leadership().__aenter__()
         waiting = asyncio.create_task(other.leadership().__aenter__())
@@ -262,7 +271,7 @@ async def test_servers_without_a_leader_move_no_leadership(nats_cluster, namespa
         await nats_cluster.kill(await nats_cluster.leader_of(coordination_stream(namespace)))
         if await term.lost.wait(6):
             await term.__aexit__(None, None, None)
-            again = await one.leadership(timeout_s=40).__aenter__()
+            again = await one.leadership(timeout_s=LIMIT_S).__aenter__()
             assert again.number > term.number
             assert one.leader == Leader("a", again.number)
         assert not waiting.done()
@@ -275,9 +284,9 @@ async def test_a_foreign_message_on_the_subject_is_no_leader(nats_server, namesp
         async with one.leadership() as term:
             subject = election_subject(namespace, "billing")
             await one._connection.client.jetstream().publish(subject, b"not ours", headers={"Nats-TTL": "2"})
-            await asyncio.wait_for(term.lost.wait(), 10)
+            assert await term.lost.wait(LIMIT_S)
             assert one.leader is None
-        async with one.leadership(timeout_s=10) as following:
+        async with one.leadership(timeout_s=LIMIT_S) as following:
             assert following.number > term.number
     assert "no body of a lease" in caplog.text
 
@@ -316,10 +325,10 @@ def test_without_await(nats_server, namespace):
             assert next(one.changes()) == Leader("a", term.number)
             with pytest.raises(DeadlineError):
                 other.leadership(timeout_s=0.1).__enter__()
-        assert term.lost.wait(1)
+        assert term.lost.wait(LIMIT_S)
         with pytest.raises(NotLeaderError):
             term.check()
-        with other.leadership(timeout_s=10) as following:
+        with other.leadership(timeout_s=LIMIT_S) as following:
             assert following.number > term.number
 
 
@@ -342,7 +351,7 @@ async def restricted(publish: list[str]):
 async def test_few_permissions_are_enough():
     """A user who may do what the guide names can elect, and nothing is denied on the way."""
     async with restricted(NEEDED) as url, election(url, "shop", "a") as one:
-        async with one.leadership(timeout_s=10) as term:
+        async with one.leadership(timeout_s=LIMIT_S) as term:
             assert term.valid
         assert one._connection.denied_since(0.0) is None
 
@@ -351,8 +360,8 @@ async def test_few_permissions_are_enough():
 async def test_what_is_denied_is_told(lacking, opens):
     """Who may not write leases, watch them or open their stream gets AccessDeniedError, and does not wait for ever."""
     async with restricted([subject for subject in NEEDED if subject != lacking]) as url:
-        one = election(url, "shop", "a", timeout_s=5)
-        async with asyncio.timeout(20):
+        one = election(url, "shop", "a")
+        async with asyncio.timeout(LIMIT_S):
             if opens:
                 await one.__aenter__()
             with pytest.raises(aether.AccessDeniedError):

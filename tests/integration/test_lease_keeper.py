@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from faults.proxy import Frame, Proxy
@@ -21,7 +22,9 @@ from aether.nats.coordination import Coordination
 from aether.nats.subjects import coordination_stream, election_subject
 from aether.nats.watch import CoordinationWatch
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
+TTL_S, SOON_S = 300, 60.0
+"""How long leases live that are not to expire, and how long what must not wait for that, nor for a renewal, may take."""
 
 
 class Candidate:
@@ -89,7 +92,7 @@ def entry(candidate: Candidate, keeper: LeaseKeeper):
 async def test_a_lease_is_taken_renewed_and_seen_by_others(nats_server, namespace):
     """A wanted lease is taken under a term that is the position of its write, and renewals leave the term as it is."""
     async with candidates(nats_server.url, namespace, 2) as (one, other):
-        keeper = one.keeper("one", ttl_s=1)
+        keeper = one.keeper("one", ttl_s=3)
         keeper.want()
         await until(lambda: keeper.valid)
         term = keeper.term
@@ -104,9 +107,9 @@ async def test_a_lease_is_taken_renewed_and_seen_by_others(nats_server, namespac
 
 
 async def test_only_one_of_many_holds_it_and_a_release_hands_over(nats_server, namespace):
-    """Of five candidates one holds the lease, and when it lets go, another has it within a fraction of the time to live."""
+    """Of five candidates one holds the lease, and when it lets go, another has it long before its time to live is over."""
     async with candidates(nats_server.url, namespace, 5) as all_:
-        keepers = [candidate.keeper(f"c{number}", ttl_s=10) for number, candidate in enumerate(all_)]
+        keepers = [candidate.keeper(f"c{number}", ttl_s=TTL_S) for number, candidate in enumerate(all_)]
         for keeper in keepers:
             keeper.want()
         terms = []
@@ -114,42 +117,40 @@ async def test_only_one_of_many_holds_it_and_a_release_hands_over(nats_server, n
             await until(lambda: sum(keeper.valid for keeper in keepers) == 1)
             holder = next(keeper for keeper in keepers if keeper.valid)
             terms.append(holder.term)
-            began = time.monotonic()
             await holder.release(asyncio.get_running_loop().time() + TIMEOUT_S)
             assert not holder.valid
             await until(
-                lambda holder=holder: any(keeper.valid for keeper in keepers) or all(not k._lease.wanted for k in keepers)
+                lambda: any(keeper.valid for keeper in keepers) or all(not keeper._lease.wanted for keeper in keepers),
+                limit_s=SOON_S,
             )
-            assert time.monotonic() - began < 5
         assert terms == sorted(set(terms))
 
 
 async def test_a_dead_holders_lease_passes_on_when_it_expires(nats_server, namespace):
-    """A holder that is gone without a word loses the lease by its time to live, and the next term begins right after that."""
+    """A holder that is gone without a word loses the lease by its time to live, and the next term begins after that."""
     async with candidates(nats_server.url, namespace, 2) as (dead, heir):
-        first, second = dead.keeper("dead", ttl_s=1), heir.keeper("heir", ttl_s=1)
+        first, second = dead.keeper("dead", ttl_s=2), heir.keeper("heir", ttl_s=2)
         first.want()
         await until(lambda: first.valid)
         second.want()
-        term = first.term
-        began = time.monotonic()  # before it goes: that may take as long as the machine likes
+        term, held_until = first.term, first._lease.deadline
+        began = []
+        second._on_held = lambda _: began.append(boot_time())
         await dead.aclose()
         await until(lambda: second.valid)
         assert second.term > term
-        assert 0.5 < time.monotonic() - began < 4
+        assert began[0] >= held_until
 
 
 async def test_the_same_name_takes_over_at_once_and_the_former_process_stops(nats_server, namespace):
     """Who may take over does so without waiting; the one who held it loses it, is told by whom, and bids no more."""
     async with candidates(nats_server.url, namespace, 2) as (old, new):
-        first = old.keeper("node", ttl_s=60, take_over=True)
+        first = old.keeper("node", ttl_s=TTL_S, take_over=True)
         first.want()
         await until(lambda: first.valid)
-        second = new.keeper("node", ttl_s=60, take_over=True)
-        began = time.monotonic()
+        second = new.keeper("node", ttl_s=TTL_S, take_over=True)
         second.want()
-        await until(lambda: second.valid)
-        assert time.monotonic() - began < 20
+        await until(lambda: second.valid, limit_s=SOON_S)
         await until(lambda: first.replaced)
         assert not first.valid
         assert not second.replaced
@@ -159,18 +160,22 @@ async def test_the_same_name_takes_over_at_once_and_the_former_process_stops(nat
 async def test_a_change_goes_out_at_once(nats_server, namespace):
     """What the body tells reaches others long before the next renewal would be due."""
     async with candidates(nats_server.url, namespace, 2) as (one, other):
-        keeper = one.keeper("one", ttl_s=60)
+        keeper = one.keeper("one", ttl_s=TTL_S)
         keeper.want()
         await until(lambda: keeper.valid)
         keeper.update({"state": "draining"})
-        await until(lambda: entry(other, keeper) and LeaseBody.decode(entry(other, keeper).body).data == {"state": "draining"})
+        await until(
+            lambda: entry(other, keeper) and LeaseBody.decode(entry(other, keeper).body).data == {"state": "draining"},
+            limit_s=SOON_S,
+        )
         assert keeper.term == one.held[0]
 
 
 async def test_a_server_that_restarts_moves_no_lease(fresh_nats_server, namespace):
     """After an outage longer than the time to live the former holder has the lease again, under a new term."""
     async with candidates(fresh_nats_server.url, namespace, 3) as all_:
-        keepers = [candidate.keeper(f"c{number}", ttl_s=2) for number, candidate in enumerate(all_)]
+        # Whoever waits gives the former holder a third of his own time to live, so that a busy machine makes no difference.
+        keepers = [candidate.keeper(f"c{number}", ttl_s=TTL_S if number else 1) for number, candidate in enumerate(all_)]
         keepers[0].want()
         await until(lambda: keepers[0].valid)
         for keeper in keepers:
@@ -181,8 +186,8 @@ async def test_a_server_that_restarts_moves_no_lease(fresh_nats_server, namespac
         await until(lambda: all(candidate.watch.unbroken_since is None for candidate in all_))
         await fresh_nats_server.restart()
         await until(lambda: any(keeper.valid for keeper in keepers))
-        assert [keeper.valid for keeper in keepers] == [True, False, False]
-        assert keepers[0].term > term
+        assert [keeper.valid for keeper in keepers[1:]] == [False, False]
+        await until(lambda: keepers[0].term > term)
 
 
 async def test_a_watch_begins_anew_when_its_consumer_is_gone(nats_server, namespace):
@@ -254,7 +259,7 @@ async def test_a_watch_that_stands_still_is_noticed(nats_server, namespace):
         await until(lambda: one.watch.unbroken_since is not None and one.watch._consumer is not consumer)
         since, others = one.watch.unbroken_since, other.watch.unbroken_since
         for candidate in (one, other):
-            candidate.keeper("x", group=str(id(candidate)), ttl_s=3).want()
+            candidate.keeper("x", group=str(id(candidate)), ttl_s=60).want()
         await until(lambda: one.watch.unbroken_since not in (None, since))
         assert all(keeper.valid for candidate in (one, other) for keeper in candidate.keepers)
         assert other.watch.unbroken_since == others
@@ -286,10 +291,9 @@ async def test_a_watch_that_is_closed_as_an_answer_comes_ends(nats_server, names
 
 def test_the_clock_of_leases_goes_on_while_the_machine_sleeps():
     """It is the clock that counts suspended time, where the system has one, and it never goes back."""
-    times = [boot_time() for _ in range(1_000)]
+    clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else boot_time
+    times = [clock(), *(boot_time() for _ in range(1_000)), clock()]
     assert times == sorted(times)
-    if sys.platform == "linux":
-        assert time.clock_gettime(time.CLOCK_BOOTTIME) - times[-1] < 5
 
 
 async def test_an_error_that_nobody_expected_ends_no_keeper(nats_server, namespace, monkeypatch, caplog):
@@ -323,7 +327,7 @@ async def test_who_fails_to_hear_of_a_lease_ends_no_keeper(nats_server, namespac
             told.append(what)
             raise ValueError("deaf")
 
-        keeper = one.keeper("a", ttl_s=1)
+        keeper = one.keeper("a", ttl_s=3)
         keeper._on_held = keeper._on_lost = hear
         keeper.want()
         await until(lambda: keeper.valid)

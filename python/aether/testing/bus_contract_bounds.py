@@ -21,7 +21,7 @@ __all__ = ["BoundsContract"]
 
 async def arrived(subscription: Subscription, count: int) -> None:
     """Wait until so many events have reached it, whatever became of them."""
-    await until(lambda: sum(subscription.stats()[:3]) == count)
+    await until(lambda: sum(subscription.stats()[:3]) == count, subscription.stats)
 
 
 async def gap(source: AsyncIterator[object]) -> int:

@@ -51,8 +51,7 @@ class HandlersContract(BusCase):
         async def handler(event: Event) -> None:
             assert event.actor_id not in running
             running.add(event.actor_id)
-            async with asyncio.timeout(20):
-                await barrier.wait()
+            await soon(barrier.wait())
             found[event.actor_id].append(event.version)
             running.discard(event.actor_id)
 
@@ -74,8 +73,7 @@ class HandlersContract(BusCase):
             most = max(most, running)
             if most == concurrency:
                 all_run.set()
-            async with asyncio.timeout(20):
-                await all_run.wait()
+            await soon(all_run.wait())
             await asyncio.sleep(0)  # one more that may not run would now
             seen.append(event)
             running -= 1

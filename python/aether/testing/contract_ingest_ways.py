@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IngestWaysContract"]
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 async def read(outcomes: AsyncIterator[IngestOutcome]) -> list[IngestOutcome]:
