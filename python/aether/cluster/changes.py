@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -110,23 +111,33 @@ class Changes:
     def __init__(self) -> None:
         # A reader who was dropped is not written to.
         self._feeds: weakref.WeakSet[ChangeFeed] = weakref.WeakSet()
+        # Blocking callers make feeds in threads of their own, and no set may grow while it is walked through. It is held for
+        # that alone, and may be had again by who has it: the garbage collector, which runs anybody's code, may run within.
+        self._lock = threading.RLock()
         self._is_over = False
 
     def feed(self) -> ChangeFeed:
-        """Return a new feed."""
+        """Return a new feed; any thread may ask."""
         feed = ChangeFeed()
-        if self._is_over:
+        with self._lock:
+            self._feeds.add(feed)
+            is_over = self._is_over
+        if is_over:
             feed.end()
-        self._feeds.add(feed)
         return feed
 
     def put(self, change: ClusterChange) -> None:
         """Tell every reader."""
-        for feed in [*self._feeds]:
+        for feed in self._all():
             feed.put(change)
 
     def end(self) -> None:
         """End all feeds, and those that are made later."""
-        self._is_over = True
-        for feed in [*self._feeds]:
+        with self._lock:
+            self._is_over = True
+        for feed in self._all():
             feed.end()
+
+    def _all(self) -> list[ChangeFeed]:
+        with self._lock:
+            return [*self._feeds]

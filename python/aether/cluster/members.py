@@ -162,8 +162,9 @@ class Members:
         return len(self.present) >= MEMBERS_MAX
 
     def by_name(self) -> dict[str, Member]:
-        """Return who is there."""
-        return {name: present.member for name, present in self.present.items()}
+        """Return who is there; any thread may ask."""
+        # A dict is copied in one go, and changes while it is walked through where another thread has the loop.
+        return {name: present.member for name, present in self.present.copy().items()}
 
     def see(self, member: Member) -> Member | None:
         """Take it that a member is there; return who was there under that name before.
