@@ -57,6 +57,12 @@ FAILURE_LENGTH_MAX = 2_000
 """How much of what a handler raised is told."""
 
 
+def _check_verb(verb: str) -> None:
+    """Refuse what is no verb, before it is part of a subject: a space or a line feed there would break the protocol."""
+    if not _VERB.fullmatch(verb):
+        raise ValueError(f"a verb is 1 to 32 characters of a-z and -, not {verb!a}")
+
+
 def failure_frame(error: Exception) -> bytes:
     """Return the answer that says what was raised; of many words the first."""
     return FAILURE + f"{type(error).__name__}: {error}"[:FAILURE_LENGTH_MAX].encode(errors="replace")
@@ -110,9 +116,9 @@ class NodeCalls:
 
         Raises:
             AetherError: somebody does already.
+            ValueError: that is no verb.
         """
-        if not _VERB.fullmatch(verb):
-            raise ValueError(f"a verb is 1 to 32 characters of a-z and -, not {verb!a}")
+        _check_verb(verb)
         if verb in self._handlers:
             raise AetherError(f"this node handles {verb!r} already; one handler serves a verb")
         self._handlers[verb] = handler
@@ -216,7 +222,9 @@ class NodeCalls:
             UnansweredError: sent, and no answer came: it may have had its effect.
             RequestFailedError: the handler raised.
             ServerUnavailableError: no server answers by the deadline.
+            ValueError: that is no verb.
         """
+        _check_verb(verb)
         transport = await self._connection.ready(deadline)
         try:
             reply = await transport.request(node_subject(self._namespace, node_id, verb), body, deadline)

@@ -327,6 +327,8 @@ class ClusterNode:
         """
         limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
         membership = self._parts.membership
+        if self._state != "open":
+            raise AetherError(f"{self!r} is not open")  # one that is entered later must not give its shards away at once
         membership.drain()
         try:
             await self._until(membership.is_drained, limit_s, f"giving away the shards of {self.node_id!r}")
