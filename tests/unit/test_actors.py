@@ -279,6 +279,8 @@ def test_a_state_that_cannot_be_stored_gets_no_snapshot(caplog):
         {"aether-actor": 1, "state": 1, "remembered": 1000, "commands": [["c"]]},
         {"aether-actor": 1, "state": 1, "remembered": "x", "commands": []},
         {"aether-actor": 1, "state": 1, "remembered": 2, "commands": [["c", 1], ["d", 2]]},
+        {"aether-actor": 1, "state": 1, "remembered": 1000, "commands": [["c", -1]]},
+        {"aether-actor": 1, "state": 1, "remembered": 1000, "commands": [["c", 3]]},
     ],
 )
 def test_a_snapshot_that_does_not_fit_is_refused(state):

@@ -256,6 +256,8 @@ class Actor:
             raise UnfitSnapshotError("it is none that an actor host of this version took")
         try:
             commands = {str(command_id): int(version) for command_id, version in held["commands"]}
+            if not all(0 < version <= snapshot.version for version in commands.values()):
+                raise ValueError("it remembers commands of versions that it cannot hold")
             too_few = len(commands) >= int(held["remembered"]) < self._remembered_max
             state = self._decoded(held["state"])
         except OF_ITS_CODE as error:
