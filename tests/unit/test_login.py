@@ -152,6 +152,13 @@ def test_options_beside_a_borrowed_client_are_refused() -> None:
         JetStreamEventStore(Client(), options=ConnectOptions(token="t"))
 
 
+@pytest.mark.parametrize("target", ["nats://127.0.0.1:1", "embedded:./data", Client()])
+def test_what_are_no_options_is_refused(target: str | Client) -> None:
+    """Options of another type are a TypeError that says which is needed."""
+    with pytest.raises(TypeError, match="must be a ConnectOptions, not dict"):
+        JetStreamEventStore(target, options={"token": "t"})  # type: ignore[arg-type]
+
+
 def test_what_is_not_installed_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its package a key, or a WebSocket URL, is `MissingExtraError` with the line to type, before connecting."""
     monkeypatch.setitem(sys.modules, "nkeys", None)

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from aether.errors import AetherError, ServerUnavailableError, UnsupportedServerError
 from aether.nats.carrier import Carrier
+from aether.nats.connect_options import ConnectOptions
 from aether.nats.control import HopelessError
 from aether.nats.dialing import (
     Callbacks,
@@ -31,7 +32,6 @@ from aether.nats.server import EmbeddedServer, parse_embedded_url
 from aether.nats.urls import parse_urls, redacted
 
 if TYPE_CHECKING:
-    from aether.nats.connect_options import ConnectOptions
     from aether.nats.transport import Transport
 
 __all__ = ["Connection"]
@@ -62,6 +62,8 @@ class Connection:
     def __init__(self, target: str | Client, timeout_s: float, options: ConnectOptions | None = None) -> None:
         if not isinstance(target, str | Client):
             raise TypeError(f"a URL or a connected nats-py client is needed, not {type(target).__name__}")
+        if not isinstance(options, ConnectOptions | None):
+            raise TypeError(f"options must be a ConnectOptions, not {type(options).__name__}")
         self._embedded_dir = parse_embedded_url(target) if isinstance(target, str) else None
         if options is not None and isinstance(target, Client):
             raise ValueError("options are for a URL; a borrowed client has logged in already, with options of its own")
