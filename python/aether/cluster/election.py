@@ -2,8 +2,8 @@
 
 Nobody else can lead at the same time, as far as clocks go: a leader counts its time from before it asked, gives away a tenth of
 it, and looks at the clock whenever it is asked whether it leads. What must hold whatever the clocks say needs the term's number:
-it only grows, unless somebody deletes the coordination stream while no candidate is there, so whoever takes orders from a leader
-can refuse those of an older term (a fencing token).
+it only grows, unless somebody deletes the coordination stream and a newcomer makes it anew before those who know the last number
+make it again, a moment later. So whoever takes orders from a leader can refuse those of an older term (a fencing token).
 """
 
 from __future__ import annotations
