@@ -15,7 +15,7 @@ from aether import Event, SubscriptionLaggedError
 if TYPE_CHECKING:
     from aether import NATSEventBus
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 Heard = list[tuple[str, int]]
 
@@ -127,12 +127,17 @@ async def settled(bus: NATSEventBus) -> None:
     await bus.flush()
 
 
-async def work(accounts: Accounts, *, tasks: int, seconds: float) -> list[str]:
-    """Let so many tasks do it all at random for a while; return what does not add up."""
+async def work(accounts: Accounts, *, tasks: int, seconds: float, opened: int = 0) -> list[str]:
+    """Let so many tasks do it all at random for a while, and until so many subscriptions were opened and some missed events.
+
+    Returns what does not add up; then it ends at once.
+    """
     stop_at = asyncio.get_running_loop().time() + seconds
 
     async def one(number: int) -> None:
-        while asyncio.get_running_loop().time() < stop_at and not accounts.wrong:
+        while not accounts.wrong and (
+            asyncio.get_running_loop().time() < stop_at or (opened and (accounts.opened <= opened or not accounts.missed))
+        ):
             what = accounts.dice.choice([accounts.short, accounts.short, accounts.grouped, accounts.broad])
             await what(f"p-{number}")
 

@@ -45,9 +45,10 @@ async def act(term: Leadership, block_s: float, stop: asyncio.Event) -> None:
 async def work(url: str, namespace: str, name: str, *numbers: str) -> None:
     """Lead again and again until SIGTERM; `numbers` are TTL, REPLICAS and BLOCK_S."""
     ttl, replicas, block_s = map(float, numbers)
-    stop = asyncio.Event()
+    stop, leads = asyncio.Event(), False
 
     async def candidate() -> None:
+        nonlocal leads
         async with LeaderElection(
             url, group="group", namespace=namespace, candidate=name, ttl=ttl, replicas=int(replicas), timeout_s=20
         ) as election:
@@ -55,16 +56,19 @@ async def work(url: str, namespace: str, name: str, *numbers: str) -> None:
             block = block_s
             while not stop.is_set():
                 async with election.leadership() as term:
+                    leads = True
                     say("leads", term.number)
                     await act(term, block, stop)
                     block = 0.0
+                leads = False
                 say("left", term.number)
 
     task = asyncio.create_task(candidate())
 
     def end() -> None:
         stop.set()
-        asyncio.get_running_loop().call_later(0.5, task.cancel)  # where it only waits
+        if not leads:
+            task.cancel()  # it only waits
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     await asyncio.wait([task])

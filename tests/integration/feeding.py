@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from aether import ConnectOptions, EmbeddedServer
     from aether.nats.transport import Feed, Transport
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 KINDS = ("lane", "borrowed", "websocket")
 """Of connections."""
 
-DUE_S = 30.0
+DUE_S = 60.0
 """What must happen at all may take this long, on a machine that others use too."""
 
 
@@ -60,7 +60,7 @@ class Listener:
             taken += some
         return taken
 
-    async def heard(self, count: int, within_s: float = 30.0) -> list[Event]:
+    async def heard(self, count: int, within_s: float = DUE_S) -> list[Event]:
         """Take `count` events, or as many as come within a while."""
         taken: list[Event] = []
         try:
@@ -123,7 +123,7 @@ async def transport_to(url: str, kind: str = "lane", options: ConnectOptions | N
 
 def subscriptions(server: EmbeddedServer, beginning: str) -> list[str]:
     """What clients of this server are subscribed to, as far as it begins so."""
-    with urllib.request.urlopen(f"{server.monitoring_url}/connz?subs=1", timeout=5) as answer:
+    with urllib.request.urlopen(f"{server.monitoring_url}/connz?subs=1", timeout=60) as answer:
         told = json.load(answer)
     subjects = [subject for client in told["connections"] for subject in client.get("subscriptions_list", [])]
     return [subject for subject in subjects if subject.startswith(beginning)]

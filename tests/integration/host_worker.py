@@ -26,7 +26,7 @@ async def main() -> None:
         sys.stdout.flush()
         await over.wait()
         loop.remove_reader(sys.stdin.fileno())
-        await node.drain(timeout_s=20)
+        await node.drain(timeout_s=60)
 
 
 asyncio.run(main())

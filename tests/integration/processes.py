@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 PROGRAM = """
 import asyncio, contextlib, json, os, signal, subprocess, sys

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FAST_S = 15.0
+FAST_S = 60.0
 SECRET, WRONG = "s3cret-by-bcrypt", "not-the-s3cret"
 BCRYPT = "$2a$04$abcdefghijklmnopqrstuusLaU11qbG8t9nY/HS1uzPh/lEBipjau"
 """Of SECRET, at the lowest cost."""
@@ -139,7 +139,7 @@ async def test_who_is_unknown_is_refused_fast_and_nothing_is_shown(
     with running_server(way.settings) as server:
         url = server.url.replace("//", f"//{way.url(WRONG)}")
         options = ConnectOptions(**given) if given else None
-        store = JetStreamEventStore(url, options=options, timeout_s=60)
+        store = JetStreamEventStore(url, options=options, timeout_s=200)
         async with asyncio.timeout(FAST_S):
             with pytest.raises(AccessDeniedError, match="credentials") as caught:
                 await store.append("a", NewEvent("t"))
@@ -186,7 +186,7 @@ async def test_a_credentials_file_that_is_gone_is_named_and_back_again_used(tmp_
     """Without its file a lost connection is `AccessDeniedError` that names the file; with it the same store goes on."""
     file = written(tmp_path, "me.creds", OPERATOR.credentials(USER))
     with running_server(OPERATOR.settings) as server:
-        async with JetStreamEventStore(server.url, options=ConnectOptions(user_credentials=file), timeout_s=60) as store:
+        async with JetStreamEventStore(server.url, options=ConnectOptions(user_credentials=file), timeout_s=200) as store:
             await store.append("a", NewEvent("t"))
             file.rename(tmp_path / "away")
             await server.restart()
@@ -202,7 +202,7 @@ async def test_a_user_who_expires_is_refused() -> None:
     """A JWT that is revoked while the store is open makes calls `AccessDeniedError`."""
     options = ConnectOptions(user_credentials=RawCredentials(OPERATOR.credentials(USER)))
     with running_server(OPERATOR.settings) as server:
-        async with JetStreamEventStore(server.url, options=options, timeout_s=30) as store:
+        async with JetStreamEventStore(server.url, options=options, timeout_s=200) as store:
             await store.append("a", NewEvent("t"))
             reload(server, OPERATOR.without(USER))
             async with asyncio.timeout(FAST_S):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults.stopping import stopped
-from faults.waiting import until
+from faults.waiting import LIMIT_S, hurried_bus, until
 from listening import counted, hear, out_of_order, wrong_in
 
 from aether import Event, NATSEventBus, ServersUnreachableError, SubscriptionInterruptedError
@@ -59,7 +59,7 @@ async def heard_by_each_end(subscription: Any, publishers: list[NATSEventBus], r
             await asyncio.sleep(0.001)
 
     heard: list[tuple[str, int]] = []
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
         for number in range(len(publishers)):
             group.create_task(end(number))
         while len(ended) < len(publishers):
@@ -103,7 +103,7 @@ async def test_the_death_of_a_node_is_told_once_and_the_others_go_on(nats_cluste
         await other.publish_many(counted("p", 1, 10))
         assert wrong_in(await hear(subscription, 10)) == []
         await nats_cluster.kill(2)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             with pytest.raises(SubscriptionInterruptedError):
                 await anext(subscription)
         await other.publish_many(counted("p", 11, 100))
@@ -133,10 +133,10 @@ async def heard_whatever_is_told(subscription, count: int) -> list[tuple[str, in
 async def test_a_node_that_cannot_be_reached_is_named(nats_cluster: NatsCluster, namespace: str) -> None:
     """A node that INFO names and that does not answer by the deadline is named; `ready="server"` settles for less."""
     frozen = nats_cluster.servers[2]
-    async with NATSEventBus(nats_cluster.urls[0], namespace=namespace, timeout_s=1.5) as bus:
+    async with NATSEventBus(nats_cluster.urls[0], namespace=namespace) as bus:
         await bus.flush()
         async with stopped(frozen.pid):
-            with pytest.raises(ServersUnreachableError, match=r'ready="server"') as told:
+            with hurried_bus(bus, 1.5), pytest.raises(ServersUnreachableError, match=r'ready="server"') as told:
                 await bus.subscribe()
             assert [url.rpartition(":")[2] for url in told.value.servers] == [str(frozen.port)]
             async with NATSEventBus(nats_cluster.urls[0], namespace=namespace, ready="server") as modest:
@@ -149,20 +149,21 @@ async def test_a_frozen_node_does_not_silence_the_others(
     """Subscribers go on without a node that does not answer, are told so, and again when it is back; then it is heard too."""
     frozen, urls = nats_cluster.servers[2], nats_cluster.urls
     async with (
-        NATSEventBus(urls[0], namespace=namespace, timeout_s=1.5) as ours,
+        NATSEventBus(urls[0], namespace=namespace) as ours,
         NATSEventBus(urls[1], namespace=namespace) as other,
         NATSEventBus(urls[2], namespace=namespace) as third,
         await ours.subscribe() as subscription,
     ):
         await third.flush()
         async with stopped(frozen.pid):
-            without = await told_about(subscription, str(frozen.port), "until another")
+            with hurried_bus(ours, 1.5):
+                without = await told_about(subscription, str(frozen.port), "until another")
             assert subscription.ready == "server"
             assert subscription.is_live
             assert str(frozen.port) in caplog.text
             await other.publish_many(counted("p", 1, 10))
             assert wrong_in(await hear(subscription, 10)) == []
-            with pytest.raises(ServersUnreachableError):
+            with hurried_bus(ours, 1.5), pytest.raises(ServersUnreachableError):
                 await ours.subscribe(actor_id="new")
         back = await told_about(subscription, str(frozen.port), "heard again, or")
         assert subscription.ready == "cluster"
@@ -175,14 +176,15 @@ async def test_while_one_node_is_frozen_the_loss_of_another_is_told(nats_cluster
     """Subscribers that go on without a frozen node are told when yet another one is lost, and hear it when it is back."""
     frozen, urls = nats_cluster.servers[2], nats_cluster.urls
     async with (
-        NATSEventBus(urls[0], namespace=namespace, timeout_s=1.5) as ours,
+        NATSEventBus(urls[0], namespace=namespace) as ours,
         await ours.subscribe() as subscription,
     ):
         async with stopped(frozen.pid):
-            await told_about(subscription, str(frozen.port), "until another")
-            lost = nats_cluster.servers[1].port
-            await nats_cluster.kill(1)
-            await told_about(subscription, str(lost))
+            with hurried_bus(ours, 1.5):
+                await told_about(subscription, str(frozen.port), "until another")
+                lost = nats_cluster.servers[1].port
+                await nats_cluster.kill(1)
+                await told_about(subscription, str(lost))
         await nats_cluster.restart(1)
         await told_about(subscription, "heard again, or")
         await until(lambda: subscription.is_live and subscription.ready == "cluster")
@@ -193,7 +195,7 @@ async def test_while_one_node_is_frozen_the_loss_of_another_is_told(nats_cluster
 
 async def told_about(subscription: Any, *words: str) -> str:
     """Read on until an interruption is told whose reason has these words; return the reason."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_S):
         while True:
             try:
                 await anext(subscription)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nats
 import pytest
 from faults.tap import Tap
-from faults.waiting import until
+from faults.waiting import hurried_bus, until
 from listening import Heard, counted, end, hear, judge, listen, wrong_in
 
 from aether import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aether import EmbeddedServer
 
-TOLD_S = 20.0
+TOLD_S = 60.0
 
 
 async def told(subscription: Any) -> SubscriptionInterruptedError:
@@ -148,11 +148,11 @@ async def test_publishing_while_no_server_is_there_waits_and_then_says_so(
     fresh_nats_server: EmbeddedServer, namespace: str
 ) -> None:
     """Without a server `publish` waits until one is back, or until its deadline, and nothing of it counts as sent."""
-    async with NATSEventBus(fresh_nats_server.url, namespace=namespace, timeout_s=1) as bus:
+    async with NATSEventBus(fresh_nats_server.url, namespace=namespace) as bus:
         await bus.flush()
         await fresh_nats_server.kill()
         await until(lambda: not bus._connection.is_up())
-        with pytest.raises(ServerUnavailableError):
+        with hurried_bus(bus, 1.0), pytest.raises(ServerUnavailableError):
             await bus.publish(Event("p", "t", 1))
         await fresh_nats_server.restart()
         await bus.publish(Event("p", "t", 2))
@@ -274,7 +274,7 @@ async def test_a_restart_is_told_over_websocket(namespace: str) -> None:
 async def test_a_borrowed_client_that_is_closed_ends_the_subscriptions(nats_server: EmbeddedServer, namespace: str) -> None:
     """When the owner closes a borrowed client, subscriptions end with an error that says so."""
     client = await nats.connect(nats_server.url)
-    async with NATSEventBus(client, namespace=namespace, timeout_s=1) as bus:
+    async with NATSEventBus(client, namespace=namespace) as bus:
         subscription = await bus.subscribe()
         await client.close()
         async with asyncio.timeout(TOLD_S):

@@ -34,7 +34,7 @@ async def test_namespaces_that_begin_alike_see_nothing_of_each_other(nats_server
             assert [event.id async for event in until_end(subscription)] == [event.id for event in sent[bus]]
         heard: dict[str, list[object]] = {shop: [], shop_eu: []}
         ends = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for name, event in in_all.namespaced():
                 if name not in heard:
                     continue  # other tests' events
@@ -47,7 +47,7 @@ async def test_namespaces_that_begin_alike_see_nothing_of_each_other(nats_server
 
 async def until_end(subscription):
     """Yield events up to the last one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in subscription:
             if event.event_type == "End":
                 break
@@ -99,7 +99,7 @@ async def test_what_is_no_event_of_its_subject_is_told_and_passed(nats_server: E
         await client.publish(subject, body)
         await RoundTrips(client).begin()  # a single flush of nats-py may overtake what was published
         await bus.publish(Event("a", "t", 2))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(CorruptEventError) as error:
                 await anext(subscription)
             assert error.value.stream == subject

@@ -82,7 +82,7 @@ async def repeat(ours: NATSEventBus, other: NATSEventBus, times: int) -> list[in
 
 async def up_to(subscription, last: int):
     """Yield events up to the one with this version."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in subscription:
             yield event
             if event.version == last:
@@ -106,7 +106,7 @@ async def test_the_checker_finds_a_bus_that_is_not_ready(
     monkeypatch.setattr(ours._feeds, "_prove", believe)
     assert isinstance(ours._feeds, Feeds)
     lost: list[int] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not lost:
             lost = await repeat(ours, other, 20)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults.tap import Tap
-from faults.waiting import until
+from faults.waiting import hurried_bus, until
 from listening import counted, hear, wrong_in
 
 from aether import AetherError, Event, NATSEventBus, SubscriptionInterruptedError
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from aether import EmbeddedServer
     from aether.bus.channels import Channel
 
-FAST_S = 15.0
-"""At once, on a machine that others use too; what must not be waited for takes 30 s."""
+FAST_S = 60.0
+"""At once, on a machine that others use too; what must not be waited for takes minutes."""
 
 
 async def test_equal_subscriptions_share_one_on_the_server(nats_server: EmbeddedServer, namespace: str) -> None:
@@ -106,16 +106,15 @@ async def test_a_thousand_subscriptions_are_back_after_a_restart(fresh_nats_serv
         many = await asyncio.gather(*(ours.subscribe(actor_id=f"p-{number}") for number in range(1_000)))
         await fresh_nats_server.kill()
         await fresh_nats_server.restart()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(FAST_S):
             for subscription in many:
                 with pytest.raises(SubscriptionInterruptedError):
                     await anext(subscription)
         await other.publish_many([Event(f"p-{number}", "t", 7) for number in range(1_000)])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(FAST_S):
             assert [(await anext(subscription)).version for subscription in many] == [7] * 1_000
-        began = asyncio.get_running_loop().time()
-        await ours.aclose()
-        assert asyncio.get_running_loop().time() - began < FAST_S
+        async with asyncio.timeout(FAST_S):
+            await ours.aclose()
 
 
 @pytest.fixture
@@ -136,11 +135,11 @@ async def test_a_bus_closed_with_everything_in_flight_ends_fast_and_leaves_nothi
     before = asyncio.all_tasks()
     for _ in range(3):
         async with Tap(nats_server.url) as tap:
-            bus = NATSEventBus(tap.url, namespace=namespace, timeout_s=1)
+            bus = NATSEventBus(tap.url, namespace=namespace)
             work = await in_flight(bus, tap)
-            began = loop.time()
-            with_error = await asyncio.gather(bus.aclose(), return_exceptions=True)
-            assert loop.time() - began < FAST_S
+            with hurried_bus(bus, 1.0):
+                async with asyncio.timeout(FAST_S):
+                    with_error = await asyncio.gather(bus.aclose(), return_exceptions=True)
             assert isinstance(with_error[0], AetherError | None)
             _, running = await asyncio.wait(work, timeout=FAST_S)
             assert not running, running
@@ -185,7 +184,7 @@ async def in_flight(bus: NATSEventBus, tap: Tap) -> list[asyncio.Task[Any]]:
     work.append(asyncio.create_task(publish()))
     await until(lambda: readers[0].stats().delivered > 1_000)
     tap.lane.plan.mute = True
-    work += [asyncio.create_task(bus.request(Event("p", "t", 1), timeout=30)) for _ in range(10)]
+    work += [asyncio.create_task(bus.request(Event("p", "t", 1), timeout=300)) for _ in range(10)]
     work += [asyncio.create_task(bus.subscribe(actor_id=f"new-{number % 2}")) for number in range(4)]
     work += [asyncio.create_task(bus.flush()) for _ in range(3)]
     await asyncio.sleep(0)

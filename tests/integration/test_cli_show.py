@@ -105,12 +105,12 @@ async def test_repair_of_a_cluster_is_done_by_the_owner(nats_server: EmbeddedSer
     """Any node's actor is repaired while the nodes run, no shard changes its owner, and it works with no node there."""
     target = ("--url", nats_server.url, "--namespace", namespace)
     async with (
-        ClusterNode.join(nats_server.url, namespace=namespace, node_id="n", timeout_s=20) as one,
-        ClusterNode.join(nats_server.url, namespace=namespace, node_id="m", timeout_s=20) as two,
+        ClusterNode.join(nats_server.url, namespace=namespace, node_id="n", ttl=60, timeout_s=20) as one,
+        ClusterNode.join(nats_server.url, namespace=namespace, node_id="m", ttl=60, timeout_s=20) as two,
         stock_client(nats_server.url) as client,
     ):
-        await one.settled(timeout_s=20)
-        await two.settled(timeout_s=20)
+        await one.settled(timeout_s=60)
+        await two.settled(timeout_s=60)
         for node in (one, two):
             actor = next(name for name in map("a{}".format, range(10_000)) if node.epoch_of(name) is not None)
             epoch = node.epoch_of(actor)

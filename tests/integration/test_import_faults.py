@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command_line import aether, running, stock_dump
 from faults.proxy import Proxy, every_nth, is_ack
-from faults.waiting import until
+from faults.waiting import LIMIT_S, hurried, until
 from importing import ACTORS, Input, count_messages, until_more
 
 from aether import AetherError, Event, JetStreamEventStore
@@ -141,7 +141,7 @@ async def test_a_failing_import_says_up_to_which_line_all_is_settled(
     reading, writing = os.pipe()
     async with (
         Proxy(nats_server.url) as proxy,
-        JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=1.5) as store,
+        JetStreamEventStore(proxy.url, namespace=namespace) as store,
     ):
         importer = Importer(store, commit_bytes_max=(await store.info()).commit_bytes_max)
         lines = given.path.read_bytes().splitlines(keepends=True)
@@ -152,8 +152,8 @@ async def test_a_failing_import_says_up_to_which_line_all_is_settled(
             assert importer.report.settled_line == 200
             proxy.silent = True
             os.write(writing, b"".join(lines[200:500]))
-            with pytest.raises(AetherError):
-                await asyncio.wait_for(work, 20)
+            with hurried(store, 1.5), pytest.raises(AetherError):
+                await asyncio.wait_for(work, LIMIT_S)
         finally:
             os.close(writing)
             os.close(reading)
@@ -178,7 +178,7 @@ async def test_a_stop_finishes_what_is_on_its_way_and_names_where_it_stands(
             os.write(writing, b"".join(given.path.read_bytes().splitlines(keepends=True)[:400]))
             await until(lambda: importer.report.read == 400)
             importer.stop()
-            report = await asyncio.wait_for(work, 20)
+            report = await asyncio.wait_for(work, LIMIT_S)
         finally:
             os.close(writing)
             os.close(reading)

@@ -161,7 +161,7 @@ async def test_closing_lets_go_of_who_puts(nats_server: EmbeddedServer, namespac
         tasks: list[asyncio.Task[None]] = []
         with pytest.raises(LookupError) if by_exception else nullcontext():
             await use()
-        done, hanging = await asyncio.wait(tasks, timeout=5)
+        done, hanging = await asyncio.wait(tasks, timeout=60)
         assert not hanging
         assert ["not open" in str(task.exception()) for task in done] == [True, True]
         stats = pipeline.stats()

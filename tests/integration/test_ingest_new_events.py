@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.dump import dump
 from faults.proxy import every_nth, is_ack, is_event
-from faults.waiting import until
+from faults.waiting import LIMIT_S, asking_again, hurried, until
 from ingesting import through_proxy, while_saving
 
 from aether import EmbeddedServer, Event, IngestError, JetStreamEventStore, NewEvent
@@ -61,9 +61,11 @@ async def complaints(urls: str | Sequence[str], namespace: str, put: list[Pair],
 async def test_new_events_are_stored_once_whatever_is_lost_or_doubled(nats_server, namespace, side, what, skip_known) -> None:
     """With acks or events lost, or events doubled, every new event is stored once, in order, without a gap."""
     put = feed(1000)
-    async with through_proxy(nats_server.url, namespace, timeout_s=4) as (proxy, store):
+    async with through_proxy(nats_server.url, namespace, timeout_s=LIMIT_S) as (proxy, store):
+        asking_again(store, 1.0)
         setattr(proxy, side, every_nth(17, what))
         async with store.ingest(skip_known=skip_known) as pipeline:
+            asking_again(pipeline, 1.0)
             for pair in put:
                 await pipeline.put(pair)
     assert await complaints(nats_server.url, namespace, put) == []
@@ -95,7 +97,7 @@ async def test_a_killed_server_doubles_no_new_event(fresh_nats_server: EmbeddedS
     """SIGKILL in mid-flight, again and again: every new event is stored once when the server is back."""
     put = feed(size.pick(5000, 50_000, 500_000))
     async with (
-        JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=20) as store,
+        JetStreamEventStore(fresh_nats_server.url, namespace="n", timeout_s=30) as store,
         store.ingest(commit_events_max=3) as pipeline,
     ):
         work = asyncio.ensure_future(pipeline.put_many(iter(put)))
@@ -128,18 +130,19 @@ async def test_a_leader_killed_doubles_no_new_event(nats_cluster: NatsCluster, n
 async def test_what_was_unknown_may_be_put_again_where_ids_are_known(nats_server, namespace) -> None:
     """Past the deadline new events are unknown or failed; all of them put again with `skip_known` are stored once."""
     put = feed(400)
-    async with through_proxy(nats_server.url, namespace, timeout_s=1.5) as (proxy, store):
+    async with through_proxy(nats_server.url, namespace) as (proxy, store):
         pipeline = store.ingest(in_flight_max=10, skip_known=True)
         outcomes = asyncio.ensure_future(_count(pipeline.outcomes()))
         async with pipeline:
             await pipeline.put_many(put[:100])
             await pipeline.flush()
             proxy.silent = True
-            async with asyncio.timeout(10):
-                await pipeline.put_many(put[100:])
-                await pipeline.flush()  # told as outcomes
-                with pytest.raises(IngestError):
-                    await pipeline.put(put[0])
+            with hurried(store, 1.5):
+                async with asyncio.timeout(LIMIT_S):
+                    await pipeline.put_many(put[100:])
+                    await pipeline.flush()  # told as outcomes
+                    with pytest.raises(IngestError):
+                        await pipeline.put(put[0])
         stats = pipeline.stats()
         assert stats.unknown > 0 < stats.failed
         assert await outcomes == {"saved": stats.saved, "unknown": stats.unknown, "failed": stats.failed}
@@ -157,12 +160,14 @@ async def _count(outcomes: AsyncIterator[IngestOutcome]) -> Counter[str]:
 async def test_renumbered_events_are_stored_once_whatever_is_lost(nats_server, namespace) -> None:
     """With conflicts renumbered and acks lost, each event is stored once, and those of one actor in their order."""
     mine = [Event(f"actor-{index % 10}", "Mine", index // 10 + 1, index) for index in range(300)]
-    async with through_proxy(nats_server.url, namespace, timeout_s=4) as (proxy, store):
+    async with through_proxy(nats_server.url, namespace, timeout_s=LIMIT_S) as (proxy, store):
+        asking_again(store, 0.5)
         for number in range(10):
             await store.save_events(Event(f"actor-{number}", "Theirs", version) for version in (1, 2, 3, 7))
         proxy.lose_from_server = every_nth(13, is_ack)
         proxy.double = every_nth(7, is_event)
         async with store.ingest(on_conflict="renumber") as pipeline:
+            asking_again(pipeline, 0.5)
             await pipeline.put_many(iter(mine))
     found = [event_id for message in await dump(nats_server.url, namespace) for event_id in message.ids]
     assert len(found) == len(set(found)) == 340
@@ -187,20 +192,21 @@ async def test_a_flush_in_another_task_takes_no_halt_from_who_puts(nats_server, 
             except IngestError:
                 told.append((name, version))
 
-    async with through_proxy(nats_server.url, namespace, timeout_s=1.5) as (proxy, store), store.ingest() as pipeline:
+    async with through_proxy(nats_server.url, namespace) as (proxy, store), store.ingest() as pipeline:
         await pipeline.put(Event("x", "Measured", 1))
         await pipeline.flush()
         proxy.silent = True
         work = [asyncio.ensure_future(produce(pipeline, name)) for name in ("a", "b")]
         for _ in work:
             await paused.acquire()
-        async with asyncio.timeout(10):
-            with pytest.raises(IngestError):
-                await pipeline.flush()
+        with hurried(store, 1.5):
+            async with asyncio.timeout(LIMIT_S):
+                with pytest.raises(IngestError):
+                    await pipeline.flush()
         proxy.silent = False
         proxy.cut()
         await pipeline.put(Event("x", "Measured", 2))  # this task knows
         go_on.set()
-        await asyncio.wait_for(asyncio.gather(*work), 10)
+        await asyncio.wait_for(asyncio.gather(*work), LIMIT_S)
         await pipeline.flush()
     assert sorted(told) == [("a", 21), ("b", 21)]

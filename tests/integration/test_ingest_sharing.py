@@ -43,7 +43,7 @@ def test_closing_lets_go_of_threads_that_put(nats_server: EmbeddedServer, namesp
         with pytest.raises(LookupError):
             use()
         for thread in threads:
-            thread.join(timeout=5)
+            thread.join(timeout=60)
     assert ["not open" in error for error in errors] == [True] * 3
     stats = pipeline.stats()
     assert (stats.put, stats.pending) == (stats.saved + stats.failed, 0)
@@ -104,7 +104,7 @@ asyncio.run(main())
 def test_after_a_fork_the_child_is_refused(nats_server: EmbeddedServer, namespace: str, in_memory: bool) -> None:
     """A forked child can neither put nor flush through its parent's pipeline, and is told why; the parent goes on."""
     command = [sys.executable, "-c", FORKING, "" if in_memory else nats_server.url, namespace]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert answer.stdout.split("\n") == ["child ['another process', 'another process', 'another process']", "parent 2", ""], (
         answer
     )
@@ -151,7 +151,7 @@ def run_workers(url: str, namespace: str) -> list[list[int]]:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    answers = [worker.communicate(timeout=60)[0] for worker in workers]
+    answers = [worker.communicate(timeout=120)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * PROCESSES
     return [[int(number) for number in answer.split()] for answer in answers]
 

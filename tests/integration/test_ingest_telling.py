@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether import EmbeddedServer
 
 THREADS = 4
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Producer(threading.Thread):
@@ -61,7 +61,7 @@ async def test_each_thread_that_put_learns_of_a_halt_once(nats_server: EmbeddedS
                 async with asyncio.timeout(WAIT_S):
                     return await asyncio.wrap_future(pool.submit(call, *given, **named))
 
-            store = await aside(sync.JetStreamEventStore, proxy.url, namespace=namespace, timeout_s=2)
+            store = await aside(sync.JetStreamEventStore, proxy.url, namespace=namespace, timeout_s=4)
             pipeline = await aside(store.ingest)
             await aside(pipeline.__enter__)
             await aside(pipeline.put, Event("x", "Measured", 1))

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 from faults.dump import crafted, dump, sealed, stock_client
 from faults.proxy import Frame, Proxy, is_ack
+from faults.waiting import hurried
 
 from aether import (
     CommitTooLargeError,
@@ -183,8 +184,9 @@ async def test_loading_through_a_snapshot_while_it_moves_equals_loading_without(
 
 async def test_a_lost_ack_of_a_snapshot_is_resolved(nats_server: EmbeddedServer, namespace: str) -> None:
     """A snapshot whose ack was lost is saved all the same; if no answer comes at all the outcome is unknown."""
-    async with Proxy(nats_server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=2) as store:
+    async with Proxy(nats_server.url) as proxy, JetStreamEventStore(proxy.url, namespace=namespace, timeout_s=60) as store:
         await store.append("a", NewEvent("t"))
+        store._snapshots._snapshots._attempt_s = 0.5
         proxy.lose_from_server = is_ack
         await store.save_snapshot(Snapshot("a", 1, "one"))
         assert proxy.lost == 1
@@ -198,7 +200,7 @@ async def test_a_lost_ack_of_a_snapshot_is_resolved(nats_server: EmbeddedServer,
             return False
 
         proxy.lose_from_client = after_a_publish
-        with pytest.raises(OutcomeUnknownError):
+        with hurried(store, 2.0), pytest.raises(OutcomeUnknownError):
             await store.save_snapshot(Snapshot("a", 1, "two"))
 
 

@@ -40,11 +40,11 @@ async def publish(server: EmbeddedServer, subject: bytes, headers: bytes, body: 
 @pytest.mark.parametrize("what", PLANTED)
 async def test_planted_headers_neither_move_nor_hide_a_message(nats_server: EmbeddedServer, namespace: str, what: str) -> None:
     """A foreign message with such headers is read where it lies, alone and among others, and found out as foreign."""
-    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=3) as store:
+    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=30) as store:
         first = await store.append("a", NewEvent("t"))
         (stored,) = await dump(nats_server.url, namespace)
         await publish(nats_server, stored.subject.encode(), PLANTED[what], b"foreign")
-        log, deadline = store._events, asyncio.get_running_loop().time() + 3
+        log, deadline = store._events, asyncio.get_running_loop().time() + 30
         (alone,) = [batch async for batch in log.at([first.position + 1], deadline, 100)]
         assert alone == [(first.position + 1, stored.subject, b"foreign")]
         among = [
@@ -58,7 +58,7 @@ async def test_planted_headers_neither_move_nor_hide_a_message(nats_server: Embe
 
 async def test_a_subject_that_is_no_utf_8_is_damage_and_not_silence(nats_server: EmbeddedServer, namespace: str) -> None:
     """A message on a subject that is no UTF-8 is a `CorruptEventError` with its position, and reading goes on behind it."""
-    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=3) as store:
+    async with JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=30) as store:
         await store.append("a", NewEvent("t"))
         await publish(nats_server, b"aether.%b.5.\xff" % namespace.encode(), b"NATS/1.0\r\n\r\n", b"foreign")
         await store.append("b", NewEvent("t"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.dump import dump
 from faults.tap import Plan, Tap, once, tapped
-from faults.waiting import in_time, until
+from faults.waiting import hurried, in_time, until
 
 from aether import (
     AccessDeniedError,
@@ -99,11 +99,11 @@ async def test_an_error_in_mid_flight_is_survived(nats_server: EmbeddedServer, n
 
 async def test_a_denied_publish_in_mid_flight_is_told_at_once(nats_server: EmbeddedServer, namespace: str) -> None:
     """A publish that the server denies is `AccessDeniedError` without waiting, and the lane stays."""
-    async with tapped(nats_server, namespace, timeout_s=60) as (tap, store):
+    async with tapped(nats_server, namespace, again_s=15.0) as (tap, store):
         lane = tap.lane
         subject = (await dump(nats_server.url, namespace))[0].subject
         lane.plan.down = instead(f"-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n".encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             with pytest.raises(AccessDeniedError, match=r"(?i)permissions violation for publish"):
                 await store.append("a", NewEvent("t"))
         assert await store.get_latest_version("a")
@@ -113,9 +113,9 @@ async def test_a_denied_publish_in_mid_flight_is_told_at_once(nats_server: Embed
 @pytest.mark.parametrize("text", REFUSED_LOGIN)
 async def test_a_login_that_is_refused_is_told_at_once(nats_server: EmbeddedServer, namespace: str, text: str) -> None:
     """A lane that the server does not let in makes calls `AccessDeniedError` at once; let in again, the same store goes on."""
-    async with tapped(nats_server, namespace, timeout_s=60) as (tap, store):
+    async with tapped(nats_server, namespace, again_s=15.0) as (tap, store):
         await relane(tap, store, lambda: planned(f"INFO {{}}\r\n-ERR '{text}'\r\n".encode()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             with pytest.raises(AccessDeniedError, match=text):
                 await store.append("a", NewEvent("t"))
         tap.plan = Plan
@@ -154,14 +154,14 @@ async def test_a_peer_that_is_no_server_or_wants_nobody_ends_calls_in_time(
 ) -> None:
     """With lanes that greet so for ever, a call is `ServerUnavailableError` by its deadline; greeted well, the store goes on."""
     timeout_s = 0.3
-    async with tapped(nats_server, namespace, timeout_s) as (tap, store):
+    async with tapped(nats_server, namespace) as (tap, store):
         await relane(tap, store, lambda: planned(GREETINGS[what]))
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: store.append("a", NewEvent("t")),
             lambda: store.get_events("a"),
         ]
         for call in calls:
-            with pytest.raises(ServerUnavailableError):
+            with hurried(store, timeout_s), pytest.raises(ServerUnavailableError):
                 await in_time(call(), timeout_s)
         tap.plan = Plan
         assert (await store.append("a", NewEvent("t"))).version == 2
@@ -212,11 +212,11 @@ async def test_answers_that_are_none_of_jetstreams_end_in_time(nats_server: Embe
             return data
         return b"MSG %b %b %d\r\n%b\r\n" % (words[1], words[2], len(body), body)
 
-    async with tapped(nats_server, namespace, timeout_s) as (tap, store):
+    async with tapped(nats_server, namespace) as (tap, store):
         tap.lane.plan.down = garbled
-        with pytest.raises(OutcomeUnknownError):
+        with hurried(store, timeout_s), pytest.raises(OutcomeUnknownError):
             await in_time(store.append("a", NewEvent("t")), timeout_s)
-        with pytest.raises(DeadlineError):
+        with hurried(store, timeout_s), pytest.raises(DeadlineError):
             await in_time(store.get_latest_version("a"), timeout_s)
         tap.lane.plan.down = bytes
         assert await store.get_latest_version("a") == 2
@@ -242,7 +242,7 @@ async def test_a_peer_that_hangs_up_is_left_for_the_next_lane(
 
 async def test_a_peer_that_drips_is_understood(nats_server: EmbeddedServer, namespace: str) -> None:
     """From a peer that sends byte by byte everything is read as from any other."""
-    async with tapped(nats_server, namespace, timeout_s=10) as (tap, store):
+    async with tapped(nats_server, namespace, again_s=2.5) as (tap, store):
         await relane(tap, store, once(Plan(drip=True)))
         lane = None
         for version in (2, 3, 4):
@@ -254,7 +254,7 @@ async def test_a_peer_that_drips_is_understood(nats_server: EmbeddedServer, name
 
 async def test_a_mute_lane_is_left_though_the_client_hears_its_server(nats_server: EmbeddedServer, namespace: str) -> None:
     """A lane that goes mute is given up by its silence, and the call goes on over another in its own time."""
-    async with tapped(nats_server, namespace, timeout_s=6) as (tap, store):
+    async with tapped(nats_server, namespace, timeout_s=8.0) as (tap, store):
         lane = tap.lane
         lane.plan.mute = True
         assert (await store.append("a", NewEvent("t"))).version == 2
@@ -265,14 +265,15 @@ async def test_a_mute_lane_is_left_though_the_client_hears_its_server(nats_serve
 async def test_a_lane_that_takes_no_bytes_holds_nobody_beyond_the_deadline(nats_server: EmbeddedServer, namespace: str) -> None:
     """With a peer that reads nothing, senders wait, memory is bounded, and every call ends by its deadline."""
     timeout_s = 1.0
-    async with tapped(nats_server, namespace, timeout_s) as (tap, store):
+    async with tapped(nats_server, namespace) as (tap, store):
         lane, carrier = tap.lane, store._connection._carrier.transport
         lane.plan.stalled = True
-        calls = [asyncio.ensure_future(store.append(f"l-{n}", NewEvent("t", "x" * 900_000))) for n in range(60)]
-        # On a slow machine the calls' time may be up before anybody looks.
-        await until(lambda: not carrier._room.is_set() or all(call.done() for call in calls))
-        lane.inject(b"PING\r\n" * 1_000_000)
-        told = await in_time(asyncio.gather(*calls, return_exceptions=True), timeout_s)
+        with hurried(store, timeout_s):
+            calls = [asyncio.ensure_future(store.append(f"l-{n}", NewEvent("t", "x" * 900_000))) for n in range(60)]
+            # On a slow machine the calls' time may be up before anybody looks.
+            await until(lambda: not carrier._room.is_set() or all(call.done() for call in calls))
+            lane.inject(b"PING\r\n" * 1_000_000)
+            told = await in_time(asyncio.gather(*calls, return_exceptions=True), timeout_s)
         assert {type(error) for error in told} <= {OutcomeUnknownError, DeadlineError, ServerUnavailableError}, told
         assert carrier._transport.get_write_buffer_size() < 8 * 2**20
         lane.plan.stalled = False
@@ -295,11 +296,11 @@ async def test_limits_that_change_in_mid_connection_count_from_then_on(nats_serv
 async def test_a_limit_that_the_server_does_not_keep_to_is_found_out() -> None:
     """Where INFO allows more than the server takes, the server hangs up, its next INFO tells, and the write is unknown soon."""
     with running_server({"max_payload": 4_096}) as server:
-        async with tapped(server, "n", timeout_s=60) as (tap, store):
+        async with tapped(server, "n", again_s=15.0) as (tap, store):
             lane = tap.lane
             lane.inject(b'INFO {"version": "2.15.1", "max_payload": 1048576}\r\n')
             await until(lambda: store._connection.max_payload == 2**20)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 with pytest.raises(OutcomeUnknownError) as caught:
                     await store.append("a", NewEvent("t", "x" * 5_000))
             assert "more than the server takes: 4,096" in str(caught.value.__cause__)

@@ -12,6 +12,7 @@ import nats
 import pytest
 from faults.dump import crafted, stock_client
 from faults.proxy import Frame, Proxy
+from faults.waiting import LIMIT_S, hurried
 from test_jetstream_disk import change
 
 from aether import CorruptEventError, DeadlineError, EmbeddedServer, Event, JetStreamEventStore, NewEvent, ServerUnavailableError
@@ -164,7 +165,7 @@ async def test_a_read_goes_on_where_its_connection_was_cut(
 @pytest.mark.parametrize("transport", ["lane", "nats-py"])
 async def test_answers_that_are_lost_are_asked_for_again(nats_server: EmbeddedServer, namespace: str, transport: str) -> None:
     """Every seventh message and every second end of an answer lost on the way change nothing."""
-    async with Proxy(nats_server.url) as proxy, opened(proxy.url, namespace, transport, timeout_s=1.0) as store:
+    async with Proxy(nats_server.url) as proxy, opened(proxy.url, namespace, transport) as store:
         stored = await fill(store, 60)
         count = 0
 
@@ -176,7 +177,8 @@ async def test_answers_that_are_lost_are_asked_for_again(nats_server: EmbeddedSe
             return count % 7 == 3
 
         proxy.lose_from_server = unlucky
-        events, error = await until_stopped(store.read_all())
+        with hurried(store, 4.0):  # what is lost is asked for again after a part of the time-out
+            events, error = await until_stopped(store.read_all())
         assert (names(events), error) == (stored, None)
         assert proxy.lost > 3
 
@@ -186,7 +188,7 @@ async def test_a_read_without_progress_ends_in_time_with_all_that_came(
     nats_server: EmbeddedServer, namespace: str, transport: str
 ) -> None:
     """When the server goes mute, what came is given out, and the read ends with the documented error in its time."""
-    async with Proxy(nats_server.url) as proxy, opened(proxy.url, namespace, transport, timeout_s=1.5) as store:
+    async with Proxy(nats_server.url) as proxy, opened(proxy.url, namespace, transport) as store:
         stored = await fill(store, 100, size=20_000)
         events: list[Event] = []
 
@@ -195,8 +197,11 @@ async def test_a_read_without_progress_ends_in_time_with_all_that_came(
                 events.extend(batch)
                 proxy.silent = True
 
-        with pytest.raises((DeadlineError, ServerUnavailableError), match=r"1\.5 s|no server answers|until the deadline"):
-            await asyncio.wait_for(read(), 20)
+        with (
+            hurried(store, 1.5),
+            pytest.raises((DeadlineError, ServerUnavailableError), match=r"1\.5 s|no server answers|until the deadline"),
+        ):
+            await asyncio.wait_for(read(), LIMIT_S)
         assert names(events) == stored[: len(events)]
         proxy.silent = False
         events, error = await until_stopped(store.read_all())

@@ -78,7 +78,7 @@ async def test_a_long_read_pulls_everything_in_order(store, nats_server, namespa
 
 
 async def _none_left(server: EmbeddedServer, namespace: str) -> None:
-    async with asyncio.timeout(20), stock_client(server.url) as client:
+    async with asyncio.timeout(60), stock_client(server.url) as client:
         # Each question is a round trip to the server, and so the wait.
         while await client.jetstream().consumers_info(f"AETHER-EVENTS-{namespace}"):
             pass

@@ -45,7 +45,7 @@ async def read(url: str) -> list[bytes]:
 
 def varz(server: EmbeddedServer) -> dict:
     """What the server says about itself."""
-    with urllib.request.urlopen(f"{server.monitoring_url}/varz", timeout=5) as answer:
+    with urllib.request.urlopen(f"{server.monitoring_url}/varz", timeout=60) as answer:
         return json.load(answer)
 
 

@@ -113,7 +113,7 @@ async def test_a_server_that_does_not_answer_is_named(nats_cluster: NatsCluster)
                 await proof.prove(transport, deadline)
             assert caught.value.servers == (silent.url,)
             assert asyncio.get_running_loop().time() >= deadline
-        await proof.prove(transport, due(20))
+        await proof.prove(transport, due())
 
 
 async def test_a_server_that_is_killed_while_it_is_proven_is_no_longer_asked_for(nats_cluster: NatsCluster) -> None:
@@ -121,7 +121,7 @@ async def test_a_server_that_is_killed_while_it_is_proven_is_no_longer_asked_for
     silent = nats_cluster.servers[1]
     async with transport_to(nats_cluster.urls[0]) as transport, witnesses() as (proof, _):
         async with stopped(silent.pid):
-            proving = asyncio.ensure_future(proof.prove(transport, due(30)))
+            proving = asyncio.ensure_future(proof.prove(transport, due(200)))
             await until(lambda: proof._of_url and not proving.done())
             await nats_cluster.kill(1)
         await proving
@@ -151,11 +151,11 @@ async def test_an_own_connection_that_breaks_ends_the_proof(nats_cluster: NatsCl
         witnesses() as (proof, _),
         stopped(nats_cluster.servers[1].pid),
     ):
-        proving = asyncio.ensure_future(proof.prove(transport, due(30)))
+        proving = asyncio.ensure_future(proof.prove(transport, due(200)))
         await until(lambda: transport._inboxes)
         tap.lane.cut()
         with pytest.raises(UnansweredError):
-            await asyncio.wait_for(proving, 10)
+            await asyncio.wait_for(proving, 60)
 
 
 async def test_a_connection_that_is_left_proves_nothing(nats_cluster: NatsCluster) -> None:

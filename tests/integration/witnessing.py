@@ -21,7 +21,7 @@ EVENTS = 20
 
 
 @asynccontextmanager
-async def witnesses(options: ConnectOptions | None = None, timeout_s: float = 10.0) -> AsyncIterator[tuple[Witnesses, list[str]]]:
+async def witnesses(options: ConnectOptions | None = None, timeout_s: float = 30.0) -> AsyncIterator[tuple[Witnesses, list[str]]]:
     """Witnesses, and what they told of interruptions."""
     told: list[str] = []
     made = Witnesses(timeout_s, told.append, options)
@@ -54,7 +54,7 @@ async def missed(transport: Transport, publishers: list[Transport], proof: Witne
 async def until_heard(last: Listener, transport: Transport, publishers: list[Transport]) -> None:
     """Wait until something that each publisher publishes now is heard."""
     heard: set[str] = set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(heard) < len(publishers):
             for number, publisher in enumerate(publishers):
                 await publish(publisher, last.namespace, events_of(f"{number}", 1))

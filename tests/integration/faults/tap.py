@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aether import JetStreamEventStore, NewEvent
 from faults.relay import LINGER_NONE, READ_BYTES, Relay, until_one_ends
-from faults.waiting import until
+from faults.waiting import LIMIT_S, asking_again, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -166,12 +166,16 @@ def once(plan: Plan) -> Callable[[], Plan]:
 
 @asynccontextmanager
 async def tapped(
-    server: EmbeddedServer, namespace: str, timeout_s: float = 4.0
+    server: EmbeddedServer, namespace: str, again_s: float = 1.0, timeout_s: float = LIMIT_S
 ) -> AsyncIterator[tuple[Tap, JetStreamEventStore]]:
-    """A store with one event of the actor "a", open through a tap; afterwards no task and no link is left."""
+    """A store with one event of the actor "a", open through a tap; afterwards no task and no link is left.
+
+    Its calls have the time of a busy machine, and ask again after a while without an answer.
+    """
     before = asyncio.all_tasks()
     async with Tap(server.url) as tap:
         async with JetStreamEventStore(tap.url, namespace=namespace, timeout_s=timeout_s) as store:
+            asking_again(store, again_s)
             await store.append("a", NewEvent("t"))
             yield tap, store
         await until(lambda: not tap.links)

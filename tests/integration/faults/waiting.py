@@ -12,7 +12,7 @@ from aether.nats.stream_log import ATTEMPT_S_MIN
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from aether import JetStreamEventStore
+    from aether import IngestPipeline, JetStreamEventStore, NATSEventBus
 
 T = TypeVar("T")
 
@@ -57,6 +57,22 @@ async def in_time(call: Awaitable[T], timeout_s: float) -> T:
     return task.result()
 
 
+def asking_again(who: JetStreamEventStore | IngestPipeline, after_s: float) -> None:
+    """Let a store, or a pipeline, ask again when there was no answer for so long, whatever its calls may take in all."""
+    who = getattr(who, "_events", who)
+    assert who._attempt_s
+    who._attempt_s = after_s
+
+
+@contextmanager
+def hurried_bus(bus: NATSEventBus, timeout_s: float) -> Iterator[None]:
+    """Let calls of an open bus have this much time within the block, and all that a busy machine takes before and behind it."""
+    with ExitStack() as stack:
+        for part in (bus, bus._sender, bus._feeds, bus._connection):
+            stack.enter_context(patch.object(part, "_timeout_s", timeout_s))
+        yield
+
+
 @contextmanager
 def hurried(store: JetStreamEventStore, timeout_s: float) -> Iterator[None]:
     """Let calls of an open store have this much time within the block.
@@ -67,5 +83,6 @@ def hurried(store: JetStreamEventStore, timeout_s: float) -> Iterator[None]:
         for log in (store._events, store._snapshots._snapshots):
             stack.enter_context(patch.object(log, "timeout_s", timeout_s))
             stack.enter_context(patch.object(log, "_attempt_s", max(ATTEMPT_S_MIN, timeout_s / 4)))
-        stack.enter_context(patch.object(store._writer._turns, "_timeout_s", timeout_s))
+        for part in (store._writer._turns, store._connection):
+            stack.enter_context(patch.object(part, "_timeout_s", timeout_s))
         yield
