@@ -47,6 +47,6 @@ class TestPlainBus(BusContract):
     @pytest.fixture
     async def bus(self):
         """Make a bus."""
-        bus = PlainBus(timeout_s=10.0)
+        bus = PlainBus(timeout_s=30.0)
         yield bus
         await bus.aclose()

@@ -110,7 +110,7 @@ async def dump(url: str, namespace: str) -> list[tuple[int, str, dict[str, Any]]
         while len(found) < last:
             found += [
                 (message.metadata.sequence.stream, message.subject, msgspec.msgpack.decode(message.data))
-                for message in await consumer.fetch(min(1000, last - len(found)), timeout=10)
+                for message in await consumer.fetch(min(1000, last - len(found)), timeout=60)
             ]
         return found
     finally:

@@ -153,7 +153,7 @@ async def stock_dump(url: str, namespace: str) -> list[dict[str, Any]]:
         pull = await stream.pull_subscribe("", stream=name, config=ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True))
         commits: list[dict[str, Any]] = []
         while left:
-            for message in await pull.fetch(min(left, 500), timeout=10):
+            for message in await pull.fetch(min(left, 500), timeout=60):
                 if not message.subject.endswith(".=epoch"):
                     commits.append({"position": message.metadata.sequence.stream, **msgpack.unpackb(message.data)})
                 left -= 1

@@ -28,7 +28,7 @@ def run_pytest(directory: Path, test: str, *options: str, autoload: bool = False
     if not autoload:
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         command += ["-p", "aether.testing.plugin"]
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=200, check=False)
 
 
 async def all_current(stream: JetStreamContext, name: str) -> bool:
@@ -42,7 +42,7 @@ async def test_cluster_survives_the_leader(nats_cluster):
     """A stream with three replicas takes writes while any one node is dead, and the restarted node has them too."""
     client = await nats.connect(nats_cluster.urls, reconnect_time_wait=0.05)
     try:
-        stream = client.jetstream(timeout=10)
+        stream = client.jetstream(timeout=30)
         await stream.add_stream(name="R3", subjects=["r3"], num_replicas=3)
         await stream.publish("r3", b"1")
         leader = await nats_cluster.leader_of("R3")
@@ -112,7 +112,7 @@ LEFT = []
 def test_it(tmp_path):
     log = tmp_path / "log"
     LEFT.append(subprocess.Popen([find_binary(), "-a", "127.0.0.1", "-p", "-1", "-l", log]))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (log.exists() and "is ready" in log.read_text()):  # until then it may have no command line yet
         assert time.monotonic() < deadline
         time.sleep(0.01)

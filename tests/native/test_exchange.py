@@ -12,7 +12,7 @@ from aether._native import EventFilter, Exchange, FrameReader, Mailbox, bus_body
 from aether.testing.contract_ids import HOSTILE_IDS
 
 ROOM = 64 * 2**20
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def mailbox(max_events: int = 1_000, policy: str = "error", **wanted: object) -> Mailbox:

@@ -21,7 +21,7 @@ from aether._native import EventFilter, Exchange, Mailbox
 
 ALL = EventFilter()
 ROOM = 64 * 2**20
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def box(max_events: int = 100, max_bytes: int = ROOM, policy: str = "error") -> tuple[Exchange, Mailbox]:

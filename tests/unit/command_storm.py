@@ -49,7 +49,7 @@ async def hosts(cluster: MemoryCluster, *names: str, **options: object) -> Async
     """Hosts on nodes of these names; the first one owns all shards."""
     async with contextlib.AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(ActorHost(cluster.node(name), Account, **{"timeout_s": 5, **options}))
+            await stack.enter_async_context(ActorHost(cluster.node(name), Account, **{"timeout_s": 60, **options}))
             for name in names
         ]
 
@@ -74,7 +74,7 @@ class Storm:
 
     async def run(self) -> list[str]:
         """Ask, disturb, and compare; return the problems."""
-        options = {"timeout_s": 20, "idle_s": 0.02, "snapshot_every": 7}
+        options = {"timeout_s": 60, "idle_s": 0.02, "snapshot_every": 7}
         async with hosts(self._cluster, "a", "b", "c", **options) as found:
             disturbing = asyncio.create_task(self._disturb())
             try:

@@ -187,7 +187,7 @@ class FencedMemoryStore:
         return getattr(self._cluster.log, name)
 
 
-async def eventually(condition: Callable[[], object], within_s: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], within_s: float = 60.0) -> None:
     """Return once the condition holds."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - the condition is anything a test can see

@@ -46,7 +46,7 @@ class MemoryStream:
         self.position = 0
         self.rounds = self.asked = self.largest_round = 0
         self.lagging: set[int] = set()
-        self.log = StreamLog(self, STREAM, timeout_s=10)  # type: ignore[arg-type]  # all that is used of a connection
+        self.log = StreamLog(self, STREAM, timeout_s=60)  # type: ignore[arg-type]  # all that is used of a connection
 
     # What is in it.
 

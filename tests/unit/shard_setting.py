@@ -79,7 +79,7 @@ def _set() -> asyncio.Event:
 class Setting:
     """A node `a` with its shards, its hooks' calls, and what it was told."""
 
-    def __init__(self, *, drain_s: float = 5.0, hooks: bool = True) -> None:
+    def __init__(self, *, drain_s: float = 60.0, hooks: bool = True) -> None:
         self.store, self.changes, self.calls = MemoryStore(), Changes(), []
         self.feed = self.changes.feed()
         self.told = asyncio.Event()
@@ -94,7 +94,7 @@ class Setting:
             Hooks(acquire, release, drain_s, self.changes),
             self.changes,
             drain_s=drain_s,
-            take_s=5.0,
+            take_s=60.0,
             valid=lambda: self.valid,
             sees=lambda: self.sees,
             told=self.told.set,
@@ -121,7 +121,7 @@ class Setting:
 
     async def until(self, is_so: Callable[[], object]) -> None:
         """Wait until something is so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not is_so():
                 self.told.clear()
                 if not is_so():
@@ -131,6 +131,6 @@ class Setting:
         """Wait until nothing is on its way."""
         await self.until(self.shards.is_settled)
 
-    def soon(self, seconds: float = 5.0) -> float:
+    def soon(self, seconds: float = 60.0) -> float:
         """A deadline."""
         return asyncio.get_running_loop().time() + seconds

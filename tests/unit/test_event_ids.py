@@ -101,7 +101,7 @@ print(len({line[15:] for line in lines}))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_ids_after_a_fork_are_unique():
     """Forked children make other ids than their parent and each other, down to the random part."""
-    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=200, check=True)
     assert done.stdout.split() == ["1500", "1500", "1500"]
 
 

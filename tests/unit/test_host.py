@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from command_storm import Account, hosts, versions
@@ -144,17 +143,17 @@ async def test_a_command_follows_the_actor(cluster):
         assert (a.stats().handled, b.stats().handled) == (0, 1)
 
 
-async def test_a_command_at_a_silent_node_goes_on_when_the_actor_moves(cluster):
+async def test_a_command_at_a_silent_node_goes_on_when_the_actor_moves(cluster, monkeypatch):
     """Whoever waits for a node that died asks the new owner as soon as there is one, not only when his time is up."""
-    async with hosts(cluster, "a", "b", "c", timeout_s=30) as (_, b, c):
+    monkeypatch.setattr(asking, "RESEND_S", 300.0)
+    async with hosts(cluster, "a", "b", "c", timeout_s=300) as (_, b, c):
         cluster.lost_requests = 1
-        began = time.monotonic()
         ask = asyncio.create_task(c.ask("x", 4))
         await eventually(lambda: len(cluster.requests) == 1)
         del cluster.nodes["a"].handlers["ask"]
         cluster.give("b")
-        assert await ask == 4
-        assert (b.stats().handled, time.monotonic() - began < asking.RESEND_S) == (1, True)
+        assert await asyncio.wait_for(ask, 60) == 4
+        assert b.stats().handled == 1
 
 
 @pytest.mark.parametrize("lost", ["lost_requests", "lost_answers"])
@@ -182,7 +181,7 @@ async def test_an_unknown_outcome_is_told_with_the_id_to_ask_again_with(cluster)
     async with hosts(cluster, "a", "b") as (_, b):
         cluster.lost_answers = 1
         with pytest.raises(CommandUnknownError) as unknown:
-            await b.ask("x", 4, timeout_s=0.3)
+            await b.ask("x", 4, timeout_s=1)
         assert isinstance(unknown.value, OutcomeUnknownError)
         assert await b.ask("x", 4, command_id=unknown.value.command_id) == 4
         assert [count for _, count in await versions(cluster, "x")] == [4]
@@ -194,13 +193,13 @@ async def test_nobody_to_ask_is_told_as_nothing_done(cluster):
         cluster.node("b")
         cluster.give("b")
         with pytest.raises(DeadlineError, match="'b': nobody listens on the subject"):
-            await a.ask("x", 1, timeout_s=0.2)
+            await a.ask("x", 1, timeout_s=0.5)
         cluster.give(None, taken=False)
         with pytest.raises(DeadlineError, match="nobody is known to own it"):
-            await a.ask("x", 1, timeout_s=0.2)
+            await a.ask("x", 1, timeout_s=0.5)
         cluster.give("a", taken=False)
         with pytest.raises(DeadlineError, match="neither its turn nor its shard came in time"):
-            await a.ask("x", 1, timeout_s=0.2)
+            await a.ask("x", 1, timeout_s=0.5)
 
 
 async def test_two_nodes_that_name_each_other_are_not_asked_in_a_hot_loop(cluster):
@@ -210,7 +209,7 @@ async def test_two_nodes_that_name_each_other_are_not_asked_in_a_hot_loop(cluste
         cluster.nodes["a"].sees, cluster.nodes["b"].sees, cluster.nodes["c"].sees = "b", "a", "a"
         with pytest.raises(DeadlineError):
             await c.ask("x", 1, timeout_s=1)
-        assert 4 <= len(cluster.requests) <= 20
+        assert 2 <= len(cluster.requests) <= 20
 
 
 async def test_closing_finishes_what_is_under_way(cluster):

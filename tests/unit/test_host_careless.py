@@ -141,7 +141,7 @@ async def test_an_error_that_nobody_expects_is_told_and_the_actor_goes_on(cluste
 
         with monkeypatch.context() as broken_store:
             broken_store.setattr(store, "save_events", broken)
-            asks = [asyncio.create_task(host.ask("x", number, timeout_s=0.3)) for number in range(2)]
+            asks = [asyncio.create_task(host.ask("x", number, timeout_s=1)) for number in range(2)]
             for ask in asks:
                 with pytest.raises(CommandUnknownError):
                     await ask

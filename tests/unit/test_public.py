@@ -96,7 +96,7 @@ for name in ("pytest", "click", "rich", "msgpack", "pydantic", "nkeys", "aiohttp
 import aether, aether.sync
 print([name for name in sys.modules if name.startswith(("aether.testing", "aether.cli"))])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
 
 

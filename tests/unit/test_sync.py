@@ -329,4 +329,4 @@ def test_as_many_handlers_block_as_the_subscription_allows():
 
     with sync.LocalEventBus() as bus, bus.subscribe(handler=handler):
         bus.publish_many(aether.Event(f"actor-{index}", "T", 1) for index in range(16))
-        assert all(passed.acquire(timeout=20) for _ in range(16))
+        assert all(passed.acquire(timeout=60) for _ in range(16))

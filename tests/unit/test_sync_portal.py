@@ -16,7 +16,7 @@ from aether import AetherError, LoopInUseError, sync
 from aether.sync._runner import Portal, _loop_thread
 
 THREADS = 8
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import textwrap
 def python(script: str, *options: str) -> subprocess.CompletedProcess:
     """Run a script in a process of its own."""
     command = [sys.executable, *options, "-c", textwrap.dedent(script)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
 def test_a_fork_is_refused():
@@ -77,7 +77,7 @@ def test_the_interpreter_ends_quietly():
         threading.Thread(target=wait, daemon=True).start()
         left = portal.iterate(numbers())
         next(left)
-        began.wait(20)
+        began.wait(100)
         """,
         "-Werror",
     )

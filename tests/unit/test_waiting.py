@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -12,9 +11,8 @@ from aether.nats.errors import UnansweredError
 from aether.nats.waiting import Waiting, finish
 
 REASON = AccessDeniedError("nats://h", "no")
-MANY = 20_000
-FAST_S = 5.0
-"""Looking at all who wait for each refusal takes minutes."""
+MANY = 50_000
+"""So many that looking at all who wait for each refusal takes many minutes, which is more than any test has."""
 
 
 async def asked(waiting: Waiting, *subjects: str) -> list[asyncio.Task[None]]:
@@ -56,10 +54,8 @@ async def test_a_burst_of_refusals_is_cheap_however_many_wait() -> None:
     """Each of many refusals costs the same, whether few or many wait for other answers."""
     waiting = Waiting()
     tasks = await asked(waiting, *(f"a.{number}" for number in range(MANY)))
-    began = time.thread_time()  # which stands still while others have the processor
     for number in range(MANY):
         waiting.lose(REASON, f"b.{number}")
-    assert time.thread_time() - began < FAST_S
     waiting.lose(UnansweredError("lost"))
     await asyncio.gather(*tasks, return_exceptions=True)
     assert len(waiting) == 0
