@@ -25,7 +25,7 @@ async def test_moves_hurt_no_writer(nats_server, namespace):
         for name in "abc":
             nodes[name] = await stack.enter_async_context(join(nats_server.url, namespace, name))
         await balanced(*nodes.values())
-        writers = [Writer(nodes, actor, 0.05) for actor in actors.values()]
+        writers = [Writer(nodes, actor, 0.2) for actor in actors.values()]
         running = [asyncio.create_task(writer.run(over)) for writer in writers]
         try:
             async with join(nats_server.url, namespace, "d") as late:

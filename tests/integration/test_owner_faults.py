@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from aether.testing import NatsCluster
 
 LONG_S = 4 * 3_600
+PLANTED_TURNS = 10
+"""Whether a planted bug does harm is a matter of the moment at which its owner is stopped; so often it gets another chance."""
+
 pytestmark = pytest.mark.timeout(LONG_S)
 
 
@@ -192,10 +195,13 @@ async def test_planted_bugs_are_seen(nats_server: EmbeddedServer, run: Run):
     async def harm(bug: str, pause_s: float) -> None:
         # Whoever wakes goes on with what it did, however long it was stopped.
         settings = Settings(clock="stopped", pause_s=pause_s, bug=bug, timeout_s=PATIENCE_S)
-        async with run.group(nats_server.url, settings, nodes=2, name=bug.replace(" ", "-")) as made:
-            for _ in range(run.size.pick(1, 3, 20)):
-                await stopped(made, Figures())
-            wrong[bug] = await made.check()
+        for turn in range(1 if bug == "none" else PLANTED_TURNS):
+            async with run.group(nats_server.url, settings, nodes=2, name=f"{bug.replace(' ', '-')}-{turn}") as made:
+                for _ in range(run.size.pick(1, 3, 20)):
+                    await stopped(made, Figures())
+                wrong[bug] = await made.check()
+            if wrong[bug]:
+                return
 
     pauses_s = {"none": 0.02, "no fence": 0.02, "ownership from a read": 0.02, "stale cache": 0.05}
     await in_parallel([harm(bug, pause_s) for bug, pause_s in pauses_s.items()])
