@@ -1,4 +1,4 @@
-"""What all tests and benches share: how large they are, and that no server outlives the run."""
+"""What all tests and benches share: how large they are, how patient, and that no server outlives the run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 T = TypeVar("T")
+
+# An example may take as long as a busy machine likes, and so may making it.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 RUN_VARIABLE = "AETHER_TEST_RUN"
 """Set for this run and inherited by every process it starts, so that those left over can be told from other people's."""

@@ -263,11 +263,11 @@ async def test_log_of_this_start_only(tmp_path):
 
 async def test_server_that_does_not_end(tmp_path):
     """A server that ignores the request to end is killed after the deadline, the error says so, and its data is there."""
-    server = EmbeddedServer(tmp_path, timeout_s=1.0)
+    server = EmbeddedServer(tmp_path, timeout_s=3.0)
     await server.start()
     await write(server.url, b"1")
     await stop(server.pid)
-    with pytest.raises(ServerUnavailableError, match="did not end within 1 s and was killed"):
+    with pytest.raises(ServerUnavailableError, match="did not end within 3 s and was killed"):
         await server.aclose()
     assert not server.alive
     async with server:
@@ -277,7 +277,7 @@ async def test_server_that_does_not_end(tmp_path):
 async def test_watchdog_that_does_not_end(tmp_path, monkeypatch):
     """Closing has a deadline even when the watchdog itself hangs, and the server still ends."""
     monkeypatch.setattr("aether.nats.server_process.WATCHDOG_EXTRA_S", 0.1)
-    server = EmbeddedServer(tmp_path, timeout_s=1.0)
+    server = EmbeddedServer(tmp_path, timeout_s=3.0)
     await server.start()
     await stop(server.process._watchdog.pid)
     with pytest.raises(ServerUnavailableError, match="was killed"):

@@ -40,14 +40,14 @@ async def test_start_cancelled_late(tmp_path):
     assert is_gone(server.pid)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_start_cancelled_while_waiting(tmp_path, monkeypatch):
     """A start that waits for a server which never gets ready ends when it is cancelled, not at its own deadline."""
     never_ready = tmp_path / "nats-server"
     never_ready.write_text("#!/bin/sh\nexec sleep 3600\n")
     never_ready.chmod(0o755)
     monkeypatch.setenv(BINARY_VARIABLE, str(never_ready))
-    server = EmbeddedServer(tmp_path / "store", timeout_s=120)
+    server = EmbeddedServer(tmp_path / "store", timeout_s=240)
     task = asyncio.create_task(server.start())
     await asyncio.to_thread(wait_until, lambda: server.pid != 0, "the server's process")
     task.cancel()

@@ -200,12 +200,12 @@ async def test_forgotten_server(action, monkeypatch):
     wait_until_gone(pid)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_second_owner(tmp_path):
     """A second owner is refused, without waiting, and told who the first one is; when that has ended, the directory is free."""
     with owner_process(tmp_path) as owner:
         with pytest.raises(StoreDirectoryInUseError, match=f"in use by process {owner.pid}") as refusal:
-            await EmbeddedServer(tmp_path, timeout_s=120).start()
+            await EmbeddedServer(tmp_path, timeout_s=240).start()
         assert (refusal.value.directory, refusal.value.owner_pid) == (str(tmp_path), owner.pid)
         assert not is_gone(owner.server)
         owner.end(signal.SIGTERM)
@@ -240,7 +240,7 @@ async def test_start_at_once_after_a_kill(tmp_path):
 
 async def test_start_waits_for_a_dying_server(tmp_path):
     """The new owner waits for a server that is slow to end, rather than be refused or write beside it."""
-    with owner_process(tmp_path, timeout_s=1.0) as owner:
+    with owner_process(tmp_path, timeout_s=3.0) as owner:
         await stop(owner.server)
         owner.end()
         async with EmbeddedServer(tmp_path) as server:

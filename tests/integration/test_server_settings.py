@@ -70,7 +70,7 @@ async def test_named_binary_is_not_a_program(tmp_path, monkeypatch):
 async def test_named_binary_is_another_program(text, tmp_path, monkeypatch):
     """A program that is no nats-server, whether it ends or stays, is an error with what it said, and it is not left running."""
     monkeypatch.setenv(BINARY_VARIABLE, program(tmp_path / "nats-server", text))
-    server = EmbeddedServer(timeout_s=1.0)
+    server = EmbeddedServer(timeout_s=3.0)
     with pytest.raises(ServerUnavailableError, match="no thanks"):
         await server.start()
     assert not server.alive

@@ -43,7 +43,8 @@ def nats_cluster_process() -> Iterator[NatsCluster]:
     """The cluster behind `nats_cluster`, one for the whole run."""
     from aether.testing.servers import running_cluster  # noqa: PLC0415
 
-    with running_cluster() as cluster:
+    # A server that is told to go hangs up when the grace is over: until then tests see whether everybody has left by himself.
+    with running_cluster({"lame_duck_grace_period": "60s"}) as cluster:
         yield cluster
 
 
