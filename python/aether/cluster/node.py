@@ -15,6 +15,7 @@ from aether.cluster.node_settings import NodeSettings
 from aether.cluster.pulse import until
 from aether.errors import AetherError, DeadlineError
 from aether.nats.boot_clock import boot_time
+from aether.store.arguments import check_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -203,12 +204,12 @@ class ClusterNode:
         A node that has just joined gets its first shards `settle_s` later; so long this waits for them.
 
         Args:
-            timeout_s: how long that may take, in seconds; None: as long as joining.
+            timeout_s: how long that may take, in seconds, at most a day; None: as long as joining.
 
         Raises:
             DeadlineError: it was not so within that time.
         """
-        limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
+        limit_s = self._limit_s(timeout_s)
         try:
             await self._until(lambda: not self._unsettled(), limit_s, "settling")
         except DeadlineError:
@@ -234,6 +235,13 @@ class ClusterNode:
         if not what and (more := self._parts.to_follow(table)):
             what = f"{more} shards are still to move"
         return what
+
+    def _limit_s(self, timeout_s: float | None) -> float:
+        """Return how long a call may take; one without an end is refused."""
+        if timeout_s is None:
+            return self._settings.timeout_s
+        check_timeout_s("timeout_s", timeout_s)
+        return timeout_s
 
     async def _until(self, is_so: Callable[[], bool], limit_s: float, what: str) -> None:
         """Wait until something is so, which any change of this node may make so."""
@@ -320,12 +328,12 @@ class ClusterNode:
         """Give all shards away, and get no more; return when others have them. The node stays a member, and can be asked.
 
         Args:
-            timeout_s: how long that may take, in seconds; None: as long as joining.
+            timeout_s: how long that may take, in seconds, at most a day; None: as long as joining.
 
         Raises:
             DeadlineError: not within that time; it goes on all the same, as where no other node takes shards.
         """
-        limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
+        limit_s = self._limit_s(timeout_s)
         membership = self._parts.membership
         if self._state != "open":
             raise AetherError(f"{self!r} is not open")  # one that is entered later must not give its shards away at once

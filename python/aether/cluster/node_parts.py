@@ -202,7 +202,7 @@ class NodeParts:
             stack.push_async_callback(self.watch.aclose)
             stack.push_async_callback(self.membership.lease.aclose)
             stack.push_async_callback(self.leadership.aclose)
-            stack.push_async_callback(self.store.aclose)
+            stack.callback(self.store.close_shards)
             stack.push_async_callback(self._supervisor.aclose)
             stack.callback(self.leading.aclose)
 

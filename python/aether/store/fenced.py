@@ -65,8 +65,7 @@ class FencedEventStore(JetStreamEventStore):
         return f"<FencedEventStore {self._namespace!r} at {self._connection.url}>"
 
     async def aclose(self) -> None:
-        """Take no more writes; the connection is the node's, and stays open."""
-        self._fenced.close_all()
+        """Do nothing: shards and connection are the node's, and whoever has the store in a block of his own only borrows it."""
 
     def epoch_of(self, shard: int) -> int | None:
         """Return the epoch under which this node may write to the shard at this moment; None: it may not.

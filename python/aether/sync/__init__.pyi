@@ -362,7 +362,7 @@ class ClusterNode:
         A node that has just joined gets its first shards `settle_s` later; so long this waits for them.
 
         Args:
-            timeout_s: how long that may take, in seconds; None: as long as joining.
+            timeout_s: how long that may take, in seconds, at most a day; None: as long as joining.
 
         Raises:
             DeadlineError: it was not so within that time.
@@ -392,7 +392,7 @@ class ClusterNode:
         """Give all shards away, and get no more; return when others have them. The node stays a member, and can be asked.
 
         Args:
-            timeout_s: how long that may take, in seconds; None: as long as joining.
+            timeout_s: how long that may take, in seconds, at most a day; None: as long as joining.
 
         Raises:
             DeadlineError: not within that time; it goes on all the same, as where no other node takes shards.
