@@ -10,6 +10,7 @@ import pytest
 
 from aether import CommandFailedError, CommandUnknownError, NewEvent
 from aether.cluster.host import ActorHost
+from aether.codec import encode
 
 
 class Unspeakable(Exception):  # noqa: N818 - its name is of no matter
@@ -173,3 +174,51 @@ async def test_code_that_costs_each_node_its_lease_is_tried_once_on_each(cluster
         assert caplog.text.count("its code held the event loop") == 2
         assert await a.ask("x", "fine") == 1
     assert await cluster.log.get_latest_version("x") == 1
+
+
+PAYLOAD_BYTES_MAX, DEPTH_MAX = 1_000_000, 32
+"""Of the codec."""
+
+
+def nested(levels):
+    """Return a list in a list, and so on."""
+    state = []
+    for _ in range(levels - 1):
+        state = [state]
+    return state
+
+
+class Returning(Counter):
+    """An actor whose state is the same after each event."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def apply(self, state, event):
+        return self.state
+
+    def handle(self, state, command):
+        return NewEvent("Counted"), "stored"
+
+
+@pytest.mark.parametrize("state", ["x" * (PAYLOAD_BYTES_MAX - 10), nested(DEPTH_MAX)], ids=["large", "deep"])
+async def test_a_state_that_fits_no_snapshot_fails_no_command(cluster, caplog, state):
+    """A state that is stored in no snapshot, as the remembered commands lie beside it, leaves the command done and answered."""
+    assert encode(state)
+    async with ActorHost(cluster.node("a"), lambda _: Returning(state), snapshot_every=2) as host:
+        assert [await host.ask("x", None) for _ in range(5)] == ["stored"] * 5
+        assert (host.stats().loads, host.stats().handled, host.stats().snapshots) == (1, 5, 0)
+    assert "no snapshot of 'x'" in caplog.text
+
+
+async def test_a_snapshot_that_ends_in_an_error_nobody_expects_fails_no_command(cluster, caplog, monkeypatch):
+    """Whatever goes wrong with a snapshot, the command whose events are stored is answered, and the log has the error."""
+
+    def fail(_):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("aether.cluster.actors.Actor.snapshot", fail)
+    async with ActorHost(cluster.node("a"), lambda _: Counter(), snapshot_every=2) as host:
+        assert [await host.ask("x", None) for _ in range(3)] == [1, 2, 3]
+        assert (host.stats().loads, host.stats().repeated) == (1, 0)
+    assert "out of order" in caplog.text

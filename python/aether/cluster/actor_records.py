@@ -83,7 +83,10 @@ class ActorRecords:
         return Outcome("replied", reply=reply_of(events[0]))
 
     def take_snapshot(self, resident: Resident, actor: Actor) -> None:
-        """Give a snapshot to be saved, where one is due."""
+        """Give a snapshot to be saved, where one is due; that there is none is told, and raised to nobody.
+
+        The events are stored by now, so whatever went wrong here must not be taken for what became of the command.
+        """
         if self._snapshots is None or actor.version - resident.snapshot_at < self._snapshot_every:
             return
         resident.snapshot_at = actor.version  # taken or not, the next is tried as many events later
@@ -91,6 +94,9 @@ class ActorRecords:
             snapshot = actor.snapshot()
         except RefusedError as error:
             _LOG.warning("no snapshot of %a: its code raised %r", actor.actor_id, error.error)
+            return
+        except Exception:  # noqa: BLE001 - see above
+            _LOG.exception("no snapshot of %a: an error that nobody expected", actor.actor_id)
             return
         if snapshot is not None and not self._snapshots(snapshot):
             _LOG.info("no snapshot of %a at version %d: too many wait to be saved", actor.actor_id, actor.version)

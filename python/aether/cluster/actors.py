@@ -210,15 +210,19 @@ class Actor:
         try:
             payload = encode(plain)
             same = hasattr(self._behaviour, "decode") or bool(self._decoded(decode(payload)) == self.state)
+            # Beside the commands even a state that fits may be too large, or too deep.
+            snapshot = self._snapshot_of(plain) if same else None
         except (EncodeError, DecodeError) as error:
             _LOG.warning("no snapshot of %a: %s; give the behaviour encode() and decode()", self.actor_id, error)
             return None
         except OF_ITS_CODE as error:
             raise RefusedError(error) from error
-        if not same:
+        if snapshot is None:
             text = "no snapshot of %a: its state, a %s, does not come back the same; give the behaviour encode() and decode()"
             _LOG.warning(text, self.actor_id, type(self.state).__name__)
-            return None
+        return snapshot
+
+    def _snapshot_of(self, plain: object) -> Snapshot:
         held = {
             "aether-actor": SNAPSHOT_FORMAT,
             "state": plain,
