@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from aether.testing import NatsCluster
 
 LONG_S = 4 * 3_600
-PLANTED_TURNS = 10
-"""Whether a planted bug does harm is a matter of the moment at which its owner is stopped; so often it gets another chance."""
-
 pytestmark = pytest.mark.timeout(LONG_S)
 
 
@@ -191,17 +188,18 @@ async def test_planted_bugs_are_seen(nats_server: EmbeddedServer, run: Run):
     They believe to own what they owned, so the log alone refuses their writes, unless a bug has put the fence away.
     """
     wrong: dict[str, list[str]] = {}
+    least, most = run.size.pick((1, 20), (2, 30), (20, 60))
 
     async def harm(bug: str, pause_s: float) -> None:
         # Whoever wakes goes on with what it did, however long it was stopped.
         settings = Settings(clock="stopped", pause_s=pause_s, bug=bug, timeout_s=PATIENCE_S)
-        for turn in range(1 if bug == "none" else PLANTED_TURNS):
-            async with run.group(nats_server.url, settings, nodes=2, name=f"{bug.replace(' ', '-')}-{turn}") as made:
-                for _ in range(run.size.pick(1, 3, 20)):
-                    await stopped(made, Figures())
-                wrong[bug] = await made.check()
-            if wrong[bug]:
-                return
+        async with run.group(nats_server.url, settings, nodes=2, name=bug.replace(" ", "-")) as made:
+            for turn in range(1, most + 1):
+                await stopped(made, Figures())
+                # Where the zombie learns of its fate before it goes on, as on a busy machine, its bug does no harm this time.
+                if turn >= least and (bug == "none" or await made.judge()):
+                    break
+            wrong[bug] = await made.check()
 
     pauses_s = {"none": 0.02, "no fence": 0.02, "ownership from a read": 0.02, "stale cache": 0.05}
     await in_parallel([harm(bug, pause_s) for bug, pause_s in pauses_s.items()])

@@ -254,6 +254,10 @@ class Group:
     async def check(self, url: Any = None) -> list[str]:
         """End all processes, and return what is wrong with the raw stream."""
         await asyncio.gather(*(owner.kill() for owner in self.owners))
+        return await self.judge(url)
+
+    async def judge(self, url: Any = None) -> list[str]:
+        """Return what is wrong with the raw stream by what was told so far."""
         self.read()
         stored = await dump_fast(url or self.url, self.namespace)
         told = self.told
