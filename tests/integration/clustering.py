@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 20.0
 LIMIT_S = 60.0
-TTL_S = 60.0
+TTL_S = 180.0
 """So long that no node of a busy machine loses its lease, and that nothing that waits for one to expire comes in time."""
 
 
