@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 
+from moving import as_told
+
 from aether import AetherError, NewEvent
 from aether._native import shard_of
 from aether.cluster import ClusterNode
@@ -68,4 +70,5 @@ async def main() -> None:
             await asyncio.gather(*tasks)
 
 
-asyncio.run(main())
+with as_told():
+    asyncio.run(main())

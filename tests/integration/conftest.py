@@ -1,4 +1,4 @@
-"""Where tests are quick, commands start fast, and the longer tests are left out."""
+"""Where tests are quick, commands start fast, shards move without a rest, and the longer tests are left out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def _commands_start_fast(size: Size) -> Iterator[None]:
     from warm_commands import warm_commands
 
     with warm_commands():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shards_move_fast(size: Size) -> Iterator[None]:
+    """Let nodes move shards without a rest, but only where tests are quick."""
+    if size.name != "quick":
+        yield
+        return
+    from moving import without_a_rest
+
+    with without_a_rest():
         yield
 
 

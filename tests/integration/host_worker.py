@@ -9,6 +9,8 @@ import asyncio
 import signal
 import sys
 
+from moving import as_told
+
 from aether.cli.demo_node import Account
 from aether.cluster import ActorHost, ClusterNode
 
@@ -29,4 +31,5 @@ async def main() -> None:
         await node.drain(timeout_s=60)
 
 
-asyncio.run(main())
+with as_told():
+    asyncio.run(main())

@@ -27,6 +27,7 @@ import time
 from typing import Any, NoReturn
 
 from faults.planted import PLANTED
+from moving import as_told
 
 from aether import AetherError, NewEvent, OutcomeUnknownError
 from aether._native import shard_of
@@ -205,4 +206,5 @@ if __name__ == "__main__":
     if facts["clock"] == "stopped":
         LeaseKeeper.__init__.__kwdefaults__["clock"] = StoppingClock()
     PLANTED[facts["bug"]]()
-    asyncio.run(main(facts))
+    with as_told():
+        asyncio.run(main(facts))
