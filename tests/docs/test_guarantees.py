@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from pages import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Size
 
 PAGE = ROOT / "docs" / "guarantees.md"
 _ROW = re.compile(r"^\| (G\d+) (.*) \|$", re.MULTILINE)
@@ -33,18 +40,47 @@ def test_promise_has_a_test(number: str, row: str):
     assert _NODE.findall(tests)
 
 
-def test_named_tests_exist():
-    """Pytest finds every test that the page names, in the one file of that name."""
+def named() -> list[tuple[Path, str]]:
+    """Return every test that the page names, with the one file of that name."""
     nodes = sorted(set(_NODE.findall(PAGE.read_text(encoding="utf-8"))))
     files = {name: list((ROOT / "tests").rglob(name)) for name, _ in nodes}
     assert {name: paths for name, paths in files.items() if len(paths) != 1} == {}
-    named = [f"{files[name][0]}{test}" for name, test in nodes]
+    return [(files[name][0], test) for name, test in nodes]
+
+
+def names_in(*files: Path) -> set[str]:
+    """Return the names of all functions and classes of files."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in files)
+    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)}
+
+
+def test_named_tests_are_there():
+    """What the page names stands in the one file of that name, or in the contract that its class runs."""
+    contract = names_in(*(ROOT / "python" / "aether" / "testing").glob("*.py"))
+    lacking = [f"{file.name}{test}" for file, test in named() if not {*test.split("::")[1:]} <= names_in(file) | contract]
+    assert lacking == []
+
+
+def test_named_tests_exist(size: Size):
+    """Pytest finds every test that the page names."""
+    if size.name == "quick":
+        pytest.skip("with --size=ci, and longer: pytest imports half of all tests for it")
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *named],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *(f"{file}{test}" for file, test in named()),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr

@@ -98,6 +98,7 @@ def test_the_cluster_demo_verifies_every_answer() -> None:
     assert sorted(told["return"]["now"].values()) == [340, 340, 341]
 
 
+@pytest.mark.usefixtures("longer")
 def test_the_cluster_demo_prints_plain_lines_and_fails_if_the_stream_is_not_what_was_answered() -> None:
     """A pipe gets the story without colours; with one message of the dump taken away the exit code is 1, and it is named."""
     plant = """
@@ -123,7 +124,9 @@ sys.exit(run(sys.argv[1:]))
     assert "FAILED: the stream is not what was answered." in done.out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.usefixtures("longer"))]
+)
 def test_a_cluster_demo_that_is_ended_leaves_nothing_behind(number: signal.Signals, code: int) -> None:
     """At Ctrl-C, and even when it is killed, its node processes and its server end with it."""
     with running("demo", "--cluster", "--sync", "60") as demo:

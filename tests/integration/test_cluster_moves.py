@@ -8,6 +8,7 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
+import pytest
 from clustering import Writer, actors_of, balanced, crash, dump, interleaved, join
 
 from aether.errors import AetherError, DeadlineError
@@ -86,6 +87,7 @@ async def test_churn_stays_right(nats_server, namespace, size: Size):
     assert all(isinstance(error, AetherError) and not isinstance(error, DeadlineError) for error in failed), failed
 
 
+@pytest.mark.usefixtures("longer")
 async def test_three_servers_lose_their_leader(nats_cluster, namespace):
     """When the server that leads the coordination stream is killed leases may run out; all is owned as it was then."""
     url = ",".join(nats_cluster.urls)

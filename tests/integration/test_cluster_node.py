@@ -35,12 +35,12 @@ async def test_one_node_owns_everything(nats_server, namespace):
 
 async def test_a_node_that_has_settled_has_its_part(nats_server, namespace):
     """Though only a few shards move at a time, `settled` returns when the last was given, at the new node and at the old one."""
-    async with join(nats_server.url, namespace, "a", moves_max=8) as one:
+    async with join(nats_server.url, namespace, "a") as one:
         await one.settled()
-        async with join(nats_server.url, namespace, "b", moves_max=8) as two:
+        async with join(nats_server.url, namespace, "b") as two:
             await two.settled()
             assert (len(one.shards), len(two.shards)) in ((510, 511), (511, 510))
-            async with join(nats_server.url, namespace, "c", moves_max=8) as three:
+            async with join(nats_server.url, namespace, "c") as three:
                 await until(lambda: three.shards)
                 await one.settled()
                 assert len(one._parts.view.tables.table.shards_of("c")) in (340, 341)

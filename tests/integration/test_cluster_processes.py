@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WORKER = Path(__file__).with_name("cluster_worker.py")
 PATIENCE_S = 100.0
-TTL_S, LONG_TTL_S = 3, 600
+TTL_S, LONG_TTL_S = 2, 600
 """How long leases live that shall expire, and those that shall not: for longer than anything is waited for."""
 
 SHARDS = random.Random(1).sample(range(1021), 72)
