@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import nats
 import pytest
 from clustering import LIMIT_S, balanced, join
 from faults.waiting import until
@@ -15,6 +16,7 @@ from aether import (
     EmbeddedServer,
     JetStreamEventStore,
     LeaderElection,
+    ServerRefusedError,
     UnsupportedServerError,
 )
 from aether.nats.subjects import coordination_stream
@@ -86,3 +88,17 @@ async def test_a_node_that_cannot_tell_the_leader_warns(namespace, caplog):
             drained = asyncio.create_task(two.drain(timeout_s=LIMIT_S))
             await until(lambda: told(caplog, f"aether-node.{namespace}", logging.WARNING))
             drained.cancel()
+
+
+@pytest.mark.parametrize("taken", ["aether", "aether-coord"])
+async def test_a_stream_that_cannot_be_made_is_named(nats_server: EmbeddedServer, namespace: str, taken: str) -> None:
+    """Where another stream has the subjects already the error says which stream could not be opened, and why."""
+    client = await nats.connect(nats_server.url)
+    try:
+        await client.jetstream().add_stream(name=f"all-{namespace}", subjects=[f"{taken}.{namespace}.>"])
+    finally:
+        await client.close()
+    stream = {"aether": "AETHER-EVENTS", "aether-coord": "AETHER-COORD"}[taken]
+    with pytest.raises(ServerRefusedError, match=rf"{stream}-{namespace}: .*10065"):
+        async with join(nats_server.url, namespace, "a"):
+            pass

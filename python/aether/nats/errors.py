@@ -154,19 +154,20 @@ _UNREACHABLE = (
 )
 
 
-def client_error(url: str, error: BaseException) -> AetherError:
+def client_error(url: str, error: BaseException, what: str = "JetStream") -> AetherError:
     """Make the error for an exception that nats-py raised.
 
     Args:
         url: the server, without credentials.
         error: the exception; any of `nats.errors` and `nats.js.errors`, or the operating system's.
+        what: the call, for what JetStream itself refused.
     """
     if isinstance(error, AetherError):
         return error
     if isinstance(error, nats.js.errors.APIError):
         # Those of key-value buckets are API errors without the attributes of one.
         code, err_code, words = (getattr(error, name, None) for name in ("code", "err_code", "description"))
-        return api_error(url, "JetStream", code or 0, err_code or 0, words or type(error).__name__)
+        return api_error(url, what, code or 0, err_code or 0, words or type(error).__name__)
     if login_refused(error) or denied(error):
         return AccessDeniedError(url, f"{_words(error)}; check the credentials, in the URL or the options, and what they may do")
     if isinstance(error, _UNREACHABLE):

@@ -225,7 +225,7 @@ async def control(
                     connection.url, "JetStream is off; start the server with: nats-server -js"
                 ) from error
             if not silent and error.err_code not in TRY_AGAIN:
-                raise client_error(connection.url, error) from error
+                raise client_error(connection.url, error, what) from error
         except nats.errors.MaxPayloadError as error:
             limit = connection.max_payload
             raise UnsupportedServerError(
