@@ -9,8 +9,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from aether.nats.waiting import finish
-
 if TYPE_CHECKING:
     from typing import Self
 
@@ -69,7 +67,7 @@ class ChangeFeed:
         self._unread: deque[ClusterChange] = deque()
         self._missed = 0
         self._is_over = False
-        self._woken: asyncio.Future[None] | None = None
+        self._woken: asyncio.Event | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -83,8 +81,9 @@ class ChangeFeed:
                 return self._unread.popleft()
             if self._is_over:
                 raise StopAsyncIteration
-            self._woken = asyncio.get_running_loop().create_future()
-            await self._woken
+            # Several may read: each looks again, and at the end all of them end.
+            woken = self._woken = self._woken or asyncio.Event()
+            await woken.wait()
 
     def put(self, change: ClusterChange) -> None:
         """Give a change to the reader."""
@@ -102,7 +101,8 @@ class ChangeFeed:
 
     def _wake(self) -> None:
         if self._woken is not None:
-            finish(self._woken)
+            self._woken.set()
+            self._woken = None
 
 
 class Changes:
