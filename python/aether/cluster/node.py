@@ -266,7 +266,11 @@ class ClusterNode:
         return self._parts.connection.max_payload - 1  # what kind of answer it is takes one
 
     async def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
-        """Ask another node; see `NodeCalls.request`."""
+        """Ask another node; see `NodeCalls.request`.
+
+        `ActorHost` is built on this, and makes errors of its own of what it raises: `NoRespondersError` and `UnansweredError` of
+        `aether.nats.errors` are no `AetherError`.
+        """
         return await self._parts.calls.request(node_id, verb, body, deadline)
 
     def serve(self, verb: str, handler: Handler) -> None:

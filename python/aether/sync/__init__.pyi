@@ -373,7 +373,11 @@ class ClusterNode:
         """How large a request to another node, or an answer to one, may be, in bytes."""
 
     def request(self, node_id: str, verb: str, body: bytes, deadline: float) -> bytes:
-        """Ask another node; see `NodeCalls.request`."""
+        """Ask another node; see `NodeCalls.request`.
+
+        `ActorHost` is built on this, and makes errors of its own of what it raises: `NoRespondersError` and `UnansweredError` of
+        `aether.nats.errors` are no `AetherError`.
+        """
 
     def serve(self, verb: str, handler: Handler) -> None:
         """Answer other nodes; see `NodeCalls.serve`."""
