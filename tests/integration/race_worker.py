@@ -17,7 +17,7 @@ async def race(urls: str, namespace: str, worker: int, actors: int, rounds: int)
     """Write to every actor in every round, in an order of its own, half by `save_event` and half by `append`."""
     history = History()
     order = random.Random(worker)
-    async with JetStreamEventStore(urls, namespace=namespace, timeout_s=30) as store:
+    async with JetStreamEventStore(urls, namespace=namespace, timeout_s=60) as store:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)

@@ -80,7 +80,7 @@ async def test_a_client_that_its_owner_drains_is_told_as_such(nats_server: Embed
         await client.subscribe("busy", cb=hear)
         await client.publish("busy", b"")
         await RoundTrips(client).begin()
-        bus = NATSEventBus(client, namespace=namespace, timeout_s=5)
+        bus = NATSEventBus(client, namespace=namespace, timeout_s=2)
         subscription = await bus.subscribe()
         draining = asyncio.create_task(client.drain())
         await until(lambda: client.is_draining)

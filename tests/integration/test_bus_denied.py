@@ -82,7 +82,7 @@ async def test_an_answer_that_the_server_denies_is_told_and_counted(
     """A handler whose answers the server does not let through has failed on them, and a warning says why."""
     async with bus_of(strict, "mute") as bus, await bus.subscribe(handler=lambda _: "answer") as subscription:
         with pytest.raises(DeadlineError):
-            await boss.request(event("a"), timeout=3)
+            await boss.request(event("a"), timeout=2)
         await until(lambda: subscription.stats().failed == 1)
         told = [record for record in caplog.records if record.levelno == logging.WARNING and "an answer" in record.message]
         assert len(told) == 1

@@ -127,13 +127,13 @@ def unraised() -> Iterator[list[Any]]:
 
 
 async def test_a_bus_closed_with_everything_in_flight_ends_fast_and_leaves_nothing(
-    nats_server: EmbeddedServer, namespace: str, unraised: list[Any]
+    nats_server: EmbeddedServer, namespace: str, unraised: list[Any], size: Size
 ) -> None:
     """Readers, handlers, publishers, requests and subscribers of a bus that is closed all end at once, and no task is left."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unraised.append(context))
     before = asyncio.all_tasks()
-    for _ in range(3):
+    for _ in range(size.pick(1, 3, 10)):
         async with Tap(nats_server.url) as tap:
             bus = NATSEventBus(tap.url, namespace=namespace)
             work = await in_flight(bus, tap)

@@ -15,6 +15,8 @@ from processes import wait_until_gone
 from aether.cluster import ClusterNode
 
 if TYPE_CHECKING:
+    from conftest import Size
+
     from aether import EmbeddedServer
 
 
@@ -124,11 +126,11 @@ sys.exit(run(sys.argv[1:]))
     assert "FAILED: the stream is not what was answered." in done.out
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.usefixtures("longer"))]
-)
-def test_a_cluster_demo_that_is_ended_leaves_nothing_behind(number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_cluster_demo_that_is_ended_leaves_nothing_behind(number: signal.Signals, code: int, size: Size) -> None:
     """At Ctrl-C, and even when it is killed, its node processes and its server end with it."""
+    if size.name == "quick" and number == signal.SIGKILL:
+        pytest.skip("with --size=ci, and longer")
     with running("demo", "--cluster", "--sync", "60") as demo:
         demo.wait_for("2  Load")
         pids = [int(pid) for pid in re.findall(r"process (\d+)", demo.out)]

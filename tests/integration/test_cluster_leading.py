@@ -146,5 +146,5 @@ async def test_table_that_is_gone_is_written_again(nats_server, namespace):
         await client.jetstream().purge_stream(f"AETHER-COORD-{namespace}", subject=f"aether-coord.{namespace}.table")
         await client.close()
         async with join(nats_server.url, namespace, "c") as three:
-            await balanced(one, two, three, limit_s=40)
+            await balanced(one, two, three)
             assert one.shards <= before

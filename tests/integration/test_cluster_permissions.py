@@ -86,7 +86,7 @@ async def test_an_election_needs_no_more_than_the_guide_says(caplog):
     caplog.set_level(logging.INFO, "aether")
     async with strict(candidate_may()) as server:
         for candidate in ("one", "two"):
-            election = LeaderElection(as_user(server), group="g", namespace=NAMESPACE, candidate=candidate)
+            election = LeaderElection(as_user(server), group="g", namespace=NAMESPACE, candidate=candidate, ttl=60)
             async with election, election.leadership(timeout_s=60) as term:
                 assert term.valid
         assert denials(caplog) == []

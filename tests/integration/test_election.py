@@ -171,7 +171,7 @@ async def test_a_waiting_candidate_that_is_closed_is_told(nats_server, namespace
 async def test_a_borrowed_client_stays_open(nats_server, namespace):
     """An election over a connected client works alike, and leaves it connected."""
     client = await nats.connect(nats_server.url)
-    async with LeaderElection(client, group="g", namespace=namespace) as one, one.leadership() as term:
+    async with LeaderElection(client, group="g", namespace=namespace, ttl=TTL_S) as one, one.leadership() as term:
         assert term.valid
     assert client.is_connected
     await client.close()
@@ -316,8 +316,8 @@ def test_misuse_is_refused_at_once(arguments, error, words):
 def test_without_await(nats_server, namespace):
     """The blocking face elects alike: terms, their end, who leads, and the time that waiting may take."""
     with (
-        sync.LeaderElection(nats_server.url, group="g", namespace=namespace, candidate="a") as one,
-        sync.LeaderElection(nats_server.url, group="g", namespace=namespace, candidate="b") as other,
+        sync.LeaderElection(nats_server.url, group="g", namespace=namespace, candidate="a", ttl=TTL_S) as one,
+        sync.LeaderElection(nats_server.url, group="g", namespace=namespace, candidate="b", ttl=TTL_S) as other,
     ):
         with one.leadership() as term:
             assert term.valid

@@ -121,7 +121,7 @@ async def test_the_audit_finds_an_answer_that_its_event_does_not_bear_out(nats_s
     """An actor that replies otherwise than it stores is found by the same audit."""
     from aether.cluster import ClusterNode
 
-    async with ClusterNode.join(nats_server.url, namespace=namespace, node_id="a", timeout_s=20) as node:
+    async with ClusterNode.join(nats_server.url, namespace=namespace, node_id="a", ttl=60, timeout_s=20) as node:
         async with ActorHost(node, Twice) as host:
             replied = await host.ask("account-1", {"deposit": 5}, command_id="c", timeout_s=60)
         found = judge(await raw_dump(nats_server.url, namespace), {("account-1", "c"): replied})

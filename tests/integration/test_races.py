@@ -77,7 +77,7 @@ async def test_eight_processes_racing_on_the_same_actors(nats_server: EmbeddedSe
 
 async def test_one_winner_a_version_and_no_gap(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
     """Of many stores that save the same version at one moment exactly one succeeds, round after round, without a gap."""
-    stores = [JetStreamEventStore(nats_server.url, namespace=namespace) for _ in range(PROCESSES)]
+    stores = [JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=60) for _ in range(PROCESSES)]
     history = History()
 
     async def save(number: int, version: int) -> tuple[int, int]:
@@ -95,7 +95,7 @@ async def test_one_winner_a_version_and_no_gap(nats_server: EmbeddedServer, name
 
 async def test_an_expected_version_has_one_winner(nats_server: EmbeddedServer, namespace: str, size: Size) -> None:
     """Appends that expect the same version: one succeeds, the others conflict, reload, and all succeed in the end."""
-    stores = [JetStreamEventStore(nats_server.url, namespace=namespace) for _ in range(6)]
+    stores = [JetStreamEventStore(nats_server.url, namespace=namespace, timeout_s=60) for _ in range(6)]
 
     async def increment(store: JetStreamEventStore) -> None:
         while True:

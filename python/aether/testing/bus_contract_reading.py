@@ -138,9 +138,9 @@ class ReadingContract(BusCase):
                 await asyncio.sleep(0)
 
         async with await bus.subscribe(actor_id=actor) as subscription:
-            for start in range(1, 20_001, 5_000):  # which no connection has to hold back
-                await peer.publish_many(events(actor, range(start, start + 5_000)))
-                end = start + 4_999
+            for start in range(1, 40_001, 10_000):  # which no connection has to hold back
+                await peer.publish_many(events(actor, range(start, start + 10_000)))
+                end = start + 9_999
                 await until(lambda end=end: subscription.stats().pending == end, subscription.stats)  # type: ignore[misc]  # a default
             task = asyncio.create_task(others())
             await asyncio.sleep(0)
@@ -151,7 +151,7 @@ class ReadingContract(BusCase):
                 if not left:
                     break
             assert turns >= 4
-            turns, left = 0, 16_000
+            turns, left = 0, 36_000
             async for batch in subscription.batches(500):
                 left -= len(batch)
                 work(0.002)
