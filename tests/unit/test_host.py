@@ -228,6 +228,22 @@ async def test_closing_finishes_what_is_under_way(cluster):
             await a.ask("x", 1)
 
 
+async def test_all_who_close_a_host_return_when_it_has_ended(cluster):
+    """Whoever closes a host while another does waits for the same end, so nobody ends its node before that."""
+    async with hosts(cluster, "a") as (a,):
+        cluster.nodes["a"].store.gate.clear()
+        ask = asyncio.create_task(a.ask("x", 1))
+        await eventually(lambda: a.stats().waiting == 1)
+        closing = [asyncio.create_task(a.aclose()) for _ in range(3)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in closing)
+        cluster.nodes["a"].store.gate.set()
+        await asyncio.gather(*closing)
+        assert cluster.nodes["a"].handlers == {}
+        assert await ask == 1
+
+
 async def test_closing_takes_no_longer_than_it_may(cluster, caplog):
     """A command that does not finish in time is ended, and whoever asked learns that nobody can tell."""
     async with hosts(cluster, "a", timeout_s=0.3) as (a,):

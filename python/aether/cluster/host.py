@@ -133,6 +133,7 @@ class ActorHost:
         self._asker = Asker(node, self._runner.run, self._moved)
         self._tasks: list[asyncio.Task[None]] = []
         self._is_open = False
+        self._ending = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<ActorHost of {self._node.node_id!a}: {len(self._residents):,} actors in memory>"
@@ -163,8 +164,11 @@ class ActorHost:
 
     async def aclose(self) -> None:
         """Take no more commands, finish those that wait, and forget the actors; the node stays as it is."""
-        if not self._is_open:
-            return
+        async with self._ending:  # whoever calls while another does returns when it has ended
+            if self._is_open:
+                await self._close()
+
+    async def _close(self) -> None:
         self._is_open = False
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
