@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.waiting import until
 
-from aether import ActorHost, ClusterNode, CommandFailedError, DeadlineError, RequestFailedError
+from aether import ActorHost, AetherError, ClusterNode, CommandFailedError, DeadlineError, RequestFailedError
 from aether.nats.errors import NobodyListensError
 
 if TYPE_CHECKING:
@@ -54,6 +54,22 @@ async def test_what_fits_no_message_is_told_at_once(nats_server: EmbeddedServer,
             assert len(await asker.ask("x", "reply", timeout_s=300)) == 999_990
             with pytest.raises(RequestFailedError, match="are more than the server takes"):
                 await b.request("a", "big", b"", asyncio.get_running_loop().time() + 300)
+
+
+async def test_who_asks_at_a_closed_node_is_told_at_once(nats_server: EmbeddedServer, namespace: str) -> None:
+    """A command that waits for an owner when its node is closed, and one that comes later, end at once and say why."""
+    async with (
+        ClusterNode.join(nats_server.url, namespace=namespace, node_id="a", weight=0, timeout_s=20) as node,
+        ActorHost(node, Wordy) as host,
+    ):
+        waiting = asyncio.create_task(host.ask("x", "raise", timeout_s=300))
+        await until(lambda: "x" in {name for _, name in host._asker._rooms})
+        await node.aclose()
+        async with asyncio.timeout(60):
+            with pytest.raises(AetherError, match="'a' was closed, so nobody can be asked"):
+                await waiting
+            with pytest.raises(AetherError, match="'a' was closed, so nobody can be asked"):
+                await host.ask("x", "raise", timeout_s=300)
 
 
 async def test_requests_that_are_handled_are_bounded_in_bytes(

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from aether.cluster.calls import NotServedError
 from aether.cluster.commands import Command, Outcome, decode_outcome, encode_frame
 from aether.cluster.pulse import until
-from aether.errors import CommandUnknownError, DeadlineError, DecodeError, RequestFailedError, ServerUnavailableError
+from aether.errors import AetherError, CommandUnknownError, DeadlineError, DecodeError, RequestFailedError, ServerUnavailableError
 from aether.nats.errors import NoRespondersError, UnansweredError
 from aether.nats.pauses import backoff_s
 
@@ -70,6 +70,7 @@ class Asker:
         self._asked: dict[asyncio.Timeout, tuple[str, str]] = {}
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self.sent = 0
+        self._is_over = False
 
     async def ask(self, actor_id: str, command_id: str, payload: bytes, timeout_s: float) -> Outcome:
         """Return "replied" or "failed".
@@ -77,6 +78,7 @@ class Asker:
         Raises:
             CommandUnknownError: no answer by the deadline, and a copy may have been handled.
             DeadlineError: no answer by the deadline, and none was.
+            AetherError: the node was closed, and none was.
         """
         began_at = asyncio.get_running_loop().time()
         room = await self._enter("actor", actor_id, ACTOR_MAX, began_at + timeout_s * BEGIN_PART)
@@ -94,7 +96,7 @@ class Asker:
         attempt, why = 0, "nobody is known to own it"
         hint: str | None = None
         silences = 0
-        while loop.time() < begin_by:
+        while loop.time() < begin_by and not self._is_over:
             target = hint or self._owner(actor_id)
             room = await self._enter("node", target or "", NODE_MAX, begin_by)
             if room is None:
@@ -124,6 +126,8 @@ class Asker:
                 room.release()
         if silences:
             raise CommandUnknownError(actor_id, timeout_s, command_id)
+        if self._is_over:
+            raise AetherError(f"the node {self._node.node_id!a} was closed, so nobody can be asked; close it after its host")
         raise DeadlineError(f"asking {actor_id!a} ({why})", timeout_s)
 
     async def _enter(self, kind: str, name: str, most: int, until: float) -> asyncio.Semaphore | None:
@@ -172,6 +176,10 @@ class Asker:
                 return await self._run(command)
         except TimeoutError:
             return Outcome("unknown", text="no answer in time")
+
+    def end(self) -> None:
+        """Ask nobody any more: the node has ended."""
+        self._is_over = True
 
     def look_again(self) -> None:
         """Let those go on who wait for a node that does not own their actor any more."""

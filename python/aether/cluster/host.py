@@ -205,6 +205,7 @@ class ActorHost:
             CommandUnknownError: no answer in time: it may have been done. Asking again with its `command_id` is safe.
             DeadlineError: no answer in time: it was not done, for nobody could be asked.
             EncodeError: the command holds what event data may not, or no message of the server takes it.
+            AetherError: the host is not open, or its node was closed.
         """
         if not self._is_open:
             raise AetherError("this host is not open; use it in `async with ActorHost(...) as host`")
@@ -247,6 +248,8 @@ class ActorHost:
         async for _ in self._node.changes():
             self._moved.beat()
             self._asker.look_again()
+        self._asker.end()
+        self._moved.beat()
 
     async def _passivate(self) -> None:
         loop = asyncio.get_running_loop()

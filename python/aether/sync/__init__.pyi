@@ -200,6 +200,7 @@ class ActorHost:
             CommandUnknownError: no answer in time: it may have been done. Asking again with its `command_id` is safe.
             DeadlineError: no answer in time: it was not done, for nobody could be asked.
             EncodeError: the command holds what event data may not, or no message of the server takes it.
+            AetherError: the host is not open, or its node was closed.
         """
 
     def stats(self) -> HostStats:
