@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TIMEOUT_S = 20.0
-LIMIT_S = 60.0
+LIMIT_S = 100.0
 TTL_S = 180.0
 """So long that no node of a busy machine loses its lease, and that nothing that waits for one to expire comes in time."""
 
