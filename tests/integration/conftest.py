@@ -24,9 +24,9 @@ def _commands_start_fast(size: Size) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _shards_move_fast(size: Size) -> Iterator[None]:
-    """Let nodes move shards without a rest, but only where tests are quick."""
+    """Let nodes move shards without a rest, but only where tests are quick, and only these: unit tests look at the pace."""
     if size.name != "quick":
         yield
         return

@@ -101,7 +101,7 @@ async def test_whoever_led_when_the_stream_was_deleted_leads_alone(nats_server, 
 
 async def test_who_has_led_nothing_yet_makes_a_deleted_stream_again(nats_server, namespace):
     """A candidate that heard of no lease yet leads, although somebody deleted the stream before anybody did."""
-    async with LeaderElection(nats_server.url, group="g", namespace=namespace, ttl=60) as election:
+    async with LeaderElection(nats_server.url, group="g", namespace=namespace, ttl=6) as election:
         await delete(nats_server.url, namespace)
         async with election.leadership(timeout_s=LIMIT_S) as term:
             assert term.valid
