@@ -75,6 +75,13 @@ def size(request: pytest.FixtureRequest) -> Size:
     return Size(request.config.getoption("--size"))
 
 
+@pytest.fixture
+def longer(size: Size) -> None:
+    """Leave a test out of the quick ones: what it starts, or imports, takes its seconds."""
+    if size.name == "quick":
+        pytest.skip("with --size=ci, and longer")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if it leaves a server behind."""

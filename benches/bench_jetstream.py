@@ -15,8 +15,6 @@ from aether.bench import AGAINST, SCENARIOS
 from aether.bench.setting import Setting
 
 if TYPE_CHECKING:
-    from conftest import Size
-
     from aether.bench.measure import Line
 
 DATA = {"customer": "c-17", "total_cents": 9950, "lines": 3}
@@ -26,10 +24,10 @@ MEASURES = {**SCENARIOS, **AGAINST}
 
 
 @pytest.mark.parametrize("scenario", MEASURES)
-def test_both_sides_do_the_same(scenario: str, size: Size) -> None:
+def test_both_sides_do_the_same(scenario: str, request: pytest.FixtureRequest) -> None:
     """Every scenario runs to its end, which checks that each side stored or read all of it, and compares them."""
-    if scenario == "cluster" and size.name == "quick":
-        pytest.skip("with --size=ci, and longer: its nodes take their time")
+    if scenario == "cluster":  # its nodes take their time
+        request.getfixturevalue("longer")
 
     async def run() -> list[Line]:
         async with EmbeddedServer(sync=120) as server:

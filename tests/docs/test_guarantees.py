@@ -14,8 +14,6 @@ from pages import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Size
-
 PAGE = ROOT / "docs" / "guarantees.md"
 _ROW = re.compile(r"^\| (G\d+) (.*) \|$", re.MULTILINE)
 _NODE = re.compile(r"`(test_\w+\.py)((?:::\w+)+)`")
@@ -62,10 +60,9 @@ def test_named_tests_are_there():
     assert lacking == []
 
 
-def test_named_tests_exist(size: Size):
-    """Pytest finds every test that the page names."""
-    if size.name == "quick":
-        pytest.skip("with --size=ci, and longer: pytest imports half of all tests for it")
+@pytest.mark.usefixtures("longer")
+def test_named_tests_exist():
+    """Pytest finds every test that the page names; it imports half of all tests for that."""
     found = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""Where tests are quick, commands start fast, shards move without a rest, and the longer tests are left out."""
+"""Where tests are quick, commands start fast, and shards move without a rest."""
 
 from __future__ import annotations
 
@@ -34,10 +34,3 @@ def _shards_move_fast(size: Size) -> Iterator[None]:
 
     with without_a_rest():
         yield
-
-
-@pytest.fixture
-def longer(size: Size) -> None:
-    """Leave a test out of the quick ones: groups of processes and of servers take their seconds to begin."""
-    if size.name == "quick":
-        pytest.skip("with --size=ci, and longer")

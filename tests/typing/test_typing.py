@@ -71,10 +71,9 @@ def test_a_stale_stub_is_noticed(change):
     assert essence(text.replace(before, after, 1)) != essence(text)
 
 
+@pytest.mark.usefixtures("longer")
 @pytest.mark.parametrize("module", ["aether.sync", "aether._native"])
-def test_stubs_agree_with_what_runs(cache, module, size):
+def test_stubs_agree_with_what_runs(cache, module):
     """Stubtest finds no difference between the stub and the module at run time."""
-    if size.name == "quick":
-        pytest.skip("with --size=ci, and longer")
     said = run("mypy.stubtest", module, "--mypy-config-file", ROOT / "pyproject.toml")
     assert said.startswith("Success"), said

@@ -180,6 +180,7 @@ class Asker:
     def end(self) -> None:
         """Ask nobody any more: the node has ended."""
         self._is_over = True
+        self._moved.beat()
 
     def look_again(self) -> None:
         """Let those go on who wait for a node that does not own their actor any more."""

@@ -249,7 +249,6 @@ class ActorHost:
             self._moved.beat()
             self._asker.look_again()
         self._asker.end()
-        self._moved.beat()
 
     async def _passivate(self) -> None:
         loop = asyncio.get_running_loop()
